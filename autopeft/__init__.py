@@ -1,0 +1,26 @@
+"""Chooses and tunes the parameter-efficient fine-tuning method for your model, your data and your GPU."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autopeft.api import profile, search, suggest
+    from autopeft.tuned import TunedConfig
+
+__version__ = "0.1.0"
+__all__ = ["TunedConfig", "__version__", "profile", "search", "suggest"]
+
+_HOMES = {
+    "TunedConfig": "autopeft.tuned",
+    "profile": "autopeft.api",
+    "search": "autopeft.api",
+    "suggest": "autopeft.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `autopeft --help` stays fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'autopeft' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,53 @@
+"""The `autopeft` command: loads one command's file when it is called, and formats the project's own errors."""
+
+import os
+import sys
+
+import typer
+
+from autopeft import __version__
+from autopeft.cli import fetch, methods, profile, search, suggest
+from autopeft.errors import AutopeftError
+
+app = typer.Typer(
+    name="autopeft",
+    help="Chooses and tunes the parameter-efficient fine-tuning method for your model, your data and your GPU.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"autopeft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    del version  # the callback has printed it
+
+
+app.command("profile")(profile.command)
+app.command("suggest")(suggest.command)
+app.command("search")(search.command)
+app.command("methods")(methods.command)
+app.command("fetch")(fetch.command)
+
+
+def main() -> None:
+    """Runs the command line; exit codes: 0 done, 2 bad input, 3 nothing fits, 130 interrupted."""
+    # Tokenizers warn when a process forks after using them in parallel; the searches fork no such process.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except AutopeftError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)

@@ -1,0 +1,32 @@
+"""The one place that prints: data to stdout, everything said beside it to stderr."""
+
+from typing import Any
+
+
+class Output:
+    """Where a command's result and its remarks go.
+
+    With ``as_json`` stdout gets exactly one JSON document and the human text is left out; remarks, progress
+    and warnings go to stderr in both modes.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        from rich.console import Console
+
+        self.as_json = as_json
+        self._out = Console(highlight=False, soft_wrap=False)
+        self.messages: Console = Console(stderr=True, highlight=False)
+
+    def result(self, value: Any, *human: Any) -> None:
+        """Prints the command's result: as JSON, or as the given rich renderables."""
+        if self.as_json:
+            from autopeft.files import plain, to_json
+
+            print(to_json(plain(value)))  # noqa: T201
+            return
+        for part in human:
+            self._out.print(part)
+
+    def say(self, message: Any) -> None:
+        """Prints a remark to stderr."""
+        self.messages.print(message)

@@ -1,0 +1,135 @@
+"""The only place that parses, validates and writes YAML and JSON.
+
+Files carry ``schema_version``. Values are the project's frozen dataclasses; pydantic validates them at this edge,
+refuses unknown keys, and reports all errors of a file at once.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from autopeft.errors import FileFormatError, close_match
+
+T = TypeVar("T")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or nothing: to a temporary file beside it, flushed to disk, then renamed.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_yaml(path: Path) -> Any:
+    """Returns a YAML file's content, loaded safely.
+
+    Raises:
+        FileFormatError: the file is missing, is not UTF-8 or is not YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(_read(path))
+    except yaml.YAMLError as error:
+        raise FileFormatError(f"{path} is not valid YAML: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Returns a JSON file's content.
+
+    Raises:
+        FileFormatError: the file is missing, is not UTF-8 or is not JSON.
+    """
+    try:
+        return json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise FileFormatError(f"{path} is not valid JSON: {error}") from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{path} does not exist.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} cannot be read: {error}") from error
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # The attribute is how pydantic reads a configuration off a stdlib dataclass.
+    kind.__pydantic_config__ = ConfigDict(extra="forbid")
+    return TypeAdapter(kind)
+
+
+def parse(kind: type[T], content: Any, owner: str) -> T:
+    """Returns the content as a value of the given dataclass.
+
+    Args:
+        kind: a frozen dataclass of the project.
+        content: what a YAML or JSON file held.
+        owner: what to call the content in an error, usually its path.
+
+    Raises:
+        FileFormatError: listing every key that is unknown, missing or of the wrong kind.
+    """
+    from pydantic import ValidationError
+
+    try:
+        value: T = _adapter(kind).validate_python(content)
+    except ValidationError as error:
+        lines = [_sentence(item, kind) for item in error.errors()]
+        raise FileFormatError("\n".join([f"{owner} is not a valid {kind.__name__}:", *lines])) from error
+    return value
+
+
+def _sentence(item: Mapping[str, Any], kind: type) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "(top level)"
+    if item["type"] == "unexpected_keyword_argument":
+        hint = close_match(str(item["loc"][-1]), _fields(kind))
+        return f"  `{key}` is not a known key. {hint}".rstrip()
+    if item["type"] == "missing":
+        return f"  `{key}` is missing."
+    return f"  `{key}`: {item['msg']}; got {item['input']!r}."
+
+
+def _fields(kind: type) -> list[str]:
+    return list(getattr(kind, "__dataclass_fields__", {}))
+
+
+def plain(value: Any) -> Any:
+    """Returns a value of the project as dictionaries, lists and scalars, ready for YAML or JSON."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
+
+
+def to_yaml(content: Any) -> str:
+    """Returns plain content as YAML with keys in their given order: the same content gives the same bytes."""
+    import yaml
+
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def to_json(content: Any) -> str:
+    """Returns plain content as indented JSON; a NaN is refused rather than written."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

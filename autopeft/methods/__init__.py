@@ -1,0 +1,41 @@
+"""The catalogue of methods: one file each, found by walking this package."""
+
+from functools import cache
+
+from autopeft.discovery import discover
+from autopeft.errors import unknown
+from autopeft.methods._declaration import Capabilities, Family, Method, Paper, Seed
+
+__all__ = ["Capabilities", "Family", "Method", "Paper", "Seed", "all_methods", "baseline", "get_method"]
+
+
+@cache
+def all_methods() -> dict[str, Method]:
+    """Returns every method of the catalogue by name, sorted."""
+    import autopeft.methods as package
+
+    return discover(package, "METHOD", Method)
+
+
+def get_method(name: str) -> Method:
+    """Returns one method.
+
+    Raises:
+        InvalidValueError: no method has this name; the closest match is offered.
+    """
+    methods = all_methods()
+    if name not in methods:
+        raise unknown("method", "the catalogue", name, methods)
+    return methods[name]
+
+
+def baseline(name: str) -> tuple[str, Seed]:
+    """Returns the method and the recipe of a named baseline, such as ``default``.
+
+    Raises:
+        LookupError: no method declares it: a defect of the catalogue.
+    """
+    for method in all_methods().values():
+        if name in method.baseline:
+            return method.name, method.baseline[name]
+    raise LookupError(f"No method declares the baseline {name!r}.")

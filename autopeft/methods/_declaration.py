@@ -1,0 +1,120 @@
+"""What a method declares: the one shape that the rest of autopeft knows methods by."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from autopeft.values.candidates import Setup
+from autopeft.values.names import ModelKind, ParameterValue, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optuna.distributions import BaseDistribution, FloatDistribution
+
+Family = Literal["low-rank", "adapter", "soft-prompt", "scaling", "selective", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """The work that a method comes from."""
+
+    title: str
+    year: int
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """Typed facts that rules, estimates and the contract rely on.
+
+    Attributes:
+        tasks: task types it can train.
+        models: kinds of architecture it applies to.
+        quantized_base: works on a base quantized by bitsandbytes.
+        mergeable: can be folded into the base weights, so that inference costs nothing extra.
+        identity_at_start: the model's output is unchanged by attaching it.
+        adds_latency: still slows inference once deployed, merged where it can be.
+        changes_base: trains weights of the base itself.
+        takes_targets: `targets` selects its modules.
+        takes_layers: `layers` selects its layers.
+        gradient_checkpointing: works with it.
+        uses_context: takes room from the input sequence.
+        servers: inference servers that load its adapters as they are.
+    """
+
+    tasks: tuple[Task, ...]
+    models: tuple[ModelKind, ...]
+    quantized_base: bool
+    mergeable: bool
+    identity_at_start: bool
+    adds_latency: bool
+    changes_base: bool
+    takes_targets: bool
+    takes_layers: bool
+    gradient_checkpointing: bool = True
+    uses_context: bool = False
+    servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """A configuration from the literature (or measured here) that a search tries first."""
+
+    parameters: Mapping[str, ParameterValue]
+    learning_rate: float
+    source: str
+    targets: str = "all-linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One parameter-efficient method, declared by one file.
+
+    The functions take a `Setup`; those that touch the network take the torch module too and are the only ones
+    that import torch or peft.
+
+    Attributes:
+        name: snake_case, as the command line and files spell it.
+        legal: the legal domain of each parameter; the range searched by default lies in `search_spaces/`.
+        learning_rate: the method's own learning-rate range.
+        seeds: what to try first, the most trusted first.
+        trainable: setup → parameters it trains, the task head left out; exact, and without torch.
+        violations: setup → why it cannot apply, one sentence each; empty exactly when `apply` succeeds.
+        apply: (task model, setup) → the model with the method attached, only declared parameters trainable,
+            the task head included.
+        peft_config: setup → peft's config; None where the method is not peft's.
+        effective: model with the method attached → the parameters that took effect, read from its modules.
+        detach: the attached model → the task model as it was before `apply`, base weights untouched by it
+            (a method that changes the base leaves restoring to the caller, who keeps a copy).
+        merge: the attached model → the task model with the update folded in; None where it is not mergeable.
+        save: (attached model, folder) writes what was trained, head included, as safetensors.
+        load: (task model, setup, folder) → the attached model with the saved values.
+        after_step: (attached model, optimizer steps done) runs after each optimizer step's update and before
+            its gradients are cleared; None where nothing is needed.
+        memory_factor: share of the activations that plain low-rank adapters keep that this method keeps
+            besides, for the formula estimate.
+        baseline: default recipes built on this method, by name: the ones a search compares itself with.
+    """
+
+    name: str
+    title: str
+    family: Family
+    paper: Paper
+    summary: str
+    capabilities: Capabilities
+    legal: Mapping[str, "BaseDistribution"]
+    learning_rate: "FloatDistribution"
+    seeds: tuple[Seed, ...]
+    trainable: Callable[[Setup], int]
+    violations: Callable[[Setup], tuple[str, ...]]
+    apply: Callable[[Any, Setup], Any]
+    peft_config: Callable[[Setup], Any]
+    effective: Callable[[Any], dict[str, ParameterValue]]
+    detach: Callable[[Any], Any]
+    merge: Callable[[Any], Any] | None
+    save: Callable[[Any, "Path"], None]
+    load: Callable[[Any, Setup, "Path"], Any]
+    after_step: Callable[[Any, int], None] | None = None
+    memory_factor: float = 1.0
+    baseline: Mapping[str, Seed] = field(default_factory=dict)

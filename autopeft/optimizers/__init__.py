@@ -1,0 +1,29 @@
+"""The catalogue of optimizers: one file each, found by walking this package."""
+
+from functools import cache
+
+from autopeft.discovery import discover
+from autopeft.errors import unknown
+from autopeft.optimizers._declaration import Optimizer
+
+__all__ = ["Optimizer", "all_optimizers", "get_optimizer"]
+
+
+@cache
+def all_optimizers() -> dict[str, Optimizer]:
+    """Returns every optimizer by name, sorted."""
+    import autopeft.optimizers as package
+
+    return discover(package, "OPTIMIZER", Optimizer)
+
+
+def get_optimizer(name: str) -> Optimizer:
+    """Returns one optimizer.
+
+    Raises:
+        InvalidValueError: no optimizer has this name.
+    """
+    optimizers = all_optimizers()
+    if name not in optimizers:
+        raise unknown("optimizer", "a candidate", name, optimizers)
+    return optimizers[name]

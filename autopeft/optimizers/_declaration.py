@@ -1,0 +1,27 @@
+"""What an optimizer declares."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """One optimizer.
+
+    Attributes:
+        state_bytes_per_parameter: optimizer state per trained parameter, in bytes.
+        build: (model, learning rate, weight decay) → a ``torch.optim.Optimizer`` over the trainable parameters.
+        trainer_name: the value of ``TrainingArguments.optim`` that comes nearest.
+        options: fixed options, such as LoRA+'s ratio, for the catalogue.
+        needs_cuda: whether it only runs on a CUDA device.
+    """
+
+    name: str
+    title: str
+    state_bytes_per_parameter: float
+    build: Callable[[Any, float, float], Any]
+    trainer_name: str
+    options: Mapping[str, float]
+    needs_cuda: bool
+    source: str

@@ -1,0 +1,29 @@
+"""The catalogue of task types: one file each, found by walking this package."""
+
+from functools import cache
+
+from autopeft.discovery import discover
+from autopeft.errors import unknown
+from autopeft.tasks._declaration import Encoded, Metric, Predictions, Row, TaskType
+
+__all__ = ["Encoded", "Metric", "Predictions", "Row", "TaskType", "all_tasks", "get_task"]
+
+
+@cache
+def all_tasks() -> dict[str, TaskType]:
+    """Returns every task type by name, sorted."""
+    import autopeft.tasks as package
+
+    return discover(package, "TASK", TaskType)
+
+
+def get_task(name: str) -> TaskType:
+    """Returns one task type.
+
+    Raises:
+        InvalidValueError: no task type has this name.
+    """
+    tasks = all_tasks()
+    if name not in tasks:
+        raise unknown("task", "the data", name, tasks)
+    return tasks[name]

@@ -1,0 +1,1 @@
+"""Tools for testing plug-ins: tiny models made from a config in code, and the contract every method must pass."""

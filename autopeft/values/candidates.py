@@ -1,0 +1,153 @@
+"""A candidate configuration, what it is expected to cost, and why it is proposed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autopeft.values.names import Dtype, ParameterValue, Task
+from autopeft.values.profiles import ModelProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to fine-tune: everything that decides a run but its data, budget and seed.
+
+    Attributes:
+        method: a name from the catalogue of methods.
+        parameters: the method's own parameters, by the names of its legal domain.
+        targets: ``attention``, ``qv``, ``mlp``, ``all-linear``, or module names separated by commas; ``none``
+            for a method that does not take targets.
+        layers: ``all``, ``last:K``, ``every:N`` or ``gradient:K``.
+        layer_indices: the layers that ``gradient:K`` came to, ascending; None until it is resolved.
+        quantization: a name from the catalogue of quantization schemes.
+        dtype: dtype of the base weights that are not quantized, and of the computation.
+        optimizer: a name from the catalogue of optimizers.
+        batch_size: rows per forward pass.
+        accumulation: forward passes per optimizer step.
+    """
+
+    method: str
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    targets: str = "all-linear"
+    layers: str = "all"
+    layer_indices: tuple[int, ...] | None = None
+    quantization: str = "none"
+    dtype: Dtype = "float32"
+    optimizer: str = "adamw"
+    learning_rate: float
+    batch_size: int = 16
+    accumulation: int = 1
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A candidate together with the model and the task it meets: what methods' functions take.
+
+    Attributes:
+        total_steps: optimizer steps of the planned run, for methods that schedule over it.
+    """
+
+    model: ModelProfile
+    task: Task
+    candidate: Candidate
+    total_steps: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Peak memory of a training run on one device, in bytes.
+
+    Attributes:
+        breakdown: what is alive at the peak: ``weights``, ``adapter``, ``gradients``, ``optimizer_state``,
+            ``activations``, ``logits_and_loss``, ``temporaries``.
+    """
+
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    context_bytes: int
+    breakdown: Mapping[str, int]
+
+    @property
+    def total_bytes(self) -> int:
+        """Reserved memory plus the device's context: what the card must have free."""
+        return self.peak_reserved_bytes + self.context_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a candidate is expected to cost."""
+
+    memory: MemoryEstimate
+    step_seconds: float | None
+    trainable_parameters: int
+    total_parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """A rule that fired for a candidate.
+
+    Attributes:
+        weight: how far it moves the candidate's score; negative speaks against it.
+    """
+
+    rule: str
+    verdict: Literal["prefer", "avoid", "note"]
+    because: str
+    source: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A candidate that the recommender stands behind, with its cost and its reasons."""
+
+    candidate: Candidate
+    estimate: Estimate
+    fits: bool
+    score: float
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """A method that was left out.
+
+    Attributes:
+        lacking_bytes: memory it lacks, 0 where memory is not the reason.
+        remedy: what would make it fit, empty where nothing would.
+    """
+
+    method: str
+    because: tuple[str, ...]
+    lacking_bytes: int = 0
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """What the user demands of a candidate.
+
+    Attributes:
+        memory_bytes: limit on reserved memory plus context; None means the device's own.
+        max_trainable: limit on trained parameters, head included.
+        mergeable_only: refuse methods that add latency at inference.
+        methods: only these; empty means all.
+        exclude: never these.
+    """
+
+    memory_bytes: int | None = None
+    max_trainable: int | None = None
+    mergeable_only: bool = False
+    methods: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """Candidates in order of preference, and the methods left out with what each lacks."""
+
+    candidates: tuple[Suggestion, ...]
+    rejected: tuple[Rejection, ...]
+    notes: tuple[str, ...] = ()

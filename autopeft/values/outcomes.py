@@ -1,0 +1,112 @@
+"""What came of a trial and of a search."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autopeft.values.candidates import Candidate
+from autopeft.values.names import Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One intermediate reading of a trial.
+
+    Attributes:
+        tokens: training tokens seen, padding not counted.
+        validation_loss: mean loss over the validation rows used for pruning.
+        train_loss: mean training loss since the last reading.
+    """
+
+    tokens: int
+    seconds: float
+    train_loss: float
+    validation_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOutcome:
+    """One trial as data, whatever came of it.
+
+    Attributes:
+        score: the user's metric on the validation split, higher is better; None unless completed.
+        metrics: every metric of the task on the validation split.
+        peak_bytes: measured peak memory, None where the device does not say.
+        reason: why it is not completed.
+    """
+
+    number: int
+    status: Status
+    candidate: Candidate
+    score: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[Measurement, ...] = ()
+    tokens: int = 0
+    seconds: float = 0.0
+    overhead_seconds: float = 0.0
+    peak_bytes: int | None = None
+    trainable_parameters: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A metric on one split with a bootstrap interval over its rows."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    level: float
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The winner's score minus another's on the same rows, with a paired bootstrap interval.
+
+    Attributes:
+        distinguishable: whether the interval leaves zero out.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    distinguishable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A configuration trained for the final comparison and scored on validation and test."""
+
+    config: Candidate
+    validation: Score
+    test: Score
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search leaves: the winner beside honest baselines, the counts and the time.
+
+    Attributes:
+        references: scores of what needs no fine-tuning: ``untuned`` (the model's own score or a frozen
+            probe) and, for classification, ``tfidf_logistic_regression``.
+        difference: the winner minus ``default_lora`` and minus ``raced_lora`` on the test split.
+        trials: how many trials ended in each status.
+        overhead_seconds: search seconds spent neither training nor evaluating.
+        output: the folder that holds ``tuned.yaml``, ``trials.csv`` and the study.
+    """
+
+    winner: Contender
+    default_lora: Contender
+    raced_lora: Contender
+    difference: Mapping[str, Difference]
+    references: Mapping[str, Score]
+    trials: Mapping[str, int]
+    seconds: float
+    comparison_seconds: float
+    overhead_seconds: float
+    output: str
+    notes: tuple[str, ...] = ()

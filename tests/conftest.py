@@ -1,0 +1,25 @@
+"""Fixtures shared by all tests: tiny models on disk, and the switch for slow tests."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+
+from autopeft.testing.models import ARCHITECTURES, tiny_model_folder
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("AUTOPEFT_SLOW") == "1":
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: runs with AUTOPEFT_SLOW=1"))
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    """Folder of each tiny architecture: weights, config and tokenizer."""
+    root = tmp_path_factory.mktemp("models")
+    return {name: tiny_model_folder(name, root / name) for name in ARCHITECTURES}
