@@ -10,7 +10,10 @@ Row = Mapping[str, Any]
 """One row by column role: ``{"text": …, "label": …}``."""
 
 Encoded = dict[str, Any]
-"""One row as tokens: lists of integers by model argument (``input_ids``, ``attention_mask``, ``labels``, …)."""
+"""One row as tokens: lists of integers by model argument (``input_ids``, ``attention_mask``, ``labels``, …).
+
+`encode` adds the key ``truncated`` to a row it had to cut; the data stage counts and removes it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,10 @@ class TaskType:
         fresh_head: whether that class puts an untrained head on the base.
         has_labels: whether rows carry one of a fixed set of labels (``labels`` of the task profile).
         encode: (row by role, tokenizer, label names, token limit) → one encoded row.
-        predict: (model, batch of padded tensors as the model takes them, tokenizer) → predictions for the batch.
+        predict: (model, batch of padded tensors as the model takes them, tokenizer) → predictions for the batch;
+            the caller has put the model into evaluation mode and the batch on its device.
+        losses: (model, batch) → losses and weights per row as in `Predictions`, without decoding any text: the
+            cheap signal that trials are pruned on.
         metrics: every metric by name, higher better unless named in ``lower_is_better``.
         default_metric: the one that decides, given the share of the rarest label (0 to 1; 1 without labels).
     """
@@ -57,6 +63,7 @@ class TaskType:
     has_labels: bool
     encode: Callable[[Row, Any, Sequence[str], int], Encoded]
     predict: Callable[[Any, Mapping[str, Any], Any], Predictions]
+    losses: Callable[[Any, Mapping[str, Any]], tuple[Sequence[float], Sequence[float]]]
     metrics: Mapping[str, Metric]
     default_metric: Callable[[float], str]
     lower_is_better: frozenset[str] = frozenset()
