@@ -1,0 +1,85 @@
+"""Peak memory: what stands on the device all the time, and what one micro-batch puts on top."""
+
+from autopeft.estimation.activations import Activations
+from autopeft.methods import Method
+from autopeft.methods._targets import linear_modules
+from autopeft.optimizers import get_optimizer
+from autopeft.quantization import get_quantization
+from autopeft.values.candidates import MemoryEstimate, Setup
+from autopeft.values.names import DTYPE_BYTES
+
+TRAINED_BYTES = 4
+"""Trained parameters and their gradients are float32, whatever the base is stored in."""
+
+ALLOCATOR_SLACK = {"cpu": 1.0}
+"""Reserved over allocated memory; a caching allocator's rounding and fragmentation cost about a tenth."""
+DEFAULT_SLACK = 1.1
+
+CONTEXT_BYTES = {"cpu": 0, "mps": 0}
+"""Memory a device's driver takes before the first tensor.
+
+A CUDA context with its kernels takes about 500 MB (PyTorch 2.x with cuBLAS loaded: 300 to 600 MB by card,
+https://docs.pytorch.org/docs/stable/notes/cuda.html#memory-management counts it outside the allocator).
+"""
+DEFAULT_CONTEXT = 500 * 1000**2
+
+
+def memory_estimate(
+    setup: Setup, method: Method, adapter: int, activations: Activations, device: str
+) -> MemoryEstimate:
+    """Returns the peak memory of a training run.
+
+    Everything is counted as alive at once. Gradients and activations are so from the second micro-batch of an
+    accumulated step on; without accumulation the sum is an upper bound.
+
+    Args:
+        setup: what is run.
+        method: the method of its candidate.
+        adapter: parameters the method trains, the head left out.
+        activations: of one micro-batch.
+        device: kind of the device.
+    """
+    trained = adapter + setup.model.head_parameters
+    changed = adapter if method.capabilities.changes_base else 0
+    breakdown = {
+        "weights": weight_bytes(setup) + changed * (TRAINED_BYTES - DTYPE_BYTES[setup.candidate.dtype]),
+        "adapter": (adapter - changed) * TRAINED_BYTES,
+        "gradients": trained * TRAINED_BYTES,
+        "optimizer_state": int(trained * get_optimizer(setup.candidate.optimizer).state_bytes_per_parameter),
+        "activations": activations.kept_bytes,
+        "logits_and_loss": activations.logits_and_loss_bytes,
+        "temporaries": activations.working_bytes + dequantized_bytes(setup),
+    }
+    allocated = sum(breakdown.values())
+    return MemoryEstimate(
+        peak_allocated_bytes=allocated,
+        peak_reserved_bytes=int(allocated * ALLOCATOR_SLACK.get(device, DEFAULT_SLACK)),
+        context_bytes=CONTEXT_BYTES.get(device, DEFAULT_CONTEXT),
+        breakdown=breakdown,
+    )
+
+
+def weight_bytes(setup: Setup, quantization: str | None = None) -> int:
+    """Returns the bytes of the base weights as stored, shared weights counted once.
+
+    The layers' linear weights take what the scheme says; embeddings, norms, biases and heads keep the dtype.
+
+    Args:
+        setup: model, dtype and, unless overridden, quantization.
+        quantization: a scheme to ask about instead of the candidate's.
+    """
+    scheme = get_quantization(quantization or setup.candidate.quantization)
+    width = DTYPE_BYTES[setup.candidate.dtype]
+    plain = setup.model.parameters * width
+    if scheme.bytes_per_weight is None:
+        return plain
+    coded = sum(m.in_features * m.out_features for m in linear_modules(setup.model))
+    return plain - coded * width + int(coded * scheme.bytes_per_weight)
+
+
+def dequantized_bytes(setup: Setup) -> int:
+    """Returns the size of the largest quantized weight unpacked, as forward and backward pass need it."""
+    if get_quantization(setup.candidate.quantization).bytes_per_weight is None:
+        return 0
+    largest = max((m.in_features * m.out_features for m in linear_modules(setup.model)), default=0)
+    return largest * DTYPE_BYTES[setup.candidate.dtype]
