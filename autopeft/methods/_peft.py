@@ -1,0 +1,142 @@
+"""What the methods that peft has share: its task types, attaching, detaching, merging, saving and loading."""
+
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import ModelError
+from autopeft.methods._targets import target_modules
+from autopeft.values.candidates import Setup
+from autopeft.values.names import TASKS, ModelKind, ParameterValue, Task
+
+ADAPTER = "default"
+ALL_TASKS: tuple[Task, ...] = TASKS
+ALL_KINDS: tuple[ModelKind, ...] = ("encoder", "decoder", "seq2seq")
+_WITH_HEAD = {
+    "classification": "SEQ_CLS", "regression": "SEQ_CLS", "pair-classification": "SEQ_CLS",
+    "token-classification": "TOKEN_CLS",
+}  # fmt: skip
+_LANGUAGE = {"decoder": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
+
+
+def task_type(setup: Setup) -> str | None:
+    """Returns peft's task type, None for multiple choice, for which peft has none."""
+    if setup.task == "multiple-choice":
+        return None
+    return _WITH_HEAD.get(setup.task) or _LANGUAGE.get(setup.model.kind)
+
+
+def head(setup: Setup) -> dict[str, Any]:
+    """Returns the arguments of every peft config: its task type and the fresh head, which trains beside it."""
+    return {"task_type": task_type(setup), "modules_to_save": list(setup.model.head_modules) or None}
+
+
+def injected(setup: Setup) -> dict[str, Any]:
+    """Returns the arguments of every config that injects layers: `head` and the full names of the targets."""
+    return {**head(setup), "target_modules": [module.name for module in target_modules(setup)]}
+
+
+def transposed(setup: Setup) -> bool:
+    """Whether the targeted weights are stored input first, as GPT-2's are until bitsandbytes replaces them."""
+    return setup.candidate.quantization == "none" and any(m.kind == "conv1d" for m in target_modules(setup))
+
+
+def attach(model: Any, config: Any) -> Any:
+    """Returns the task model with peft's method attached, only its parameters and the head's trainable."""
+    from peft import get_peft_model
+
+    before = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    hooked = _input_hooks(model)
+    attached = get_peft_model(model, config)
+    # What `detach` puts back: peft freezes the base and leaves it frozen.
+    attached.autopeft_before = {"trainable": before, "hooked": hooked}
+    return attached
+
+
+def _input_hooks(model: Any) -> bool:
+    return bool(getattr(model, "_require_grads_hooks", None))
+
+
+def _restore(attached: Any, model: Any) -> Any:
+    before = attached.autopeft_before
+    trainable = set(before["trainable"])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trainable)
+    if _input_hooks(model) and not before["hooked"]:
+        model.disable_input_require_grads()
+    return model
+
+
+def detach(attached: Any) -> Any:
+    """Returns the task model with the method taken out, its head and `requires_grad` as before."""
+    model = attached.get_base_model()
+    _unwrap_head(model)
+    if not attached.active_peft_config.is_prompt_learning:
+        attached.unload()
+    return _restore(attached, model)
+
+
+def _unwrap_head(model: Any) -> None:
+    # peft's own `unload` would leave the trained copy of the head in the model.
+    from peft.utils.other import ModulesToSaveWrapper
+
+    wrapped = [(name, m) for name, m in model.named_modules() if isinstance(m, ModulesToSaveWrapper)]
+    for name, module in wrapped:
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, module.original_module)
+
+
+def merge(attached: Any) -> Any:
+    """Returns the task model with the update folded into its weights and the trained head in place."""
+    return attached.merge_and_unload()
+
+
+def save(attached: Any, folder: Path) -> None:
+    """Writes peft's own format: ``adapter_model.safetensors`` with the head, and ``adapter_config.json``."""
+    attached.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+
+
+def load_into(attached: Any, folder: Path) -> Any:
+    """Returns an attached model with the values that `save` wrote, ready to train on.
+
+    Raises:
+        ModelError: the file is missing or holds other parameters than the attached ones.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist: the folder holds no saved adapter.")
+    result = set_peft_model_state_dict(attached, load_file(path), adapter_name=ADAPTER)
+    if result.unexpected_keys:
+        raise ModelError(f"{path} holds {result.unexpected_keys[0]}, which the attached method does not have.")
+    return attached
+
+
+def layers(attached: Any, kind: type) -> list[Any]:
+    """Returns the injected layers of a kind.
+
+    Raises:
+        ModelError: there is none: the method did not take effect.
+    """
+    found = [module for module in attached.modules() if isinstance(module, kind)]
+    if not found:
+        raise ModelError(f"The model has no {kind.__name__}: the method did not take effect.")
+    return found
+
+
+def shared(key: str, values: list[ParameterValue]) -> ParameterValue:
+    """Returns the value that all injected layers have; whole numbers as integers.
+
+    Raises:
+        ModelError: they disagree.
+    """
+    first, *others = values
+    if any(value != first for value in others):
+        raise ModelError(f"`{key}` differs between the injected layers: {sorted(set(map(str, values)))}.")
+    return int(first) if isinstance(first, float) and first.is_integer() and key != "dropout" else first
+
+
+def dropout_of(module: Any) -> float:
+    """Returns the rate of a dropout layer; 0 for the identity that peft puts where there is none."""
+    return float(getattr(module, "p", 0.0))

@@ -1,0 +1,87 @@
+"""IA3: a learned scale per feature, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+
+from autopeft.methods import _peft
+from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
+from autopeft.methods._legal import declared_violations, refuse
+from autopeft.methods._targets import ROLES, target_modules
+from autopeft.values.candidates import Setup
+from autopeft.values.names import ParameterValue
+from autopeft.values.profiles import ModuleShape
+
+CAPABILITIES = Capabilities(
+    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
+    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
+)  # fmt: skip
+
+
+def _feed_forward(module: ModuleShape) -> bool:
+    return module.role in ROLES["mlp"]
+
+
+def _trainable(setup: Setup) -> int:
+    """Feed-forward modules are scaled at their input, the others at their output."""
+    return sum(m.in_features if _feed_forward(m) else m.out_features for m in target_modules(setup))
+
+
+def _violations(setup: Setup) -> tuple[str, ...]:
+    return declared_violations(setup, CAPABILITIES, {})
+
+
+def _config(setup: Setup) -> Any:
+    from peft import IA3Config
+
+    feed_forward = [module.name for module in target_modules(setup) if _feed_forward(module)]
+    return IA3Config(feedforward_modules=feed_forward, fan_in_fan_out=_peft.transposed(setup), **_peft.injected(setup))
+
+
+def _apply(model: Any, setup: Setup) -> Any:
+    refuse(setup, _violations)
+    return _peft.attach(model, _config(setup))
+
+
+def _effective(attached: Any) -> dict[str, ParameterValue]:
+    from peft.tuners.ia3 import IA3Layer
+
+    _peft.layers(attached, IA3Layer)
+    return {}
+
+
+def _load(model: Any, setup: Setup, folder: Path) -> Any:
+    return _peft.load_into(_apply(model, setup), folder)
+
+
+METHOD = Method(
+    name="ia3",
+    title="IA3",
+    family="scaling",
+    paper=Paper(
+        title="Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",
+        year=2022, address="https://arxiv.org/abs/2205.05638",
+    ),
+    summary="Learns one scale per feature of the targeted layers: very few parameters, a high learning rate.",
+    capabilities=CAPABILITIES,
+    legal={},
+    learning_rate=FloatDistribution(1e-4, 1e-1, log=True),
+    seeds=(
+        Seed(
+            parameters={}, learning_rate=5e-3,
+            source="peft method_comparison MetaMathQA, ia3/llama-3.2-3B-all-attn-5k-lr0.005: 0.455 on GSM8K,"
+            " against 0.311 at 1e-4",
+        ),
+        Seed(parameters={}, learning_rate=3e-3, source="Liu et al., arXiv 2205.05638, section 3.3 (T-Few recipe)"),
+    ),
+    trainable=_trainable,
+    violations=_violations,
+    apply=_apply,
+    peft_config=_config,
+    effective=_effective,
+    detach=_peft.detach,
+    merge=_peft.merge,
+    save=_peft.save,
+    load=_load,
+)  # fmt: skip
