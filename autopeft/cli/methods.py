@@ -1,0 +1,169 @@
+"""`autopeft methods`: the catalogue, and one method in full, printed from what methods declare."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autopeft.cli.output import Output
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from autopeft.methods import Method
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="One method, to see it in full.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Lists the methods, or shows one method's parameters, capabilities and paper."""
+    from autopeft.methods import all_methods, get_method
+
+    output = Output(as_json=as_json)
+    if name is None:
+        methods = list(all_methods().values())
+        output.result([summary(method) for method in methods], *_catalogue(methods))
+        return
+    method = get_method(name)
+    value = {**summary(method), **details(method)}
+    output.result(value, *_page(value))
+
+
+def summary(method: "Method") -> dict[str, Any]:
+    """Returns what the catalogue says of a method, ready for JSON."""
+    able = method.capabilities
+    return {
+        "name": method.name,
+        "title": method.title,
+        "family": method.family,
+        "summary": method.summary,
+        "quantized_base": able.quantized_base,
+        "mergeable": able.mergeable,
+        "adds_latency": able.adds_latency,
+        "changes_base": able.changes_base,
+        "paper": method.paper,
+    }
+
+
+def details(method: "Method") -> dict[str, Any]:
+    """Returns what the page of one method adds: its parameters with both ranges, its seeds and capabilities."""
+    searched = _searched(method.name)
+    return {
+        "learning_rate": domain(method.learning_rate),
+        "parameters": {
+            name: {"legal": domain(legal), "searched": searched.get(name)} for name, legal in method.legal.items()
+        },
+        "capabilities": method.capabilities,
+        "seeds": list(method.seeds),
+        "baselines": dict(method.baseline),
+    }
+
+
+def domain(distribution: "BaseDistribution") -> str:
+    """Returns a legal domain in words: ``1 … 256``, ``0.0 … 0.5``, ``1e-05 … 0.01 (log)`` or ``a | b``."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return " | ".join(str(choice) for choice in distribution.choices)
+    if not isinstance(distribution, IntDistribution | FloatDistribution):
+        raise TypeError(f"{distribution!r} is no kind of domain that methods may declare.")
+    step = f" in steps of {distribution.step:g}" if distribution.step not in (None, 1) else ""
+    scale = " (log)" if distribution.log else ""
+    return f"{distribution.low:g} … {distribution.high:g}{step}{scale}"
+
+
+def _searched(name: str) -> dict[str, Any]:
+    """Returns the ranges of the method's search space by parameter, as its file has them; empty without a file."""
+    from autopeft.files import read_yaml
+    from autopeft.resources import search_spaces
+
+    path = search_spaces() / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    content = read_yaml(path)
+    parameters: dict[str, Any] = content.get("parameters") or {}
+    return parameters
+
+
+def _catalogue(methods: "list[Method]") -> tuple[Any, ...]:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("Method", "Family", "4-bit base", "Merges", "Latency after", "Changes base", "Paper"):
+        table.add_column(title, overflow="fold")
+    for method in methods:
+        able = method.capabilities
+        table.add_row(
+            method.name,
+            method.family,
+            _yes(able.quantized_base),
+            _yes(able.mergeable),
+            _yes(able.adds_latency),
+            _yes(able.changes_base),
+            _short(method.paper.address, method.paper.year),
+        )
+    return table, f"\n{len(methods)} methods; `autopeft methods NAME` shows one in full."
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "–"
+
+
+def _short(address: str, year: int) -> str:
+    """Returns an arXiv number where the address is one, else the year."""
+    return address.rstrip("/").split("/")[-1] if "arxiv.org" in address else str(year)
+
+
+def _page(value: dict[str, Any]) -> tuple[Any, ...]:
+    paper = value["paper"]
+    head = (
+        f"[bold]{value['title']}[/bold] ({value['name']}, {value['family']})",
+        value["summary"],
+        f"Paper: {paper.title} ({paper.year}), {paper.address}",
+        f"Learning rate: {value['learning_rate']}\n",
+    )
+    return (*head, _parameter_table(value["parameters"]), "", _capability_table(value["capabilities"]), *_seeds(value))
+
+
+def _parameter_table(parameters: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("Parameter", "Legal", "Searched by default"):
+        table.add_column(title, overflow="fold")
+    for name, ranges in parameters.items():
+        table.add_row(name, ranges["legal"], _range_words(ranges["searched"]))
+    return table
+
+
+def _range_words(searched: Any) -> str:
+    """Returns a searched range as the file has it, on one line."""
+    if searched is None:
+        return "–"
+    if isinstance(searched, dict):
+        return ", ".join(f"{key} {value}" for key, value in searched.items())
+    return str(searched)
+
+
+def _capability_table(capabilities: Any) -> Any:
+    from dataclasses import fields
+
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("Capability")
+    table.add_column("", overflow="fold")
+    for field in fields(capabilities):
+        value = getattr(capabilities, field.name)
+        words = _yes(value) if isinstance(value, bool) else ", ".join(value) or "–"
+        table.add_row(field.name.replace("_", " "), words)
+    return table
+
+
+def _seeds(value: dict[str, Any]) -> list[str]:
+    lines = ["\n[bold]What is tried first[/bold]"]
+    for seed in value["seeds"]:
+        settings = ", ".join(f"{key} {setting}" for key, setting in seed.parameters.items())
+        lines.append(f"  {settings or 'no parameters'}; targets {seed.targets}, rate {seed.learning_rate:g}")
+        lines.append(f"  [dim]{seed.source}[/dim]")
+    return lines

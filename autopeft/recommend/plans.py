@@ -1,0 +1,163 @@
+"""Makes a method's seed into a candidate that fits: quantization, checkpointing and batch, the gentlest first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from autopeft.estimation import estimate
+from autopeft.methods import Method, Seed
+from autopeft.quantization import all_quantizations
+from autopeft.recommend.conditions import MANY_ROWS
+from autopeft.recommend.rules import rate_factor
+from autopeft.recommend.setting import Case, Setting, plan_setup
+from autopeft.values.candidates import Candidate, Estimate
+
+EFFECTIVE_BATCH = 16
+"""Rows per optimizer step: the middle of what the papers' recipes use, and small enough for low-rank updates."""
+
+LARGE_EFFECTIVE_BATCH = 32
+"""Rows per step for the other families when rows are many."""
+
+ENOUGH_ROWS = 4
+"""Rows per forward pass from which a device is kept busy; below, checkpointing is tried first."""
+
+OTHER_TARGETS = ("all-linear", "mlp", "qv")
+"""What else the most trusted seed of a method is tried on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A candidate with its cost.
+
+    Attributes:
+        violations: why the method cannot apply; nothing else matters then.
+    """
+
+    candidate: Candidate
+    estimate: Estimate | None
+    violations: tuple[str, ...] = ()
+
+
+def seed_candidates(method: Method, setting: Setting) -> Iterator[Candidate]:
+    """Yields a method's seeds as candidates, the most trusted first, then its first seed on other targets."""
+    for seed in method.seeds:
+        yield _seed_candidate(method, seed, setting, seed.targets)
+    if not method.capabilities.takes_targets:
+        return
+    first = method.seeds[0]
+    for targets in OTHER_TARGETS:
+        if targets not in {seed.targets for seed in method.seeds}:
+            yield _seed_candidate(method, first, setting, targets)
+
+
+def _seed_candidate(method: Method, seed: Seed, setting: Setting, targets: str) -> Candidate:
+    return Candidate(
+        method=method.name,
+        parameters=dict(seed.parameters),
+        targets=targets if method.capabilities.takes_targets else "none",
+        dtype=setting.hardware.dtype,
+        learning_rate=seed.learning_rate,
+        batch_size=effective_batch(method, setting),
+    )
+
+
+def effective_batch(method: Method, setting: Setting) -> int:
+    """Returns the rows per optimizer step: 16, or 32 on many rows outside low-rank; never more than there are."""
+    many = setting.task.training_rows >= MANY_ROWS and method.family != "low-rank"
+    wanted = LARGE_EFFECTIVE_BATCH if many else EFFECTIVE_BATCH
+    while wanted > max(setting.task.training_rows, 1):
+        wanted //= 2
+    return wanted
+
+
+def plan(method: Method, candidate: Candidate, setting: Setting) -> Planned:
+    """Returns the gentlest version of a candidate that fits, or the smallest there is where none does."""
+    smallest: Planned | None = None
+    refused: tuple[str, ...] = ()
+    for scheme in schemes(method, setting):
+        scheme_plan = _within_scheme(method, replace(candidate, quantization=scheme), setting)
+        if scheme_plan.estimate is None:
+            refused = refused or scheme_plan.violations
+            continue
+        if _fits(scheme_plan, setting):
+            return _finished(method, scheme_plan, setting)
+        if smallest is None or smallest.estimate is None or _total(scheme_plan) < _total(smallest):
+            smallest = scheme_plan
+    if smallest is None:
+        return Planned(candidate=candidate, estimate=None, violations=refused)
+    return _finished(method, smallest, setting)
+
+
+def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
+    """Returns the quantizations to try, the least lossy first: none, then more bits, unpacked constants first.
+
+    Four-bit floats are left out: normal floats take the same room and lose less (Dettmers et al., arXiv
+    2305.14314).
+    """
+    if not method.capabilities.quantized_base:
+        return ("none",)
+    if setting.hardware.device.kind not in ("cuda", "cpu"):
+        return ("none",)
+    found = all_quantizations().values()
+    kept = [scheme for scheme in found if scheme.bits == 0 or not scheme.name.startswith("fp4")]
+    ordered = sorted(kept, key=lambda scheme: (scheme.bits == 0, scheme.bits, scheme.bytes_per_weight or 0.0))
+    return tuple(scheme.name for scheme in reversed(ordered))
+
+
+def _within_scheme(method: Method, candidate: Candidate, setting: Setting) -> Planned:
+    options = list(_batches(method, candidate))
+    cheapest = _measured(method, options[-1], setting)
+    if cheapest.estimate is None and len({option.gradient_checkpointing for option in options}) == 1:
+        return cheapest
+    if cheapest.estimate is not None and not _fits(cheapest, setting):
+        return cheapest
+    last = cheapest
+    for option in options:
+        planned = _measured(method, option, setting)
+        if planned.estimate is not None and _fits(planned, setting):
+            return planned
+        last = planned if planned.estimate is not None else last
+    return last
+
+
+def _batches(method: Method, candidate: Candidate) -> Iterator[Candidate]:
+    """Yields ways to run the same step, the fastest first and the one that takes the least memory last."""
+    effective = candidate.batch_size
+    rows = [effective >> shift for shift in range(effective.bit_length())]
+    checkpointing = (False, True) if method.capabilities.gradient_checkpointing else (False,)
+    for small in (False, True):
+        for recompute in checkpointing:
+            for count in rows:
+                if (count < min(ENOUGH_ROWS, effective)) is small:
+                    yield replace(
+                        candidate,
+                        batch_size=count,
+                        accumulation=effective // count,
+                        gradient_checkpointing=recompute,
+                    )
+
+
+def _measured(method: Method, candidate: Candidate, setting: Setting) -> Planned:
+    setup = plan_setup(setting, candidate)
+    violations = method.violations(setup)
+    if violations:
+        return Planned(candidate=candidate, estimate=None, violations=violations)
+    cost = estimate(setup, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
+    return Planned(candidate=candidate, estimate=cost)
+
+
+def _finished(method: Method, planned: Planned, setting: Setting) -> Planned:
+    """Returns the plan with the learning rate that the rules make of the seed's, inside the method's range."""
+    if planned.estimate is None:
+        return planned
+    case = Case(method=method, candidate=planned.candidate, estimate=planned.estimate, setting=setting)
+    low, high = method.learning_rate.low, method.learning_rate.high
+    rate = min(max(planned.candidate.learning_rate * rate_factor(case), low), high)
+    return replace(planned, candidate=replace(planned.candidate, learning_rate=rate))
+
+
+def _total(planned: Planned) -> int:
+    return planned.estimate.memory.total_bytes if planned.estimate else 0
+
+
+def _fits(planned: Planned, setting: Setting) -> bool:
+    return _total(planned) <= setting.memory_limit

@@ -1,0 +1,157 @@
+"""Ranks what could be tried: every allowed method with the configurations it declares, judged by the rules."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from autopeft.errors import NothingFitsError, unknown
+from autopeft.methods import Method, all_methods
+from autopeft.recommend.needs import task_needs
+from autopeft.recommend.plans import Planned, plan, seed_candidates
+from autopeft.recommend.remedies import gib, nothing_fits, too_large
+from autopeft.recommend.rules import reasons_for
+from autopeft.recommend.setting import HEADROOM, Case, Setting
+from autopeft.recommend.shrink import shrunk
+from autopeft.values.candidates import Candidate, Constraints, Recommendation, Rejection, Suggestion
+from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """What came of one method: its suggestions, the best first, or why it is left out."""
+
+    suggestions: tuple[Suggestion, ...] = ()
+    rejection: Rejection | None = None
+
+
+def recommend(
+    hardware: HardwareProfile,
+    model: ModelProfile,
+    task: TaskProfile,
+    constraints: Constraints = Constraints(),  # noqa: B008 - frozen
+) -> Recommendation:
+    """Returns candidates in order of preference, and the methods left out with what each lacks.
+
+    The best configuration of every method comes first, by score; then the second best of every method, and so
+    on; what does not fit comes last. Equal scores are ordered by name. The result depends on the arguments and
+    the installed catalogue alone.
+
+    Raises:
+        InvalidValueError: a constraint names a method that is not known.
+        NothingFitsError: no method has a configuration that meets the constraints; the message lists what
+            each one lacks, in GiB, and what would make it fit.
+    """
+    setting = Setting(hardware=hardware, model=model, task=task, needs=task_needs(task.task), constraints=constraints)
+    verdicts = [_judge(method, setting) for method in allowed_methods(constraints)]
+    rejected = tuple(v.rejection for v in verdicts if v.rejection is not None)
+    if not any(v.suggestions for v in verdicts):
+        raise NothingFitsError(nothing_fits(rejected, setting))
+    return Recommendation(candidates=_ranked(v.suggestions for v in verdicts), rejected=rejected, notes=_notes(setting))
+
+
+def allowed_methods(constraints: Constraints) -> tuple[Method, ...]:
+    """Returns the methods that the constraints name or leave, by name.
+
+    Raises:
+        InvalidValueError: a name is not in the catalogue, or nothing is left of it.
+    """
+    known = all_methods()
+    for key, names in (("methods", constraints.methods), ("exclude", constraints.exclude)):
+        for name in names:
+            if name not in known:
+                raise unknown(key, "the constraints", name, known)
+    wanted = constraints.methods or tuple(known)
+    left = tuple(known[name] for name in sorted(set(wanted) - set(constraints.exclude)))
+    if not left:
+        raise unknown("methods", "the constraints", "nothing: every method is excluded", known)
+    return left
+
+
+def _judge(method: Method, setting: Setting) -> _Verdict:
+    because = _unsuited(method, setting)
+    if because:
+        return _Verdict(rejection=Rejection(method=method.name, because=because))
+    planned = [_planned(method, candidate, setting) for candidate in seed_candidates(method, setting)]
+    costed = [(p.candidate, p.estimate) for p in planned if p.estimate is not None]
+    if not costed:
+        return _Verdict(rejection=Rejection(method=method.name, because=planned[0].violations))
+    within = [(c, e) for c, e in costed if not _trains_too_much(e.trainable_parameters, setting)]
+    if not within:
+        least = min(e.trainable_parameters for _, e in costed)
+        return _Verdict(rejection=_over_budget(method, least, setting))
+    suggestions = [_suggestion(Case(method=method, candidate=c, estimate=e, setting=setting)) for c, e in within]
+    if not any(s.fits for s in suggestions):
+        return _Verdict(rejection=too_large(method, suggestions, setting))
+    return _Verdict(suggestions=_distinct(sorted(suggestions, key=lambda s: (not s.fits, -s.score))))
+
+
+def _unsuited(method: Method, setting: Setting) -> tuple[str, ...]:
+    able, because = method.capabilities, []
+    if setting.task.task not in able.tasks:
+        because.append(f"It does not train {setting.task.task}.")
+    if setting.model.kind not in able.models:
+        because.append(f"It does not apply to {setting.model.kind} models.")
+    if setting.constraints.mergeable_only and able.adds_latency:
+        because.append("It cannot be merged into the weights and adds latency at inference.")
+    return tuple(because)
+
+
+def _planned(method: Method, candidate: Candidate, setting: Setting) -> Planned:
+    first = plan(method, candidate, setting)
+    if first.estimate is None or not _trains_too_much(first.estimate.trainable_parameters, setting):
+        return first
+    return plan(method, shrunk(method, candidate, setting), setting)
+
+
+def _trains_too_much(trained: int, setting: Setting) -> bool:
+    limit = setting.constraints.max_trainable
+    return limit is not None and trained > limit
+
+
+def _over_budget(method: Method, least: int, setting: Setting) -> Rejection:
+    return Rejection(
+        method=method.name,
+        because=(f"It trains at least {least:,} parameters; {setting.constraints.max_trainable:,} are allowed.",),
+        remedy=f"a limit of {least:,} trained parameters",
+    )
+
+
+def _suggestion(case: Case) -> Suggestion:
+    reasons = reasons_for(case)
+    return Suggestion(
+        candidate=case.candidate,
+        estimate=case.estimate,
+        fits=case.estimate.memory.total_bytes <= case.setting.memory_limit,
+        score=sum(reason.weight for reason in reasons),
+        reasons=reasons,
+    )
+
+
+def _distinct(suggestions: list[Suggestion]) -> tuple[Suggestion, ...]:
+    """Returns the suggestions without repeats: two seeds can shrink to the same candidate."""
+    kept: list[Suggestion] = []
+    for suggestion in suggestions:
+        if all(suggestion.candidate != other.candidate for other in kept):
+            kept.append(suggestion)
+    return tuple(kept)
+
+
+def _ranked(by_method: Iterable[tuple[Suggestion, ...]]) -> tuple[Suggestion, ...]:
+    placed = [(place, s) for suggestions in by_method for place, s in enumerate(suggestions)]
+    placed.sort(key=lambda item: (not item[1].fits, item[0], -item[1].score, item[1].candidate.method))
+    return tuple(suggestion for _, suggestion in placed)
+
+
+def _notes(setting: Setting) -> tuple[str, ...]:
+    model, task, notes = setting.model, setting.task, []
+    if setting.constraints.memory_bytes is None:
+        free = setting.hardware.device.free_memory_bytes
+        notes.append(f"A tenth ({HEADROOM:.0%}) of the {gib(free)} free is left unused.")
+    if task.tokens.longest > setting.tokens_per_row:
+        notes.append(
+            f"Memory is planned for rows of {setting.tokens_per_row} tokens; the longest has {task.tokens.longest}."
+        )
+    if model.max_positions is not None and task.tokens.p50 > model.max_positions:
+        notes.append(f"Half the rows are longer than the {model.max_positions} positions of the model.")
+    if setting.hardware.device.throughput is None:
+        notes.append("Step times are unknown: this device's throughput is not known.")
+    return tuple(notes)

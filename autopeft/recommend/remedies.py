@@ -1,0 +1,84 @@
+"""What a method lacks, and what would make it fit."""
+
+import math
+from collections.abc import Iterable
+
+from autopeft.estimation import estimate
+from autopeft.methods import Method
+from autopeft.recommend.setting import HEADROOM, Setting, plan_setup
+from autopeft.values.candidates import Rejection, Suggestion
+
+GIB = 1024**3
+
+SHORTEST_ROW = 16
+"""Tokens below which shorter rows are no remedy."""
+
+
+def gib(count: int) -> str:
+    """Returns a number of bytes as GiB with one digit, or two below 1 GiB."""
+    value = count / GIB
+    return f"{value:.1f} GiB" if value >= 1 else f"{value:.2f} GiB"
+
+
+def too_large(method: Method, suggestions: Iterable[Suggestion], setting: Setting) -> Rejection:
+    """Returns the rejection of a method whose smallest configuration does not fit.
+
+    Args:
+        method: the method.
+        suggestions: its configurations, each already as small as batch, checkpointing and quantization make it.
+        setting: where it would run.
+    """
+    least = min(suggestions, key=lambda s: s.estimate.memory.total_bytes)
+    needed = least.estimate.memory.total_bytes
+    return Rejection(
+        method=method.name,
+        because=(f"It needs {gib(needed)} at the least ({_how(least)}); {gib(setting.memory_limit)} may be used.",),
+        lacking_bytes=needed - setting.memory_limit,
+        remedy=" or ".join(_remedies(method, least, setting)),
+    )
+
+
+def nothing_fits(rejected: Iterable[Rejection], setting: Setting) -> str:
+    """Returns the message for a setting that no method fits: one line per method."""
+    rejected = list(rejected)
+    lines = [f"No method fits {setting.model.architecture} within the constraints on {setting.hardware.device.name}."]
+    for rejection in sorted(rejected, key=lambda r: (r.lacking_bytes == 0, r.lacking_bytes, r.method)):
+        lacks = f"lacks {gib(rejection.lacking_bytes)}. " if rejection.lacking_bytes else ""
+        remedy = f" It fits with {rejection.remedy}." if rejection.remedy else ""
+        lines.append(f"  {rejection.method}: {lacks}{' '.join(rejection.because)}{remedy}")
+    return "\n".join(lines)
+
+
+def _how(suggestion: Suggestion) -> str:
+    candidate = suggestion.candidate
+    weights = candidate.dtype if candidate.quantization == "none" else candidate.quantization
+    recomputed = ", checkpointing" if candidate.gradient_checkpointing else ""
+    return f"{weights} weights, batch {candidate.batch_size}{recomputed}"
+
+
+def _remedies(method: Method, least: Suggestion, setting: Setting) -> list[str]:
+    remedies = [f"a card with {_card(least.estimate.memory.total_bytes, setting)} GiB"]
+    tokens = _shorter_rows(least, setting)
+    if tokens:
+        remedies.insert(0, f"rows of at most {tokens} tokens")
+    if not method.capabilities.quantized_base and method.capabilities.changes_base:
+        remedies.append("a method that leaves the base frozen, which can then be quantized to 4 bits")
+    return remedies
+
+
+def _card(needed: int, setting: Setting) -> int:
+    """Returns the memory of the card that would do, in whole GiB, with the room that is left unused."""
+    room = 1.0 if setting.constraints.memory_bytes is not None else 1 - HEADROOM
+    return math.ceil(needed / room / GIB)
+
+
+def _shorter_rows(least: Suggestion, setting: Setting) -> int | None:
+    """Returns the longest of the row lengths halved again and again that fits, None where none does."""
+    tokens = setting.tokens_per_row // 2
+    setup = plan_setup(setting, least.candidate)
+    while tokens >= SHORTEST_ROW:
+        cost = estimate(setup, tokens_per_row=tokens, hardware=setting.hardware)
+        if cost.memory.total_bytes <= setting.memory_limit:
+            return tokens
+        tokens //= 2
+    return None

@@ -1,0 +1,108 @@
+"""What rules look at: a candidate of a method, its cost, and the setting it would run in."""
+
+from dataclasses import dataclass, replace
+
+from autopeft.methods import Method
+from autopeft.methods._targets import target_modules
+from autopeft.recommend.needs import TaskNeeds
+from autopeft.values.candidates import Candidate, Constraints, Estimate, Setup
+from autopeft.values.names import DTYPE_BYTES
+from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
+
+HEADROOM = 0.1
+"""Share of a device's free memory that is left unused: the estimate is a formula, and batches vary."""
+
+EPOCHS = 3
+"""Passes over the training rows that a plan assumes, the usual number of published fine-tuning recipes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where a recommendation is made."""
+
+    hardware: HardwareProfile
+    model: ModelProfile
+    task: TaskProfile
+    needs: TaskNeeds
+    constraints: Constraints
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes a run may take, context included: the user's limit as given, else free memory less a tenth."""
+        if self.constraints.memory_bytes is not None:
+            return self.constraints.memory_bytes
+        return int(self.hardware.device.free_memory_bytes * (1 - HEADROOM))
+
+    @property
+    def tokens_per_row(self) -> int:
+        """Length planned for: 95 in 100 rows are no longer, and never more than the model's positions."""
+        return min(self.task.tokens.p95, self.model.max_positions or self.task.tokens.p95)
+
+    @property
+    def half_precision_weight_bytes(self) -> int:
+        """Size of the base weights in 16 bits."""
+        return self.model.parameters * DTYPE_BYTES["bfloat16"]
+
+    @property
+    def tight(self) -> bool:
+        """Whether the 16-bit weights alone take more than half of what a run may take."""
+        return 2 * self.half_precision_weight_bytes > self.memory_limit
+
+    @property
+    def low_data(self) -> bool:
+        """Whether there are fewer training rows than the task type calls little."""
+        return self.task.training_rows < self.needs.low_data_rows
+
+    def steps(self, effective_batch: int) -> int:
+        """Returns the optimizer steps of a plan of three epochs."""
+        return max(1, -(-self.task.training_rows * EPOCHS // effective_batch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One candidate of a method in its setting: what a rule's condition takes."""
+
+    method: Method
+    candidate: Candidate
+    estimate: Estimate
+    setting: Setting
+
+    @property
+    def setup(self) -> Setup:
+        """The candidate with the model and the task it meets."""
+        return plan_setup(self.setting, self.candidate)
+
+    @property
+    def effective_batch(self) -> int:
+        """Rows per optimizer step."""
+        return self.candidate.batch_size * self.candidate.accumulation
+
+    @property
+    def trained_share(self) -> float:
+        """Trained parameters over all."""
+        return self.estimate.trainable_parameters / self.estimate.total_parameters
+
+    @property
+    def equivalent_rank(self) -> float:
+        """Trained parameters per row and column of the targets: the rank of a plain low-rank pair of that size."""
+        sides = sum(m.in_features + m.out_features for m in target_modules(self.setup))
+        adapter = self.estimate.trainable_parameters - self.setting.model.head_parameters
+        return adapter / sides if sides else 0.0
+
+    @property
+    def grows_with_depth(self) -> bool:
+        """Whether a model of twice the depth would train more: a method that reaches every layer."""
+        setup = self.setup
+        deeper = replace(setup, model=replace(setup.model, layers=2 * setup.model.layers))
+        return self.method.trainable(deeper) > self.method.trainable(setup)
+
+
+def plan_setup(setting: Setting, candidate: Candidate) -> Setup:
+    """Returns the setup of a candidate, with the steps that a plan of three epochs comes to."""
+    effective = candidate.batch_size * candidate.accumulation
+    return Setup(
+        model=setting.model,
+        task=setting.task.task,
+        candidate=candidate,
+        total_steps=setting.steps(effective),
+    )

@@ -1,0 +1,96 @@
+"""From what a user names (a model, data or a description, a device) to a recommendation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from autopeft.errors import invalid, unknown
+from autopeft.recommend.needs import task_needs
+from autopeft.recommend.recommender import recommend
+from autopeft.values.candidates import Constraints, Recommendation
+from autopeft.values.names import TASKS, Task
+from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profiles:
+    """What a recommendation rests on.
+
+    Attributes:
+        notes: what was assumed because the user did not say it.
+    """
+
+    hardware: HardwareProfile
+    model: ModelProfile
+    task: TaskProfile
+    notes: tuple[str, ...] = ()
+
+
+def suggest(
+    model: str,
+    data: str | None = None,
+    *,
+    task: str | None = None,
+    rows: int | None = None,
+    tokens_per_row: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    gpu: str | None = None,
+    memory_bytes: int | None = None,
+    constraints: Constraints = Constraints(),  # noqa: B008 - frozen
+) -> Recommendation:
+    """Returns ranked candidates for a model and a task, without training anything.
+
+    Args:
+        model: a folder (``config.json`` is enough), a hub name or a GGUF file.
+        data: a file, a folder or a hub name; without it ``task`` must be given.
+        task: one of the task types; read off the data where it is not given.
+        rows: training rows, when there is no data; typical of the task type where it is not given.
+        tokens_per_row: tokens per row, when there is no data; likewise.
+        columns: the data's column by role.
+        gpu: a card from the catalogue instead of this machine's.
+        memory_bytes: memory of the device planned for.
+        constraints: what a candidate must meet.
+
+    Raises:
+        AutopeftError: the model, the data, the card or a constraint is not what it should be.
+        NothingFitsError: no method meets the constraints.
+    """
+    profiles = collect_profiles(
+        model, data, task=task, rows=rows, tokens_per_row=tokens_per_row, columns=columns, gpu=gpu,
+        memory_bytes=memory_bytes,
+    )  # fmt: skip
+    return recommend_for(profiles, constraints)
+
+
+def recommend_for(profiles: Profiles, constraints: Constraints) -> Recommendation:
+    """Returns the recommendation for profiles that are known, with what was assumed among its notes."""
+    found = recommend(profiles.hardware, profiles.model, profiles.task, constraints)
+    return Recommendation(
+        candidates=found.candidates,
+        rejected=found.rejected,
+        notes=(*profiles.notes, *profiles.hardware.notes, *profiles.task.notes, *found.notes),
+    )
+
+
+def collect_profiles(
+    model: str,
+    data: str | None,
+    *,
+    task: str | None,
+    rows: int | None,
+    tokens_per_row: int | None,
+    columns: Mapping[str, str] | None,
+    gpu: str | None,
+    memory_bytes: int | None,
+) -> Profiles:
+    """Returns the device, the model and the task that a recommendation is for; see `suggest`."""
+    from autopeft.profiling.hardware import probe_hardware
+
+    named = _task_name(task)
+    hardware = probe_hardware(gpu=gpu, memory_bytes=memory_bytes)
+    if data is None:
+        return _described(model, named, rows, tokens_per_row, hardware)
+    for key, value in (("--rows", rows), ("--tokens-per-row", tokens_per_row)):
+        if value is not None:
+            raise invalid(key, "a suggestion", "left out where there is data, which says it", value)
+    return _from_data(model, data, named, columns, hardware)
