@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from autopeft.methods import _lycoris, _peft
 from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
 from autopeft.methods._legal import declared_violations, refuse
-from autopeft.methods._targets import target_modules, target_violations
+from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
 from autopeft.values.profiles import ModuleShape
@@ -103,10 +103,10 @@ def _effective(attached: Any) -> dict[str, ParameterValue]:
     }
 
 
-def _effective_factor(layers: list[Any], asked: int) -> int:
+def _effective_factor(layers: list[Any], asked: int) -> ParameterValue:
     """Returns a factor that explains every layer's split: the one asked for where it does."""
     seen = {_sizes(layer) for layer in layers}
-    choices = [asked, *range(1, max(max(sizes[:2]) for sizes in seen) + 1)]
+    choices: list[int] = [asked, *range(1, max(max(sizes[:2]) for sizes in seen) + 1)]
     return next(f for f in choices if all((out, into) == _first_factors(o, i, f) for out, into, o, i in seen))
 
 
