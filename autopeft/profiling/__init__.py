@@ -1,0 +1,1 @@
+"""Hardware, model and task, profiled before anything is trained."""

@@ -1,0 +1,52 @@
+"""Model profiles kept on disk, so that a model seen before costs neither torch nor transformers."""
+
+import hashlib
+import os
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import autopeft
+from autopeft.errors import FileFormatError
+from autopeft.files import parse, plain, read_json, to_json, write_text
+from autopeft.profiling.source import ModelSource
+from autopeft.tasks import all_tasks
+from autopeft.values.names import Task
+from autopeft.values.profiles import ModelProfile
+
+_LAYOUT = 1  # of the profiles themselves: raise it when the same config is to give another profile
+
+
+def cache_folder() -> Path:
+    """Returns the user's cache: ``AUTOPEFT_CACHE``, else ``~/.cache/autopeft``."""
+    named = os.environ.get("AUTOPEFT_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "autopeft"
+
+
+def profile_path(source: ModelSource, task: Task, labels: int) -> Path:
+    """Returns where the profile of this config, task and size of head lies, for these versions."""
+    versions = (version("transformers"), autopeft.__version__, str(_LAYOUT))
+    parts = (source.identity, task, str(labels), *versions, *all_tasks())
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return cache_folder() / "models" / f"{key}.json"
+
+
+def load_profile(path: Path, source: ModelSource) -> ModelProfile | None:
+    """Returns the kept profile under the name and weights of this source; None where there is none to trust."""
+    if not path.is_file():
+        return None
+    try:
+        kept = parse(ModelProfile, read_json(path), str(path))
+    except FileFormatError:  # cut short or from elsewhere: it is made anew and written over
+        return None
+    return replace(
+        kept, source=source.name, weight_format=source.weight_format, weight_bytes=source.weight_bytes
+    )  # fmt: skip
+
+
+def save_profile(path: Path, profile: ModelProfile) -> None:
+    """Keeps a profile; a cache that cannot be written costs only time, so that is no error."""
+    try:
+        write_text(path, to_json(plain(profile)))
+    except OSError:
+        return

@@ -1,0 +1,118 @@
+"""A model's profile from its config alone: the task model is built on torch's meta device, without weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autopeft.errors import ModelError, invalid
+from autopeft.profiling.cache import load_profile, profile_path, save_profile
+from autopeft.profiling.config import load_config
+from autopeft.profiling.shapes import module_shapes
+from autopeft.profiling.dimensions import sizes
+from autopeft.profiling.source import ModelSource, find_model, fingerprint
+from autopeft.tasks import TaskType, all_tasks, get_task
+from autopeft.values.names import ModelKind, Task
+from autopeft.values.profiles import ModelProfile
+
+_ONE_OUTPUT: frozenset[Task] = frozenset({"regression", "multiple-choice"})
+
+
+def read_model(source: str, task: Task, labels: int = 2) -> ModelProfile:
+    """Returns a model's structure as the task's class builds it, read from its config; no weights are loaded.
+
+    A profile is kept on disk: the second call for the same config imports neither torch nor transformers.
+
+    Args:
+        source: a local folder (``config.json`` is enough), a hub name or a ``.gguf`` file.
+        task: decides the class, and with it the head.
+        labels: number of labels, for tasks that have them; others ignore it.
+
+    Raises:
+        ModelError: the model is not there, is corrupted, is of an unknown type, or has no head for the task.
+        InvalidValueError: there is no such task, or fewer than one label.
+    """
+    if labels < 1:
+        raise invalid("labels", "the task", "at least 1", labels)
+    task_type = get_task(task)
+    outputs = labels if task_type.has_labels else int(task in _ONE_OUTPUT)
+    found = find_model(source)
+    path = profile_path(found, task, outputs)
+    kept = load_profile(path, found)
+    if kept is not None:
+        return kept
+    profile = _build(found, task_type, outputs)
+    save_profile(path, profile)
+    return profile
+
+
+def default_task(source: str) -> Task:
+    """Returns the task assumed for a model without data: classification, generation or seq2seq by its kind.
+
+    Raises:
+        ModelError: as `read_model`.
+    """
+    kinds: dict[ModelKind, Task] = {"encoder": "classification", "decoder": "generation", "seq2seq": "seq2seq"}
+    return kinds[model_kind(load_config(find_model(source)))]
+
+
+def _build(source: ModelSource, task: TaskType, outputs: int) -> ModelProfile:
+    config = load_config(source)
+    kind = model_kind(config)
+    tasks = tuple(name for name, other in all_tasks().items() if _has_class(config, other.auto_class.get(kind)))
+    if task.name not in tasks:
+        raise ModelError(_no_head(source.name, config, task.name, tasks))
+    if outputs and task.name != "multiple-choice":
+        config.num_labels = outputs
+    model = _on_meta(source.name, config, task.auto_class[kind])
+    modules = module_shapes(model, kind, fresh_head=task.fresh_head)
+    return ModelProfile(
+        source=source.name, fingerprint=fingerprint(config.to_diff_dict() if source.gguf else source.config or {}),
+        model_type=config.model_type, architecture=type(model).__name__, kind=kind, tasks=tasks,
+        parameters=sum(module.parameters for module in modules), **sizes(config, model, modules),
+        weight_bytes=source.weight_bytes, weight_format=source.weight_format, task=task.name, labels=outputs,
+        modules=modules, notes=_notes(config, modules),
+    )  # fmt: skip
+
+
+def _on_meta(name: str, config: Any, auto_class: str) -> Any:
+    import torch
+    import transformers
+
+    try:
+        with torch.device("meta"):
+            return getattr(transformers, auto_class).from_config(config)
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        # Architectures check their sizes in their own code, each with its own exception.
+        raise ModelError(f"config.json of {name} describes no model that can be built: {error}") from error
+
+
+def _has_class(config: Any, auto_class: str | None) -> bool:
+    import transformers
+
+    return auto_class is not None and type(config) in getattr(transformers, auto_class)._model_mapping
+
+
+def model_kind(config: Any) -> ModelKind:
+    """Returns what kind of architecture a transformers config describes."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    if getattr(config, "is_encoder_decoder", False):
+        return "seq2seq"
+    masked = type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False)
+    causal = type(config) in AutoModelForCausalLM._model_mapping
+    return "decoder" if causal and not masked else "encoder"
+
+
+def _no_head(name: str, config: Any, task: Task, tasks: Sequence[Task]) -> str:
+    known = f"It has one for {', '.join(tasks)}." if tasks else "It has none for any task; choose another model."
+    return f"The architecture {config.model_type!r} of {name} has no head for the task {task!r}.\n{known}"
+
+
+def _notes(config: Any, modules: Sequence[Any]) -> tuple[str, ...]:
+    notes = []
+    if getattr(config, "quantization_config", None) is not None:
+        notes.append("The weights are stored quantized; a scheme of autopeft needs the unquantized model.")
+    repeats = getattr(config, "num_hidden_layers", 0)
+    owned = 1 + max((module.layer for module in modules if module.layer is not None), default=-1)
+    if owned and not getattr(config, "is_encoder_decoder", False) and repeats > owned:
+        notes.append(f"{repeats} layers run over the weights of {owned}.")
+    return tuple(notes)
