@@ -18,7 +18,7 @@ LANGUAGE_TASKS = frozenset({"generation", "instruction", "reasoning", "seq2seq"}
 """Task types whose loss is taken over the vocabulary at every position."""
 
 FULL_PRECISION = 4
-"""Bytes of a float32 number, in which adapters, losses and root-mean-square norms compute."""
+"""Bytes of a float32 number, in which losses and norms compute, under autocast too."""
 
 COMPOSED_ACTIVATION = 4
 """Tensors kept by GPT-2's hyperbolic-tangent GELU, composed of a power, a product and a tanh."""
@@ -86,19 +86,19 @@ def trained_input_bytes(setup: Setup, method: Method, positions: int, adapter: i
     """Returns what is kept besides because weights train: inputs, and an adapter's own inner activations."""
     if method.family in ("soft-prompt", "selective"):
         return 0
+    width = DTYPE_BYTES[setup.candidate.dtype]
     if method.family == "full":
-        width = DTYPE_BYTES[setup.candidate.dtype]
         return positions * width * _input_width(linear_modules(setup.model), shared=True)
     if method.family == "adapter" and not method.capabilities.takes_targets:
         # One adapter after attention, one after the feed-forward block: input, and the bottleneck twice.
         layers = len(selected_layers(setup.model, setup.candidate))
-        return positions * FULL_PRECISION * (2 * layers * setup.model.hidden_size + adapter // setup.model.hidden_size)
+        return positions * width * (2 * layers * setup.model.hidden_size + adapter // setup.model.hidden_size)
     targets = target_modules(setup) if method.capabilities.takes_targets else linear_modules(setup.model)
-    # Adapters compute in float32: a half-precision base makes each of them keep a copy of its own.
+    # Adapters are float32: under autocast each of them keeps a cast copy of its input of its own.
     inputs = _input_width(targets, shared=setup.candidate.dtype == "float32")
     sides = sum(m.in_features + m.out_features for m in targets)
     inner = len(targets) * adapter // sides if sides else 0
-    return int(positions * FULL_PRECISION * (inputs * method.memory_factor + inner))
+    return int(positions * width * (inputs * method.memory_factor + inner))
 
 
 def _by_layer(model: ModelProfile) -> dict[int, list[ModuleShape]]:
@@ -113,20 +113,20 @@ def _frozen_layer_bytes(
     model: ModelProfile, modules: list[ModuleShape], positions: int, tokens: int, width: int
 ) -> int:
     return positions * (
-        _norm_bytes(model, modules, width)
+        _norm_bytes(model, modules)
         + _attention_bytes(model, modules, tokens, width)
         + _activation_function_bytes(modules, width)
     )
 
 
-def _norm_bytes(model: ModelProfile, modules: list[ModuleShape], width: int) -> int:
-    """Per position: a layer norm keeps its input; a norm without bias computes in float32 and keeps that."""
+def _norm_bytes(model: ModelProfile, modules: list[ModuleShape]) -> int:
+    """Per position: a norm keeps its input in float32; one over heads keeps every head's."""
     kept = 0
     for norm in (m for m in modules if m.kind == "norm"):
         features = norm.out_features
         if features == model.head_size:
             features *= model.attention_heads
-        kept += features * (width if norm.bias else FULL_PRECISION)
+        kept += features * FULL_PRECISION
     return kept
 
 

@@ -11,6 +11,9 @@ from autopeft.values.names import DTYPE_BYTES
 TRAINED_BYTES = 4
 """Trained parameters and their gradients are float32, whatever the base is stored in."""
 
+UNQUANTIZED_BYTES = 4
+"""Weights that a quantized base leaves unquantized are held in float32."""
+
 ALLOCATOR_SLACK = {"cpu": 1.0}
 """Reserved over allocated memory; a caching allocator's rounding and fragmentation cost about a tenth."""
 DEFAULT_SLACK = 1.1
@@ -59,22 +62,18 @@ def memory_estimate(
     )
 
 
-def weight_bytes(setup: Setup, quantization: str | None = None) -> int:
+def weight_bytes(setup: Setup) -> int:
     """Returns the bytes of the base weights as stored, shared weights counted once.
 
-    The layers' linear weights take what the scheme says; embeddings, norms, biases and heads keep the dtype.
-
-    Args:
-        setup: model, dtype and, unless overridden, quantization.
-        quantization: a scheme to ask about instead of the candidate's.
+    The layers' linear weights take what the scheme says. Beside them, training on a quantized base keeps
+    embeddings, norms, biases and heads in float32 (what peft's preparation for it does); without quantization
+    they keep the dtype.
     """
-    scheme = get_quantization(quantization or setup.candidate.quantization)
-    width = DTYPE_BYTES[setup.candidate.dtype]
-    plain = setup.model.parameters * width
+    scheme = get_quantization(setup.candidate.quantization)
     if scheme.bytes_per_weight is None:
-        return plain
+        return setup.model.parameters * DTYPE_BYTES[setup.candidate.dtype]
     coded = sum(m.in_features * m.out_features for m in linear_modules(setup.model))
-    return plain - coded * width + int(coded * scheme.bytes_per_weight)
+    return (setup.model.parameters - coded) * UNQUANTIZED_BYTES + int(coded * scheme.bytes_per_weight)
 
 
 def dequantized_bytes(setup: Setup) -> int:

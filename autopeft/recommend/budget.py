@@ -19,9 +19,7 @@ def parse_budget(text: str, total_parameters: int) -> int:
     Raises:
         InvalidValueError: it is not such a limit, or it allows nothing at all.
     """
-    wrong = invalid(
-        "--max-trainable", "the constraints", "a count such as 5M or a share such as 1%, above zero", text
-    )
+    wrong = invalid("--max-trainable", "the constraints", "a count such as 5M or a share such as 1%, above zero", text)
     share, count = _SHARE.fullmatch(text.strip()), _COUNT.fullmatch(text.strip())
     if share:
         limit = int(float(share[1]) / 100 * total_parameters)

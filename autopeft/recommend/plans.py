@@ -20,6 +20,9 @@ LARGE_EFFECTIVE_BATCH = 32
 ENOUGH_ROWS = 4
 """Rows per forward pass from which a device is kept busy; below, checkpointing is tried first."""
 
+OPTIMIZER = "adamw"
+PAGED_OPTIMIZER = "paged_adamw_8bit"
+
 OTHER_TARGETS = ("all-linear", "mlp", "qv")
 """What else the most trusted seed of a method is tried on."""
 
@@ -73,18 +76,37 @@ def plan(method: Method, candidate: Candidate, setting: Setting) -> Planned:
     """Returns the gentlest version of a candidate that fits, or the smallest there is where none does."""
     smallest: Planned | None = None
     refused: tuple[str, ...] = ()
-    for scheme in schemes(method, setting):
-        scheme_plan = _within_scheme(method, replace(candidate, quantization=scheme), setting)
-        if scheme_plan.estimate is None:
-            refused = refused or scheme_plan.violations
+    for scheme, optimizer in storages(method, setting):
+        stored = replace(candidate, quantization=scheme, optimizer=optimizer)
+        planned = _within_storage(method, stored, setting)
+        if planned.estimate is None:
+            refused = refused or planned.violations
             continue
-        if _fits(scheme_plan, setting):
-            return _finished(method, scheme_plan, setting)
-        if smallest is None or smallest.estimate is None or _total(scheme_plan) < _total(smallest):
-            smallest = scheme_plan
+        if _fits(planned, setting):
+            return _finished(method, planned, setting)
+        if smallest is None or smallest.estimate is None or _total(planned) < _total(smallest):
+            smallest = planned
     if smallest is None:
         return Planned(candidate=candidate, estimate=None, violations=refused)
     return _finished(method, smallest, setting)
+
+
+def storages(method: Method, setting: Setting) -> tuple[tuple[str, str], ...]:
+    """Returns pairs of quantization and optimizer to try, the gentlest first.
+
+    AdamW with its float32 state leads. On CUDA a 4-bit base comes with paged 8-bit state, as QLoRA has it
+    (Dettmers et al., arXiv 2305.14314), and a method that trains the base itself, which cannot be quantized,
+    falls back to 8-bit state (Dettmers et al., arXiv 2110.02861).
+    """
+    cuda = setting.hardware.device.kind == "cuda"
+    small = PAGED_OPTIMIZER if cuda else OPTIMIZER
+    pairs = [
+        (scheme, small if 0 < all_quantizations()[scheme].bits <= 4 else OPTIMIZER)
+        for scheme in schemes(method, setting)
+    ]
+    if cuda and method.capabilities.changes_base:
+        pairs.append(("none", small))
+    return tuple(pairs)
 
 
 def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
@@ -103,7 +125,7 @@ def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
     return tuple(scheme.name for scheme in reversed(ordered))
 
 
-def _within_scheme(method: Method, candidate: Candidate, setting: Setting) -> Planned:
+def _within_storage(method: Method, candidate: Candidate, setting: Setting) -> Planned:
     options = list(_batches(method, candidate))
     cheapest = _measured(method, options[-1], setting)
     if cheapest.estimate is None and len({option.gradient_checkpointing for option in options}) == 1:

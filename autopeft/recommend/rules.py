@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from autopeft.optimizers import get_optimizer
 from autopeft.recommend import conditions as on
 from autopeft.recommend.setting import Case
 from autopeft.values.candidates import Reason
@@ -315,6 +316,14 @@ RULES: tuple[Rule, ...] = (
         weight=0.0,
         because="16-bit weights and activations halve the memory of the base.",
         source=PARAMETRIC,
+    ),
+    Rule(
+        id="eight-bit-state",
+        applies=lambda c: get_optimizer(c.candidate.optimizer).state_bytes_per_parameter < 4,
+        verdict="note",
+        weight=0.0,
+        because="The optimizer's state takes 8 bits, paged out when memory runs short.",
+        source="Dettmers et al., arXiv 2305.14314 and 2110.02861",
     ),
     Rule(
         id="accumulates",
