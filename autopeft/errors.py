@@ -48,6 +48,10 @@ class DivergedError(AutopeftError, ArithmeticError):
     """A trial's loss became NaN or infinite: an expected outcome, recorded as an observation."""
 
 
+class TimedOutError(AutopeftError, TimeoutError):
+    """A trial met the deadline of its search: an expected outcome, recorded as an observation."""
+
+
 def invalid(key: str, owner: str, expected: str, got: object, advice: str = "") -> InvalidValueError:
     """Returns the error "`key` of owner must be expected; got value." with a line of advice below."""
     message = f"`{key}` of {owner} must be {expected}; got {got!r}."

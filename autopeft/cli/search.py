@@ -1,0 +1,80 @@
+"""`autopeft search`: short pruned trials of several methods, ending in `tuned.yaml`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autopeft.cli.options import parse_columns, parse_names, parse_seconds
+from autopeft.cli.output import Output
+
+
+def command(
+    model: Annotated[str, typer.Option(help="Model folder, hub name or GGUF file.")],
+    data: Annotated[str, typer.Option(help="CSV, JSONL or Parquet file, datasets folder, or hub name.")],
+    trials: Annotated[int | None, typer.Option(min=1, help="Stop after so many trials.")] = None,
+    time: Annotated[str | None, typer.Option(help="Stop the trials after so long: 45s, 10m, 1h. [30m]")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the study and its results.")] = Path("autopeft-search"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would try and cost, then stop.")] = False,
+    task: Annotated[str | None, typer.Option(help="Task type; detected by default.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="ROLE=NAME, such as text=review; repeatable.")] = None,
+    metric: Annotated[str | None, typer.Option(help="A metric of the task, or package.module:function.")] = None,
+    folds: Annotated[int | None, typer.Option(min=1, help="Folds per trial; chosen by rows by default.")] = None,
+    token_limit: Annotated[int | None, typer.Option(min=4, help="Longest row in tokens.")] = None,
+    trial_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a full trial.")] = None,
+    class_weights: Annotated[bool, typer.Option("--class-weights", help="Weigh rare classes up.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory to stay below, such as 10GiB.")] = None,
+    no_inference_latency: Annotated[
+        bool, typer.Option("--no-inference-latency", help="Only methods that merge into the weights.")
+    ] = False,
+    search_spaces: Annotated[Path | None, typer.Option(help="Folder of search-space files of your own.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Tune: run short pruned trials and write the best configuration to OUTPUT/tuned.yaml."""
+    stop_after = None if time is None else parse_seconds(time)
+    columns = parse_columns(column)
+    show = Output(as_json=as_json)
+    show.say("Loading libraries …")
+
+    from autopeft.cli.search_view import LiveView, cost_view, preparation_view, result_view
+    from autopeft.profiling.sizes import parse_bytes
+    from autopeft.tuning.prepare import Request
+    from autopeft.tuning.session import dry_run as plan_only
+    from autopeft.tuning.session import limits, run_search
+    from autopeft.values.candidates import Constraints
+
+    request = Request(
+        model=model,
+        data=data,
+        task=task,  # type: ignore[arg-type]  # the data room refuses an unknown one by name
+        columns=columns,
+        metric=metric,
+        folds=folds,
+        token_limit=token_limit,
+        tokens=trial_tokens,
+        class_weights=class_weights,
+        seed=seed,
+        constraints=Constraints(
+            memory_bytes=None if memory is None else parse_bytes(memory),
+            mergeable_only=no_inference_latency,
+            methods=parse_names(methods),
+            exclude=parse_names(exclude),
+        ),
+        spaces=search_spaces,
+    )
+    stops = limits(trials, stop_after)
+    if dry_run:
+        prepared, cost = plan_only(request, stops)
+        show.result(cost, *preparation_view(prepared), *cost_view(cost, stops))
+        return
+    with LiveView(show, stops) as view:
+        try:
+            result = run_search(request, output, stops, resume=resume, observer=view)
+        except KeyboardInterrupt:
+            show.say(f"\nStopped. What is done is kept in {output}; go on with the same command and --resume.")
+            raise typer.Exit(130) from None
+    show.result(result, *result_view(result))

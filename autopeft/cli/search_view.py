@@ -1,0 +1,161 @@
+"""What `autopeft search` shows a person: the plan, the progress, and the result."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from autopeft.cli.output import Output
+from autopeft.tuning.cost import Cost, Limits
+from autopeft.tuning.prepare import Prepared
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Contender, Score, SearchResult, TrialOutcome
+
+_REASONS_SHOWN = 2
+
+
+def preparation_view(prepared: Prepared) -> Iterator[Any]:
+    """Yields what was found out about the machine, the model and the data, and what is tried first and why."""
+    device, model, task = prepared.hardware.device, prepared.model, prepared.task
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("machine", f"{device.name}, {device.free_memory_bytes / 2**30:.1f} GiB free")
+    facts.add_row("dtype", f"{prepared.hardware.dtype}: {prepared.hardware.dtype_reason}")
+    facts.add_row("model", f"{model.architecture}, {model.parameters / 1e6:.1f} M parameters, {model.layers} layers")
+    splits = ", ".join(f"{name} {rows}" for name, rows in task.rows.items())
+    facts.add_row("data", f"{task.task}: {splits} rows; tokens p50 {task.tokens.p50}, p95 {task.tokens.p95}")
+    if task.labels:
+        facts.add_row("labels", ", ".join(f"{label} {task.label_counts.get(label, 0)}" for label in task.labels))
+    yield facts
+    yield "\n[bold]Tried first, and why[/bold]"
+    suggestions = {s.candidate.method: s for s in reversed(prepared.recommendation.candidates)}
+    for candidate in prepared.starts:
+        yield f"  [bold]{candidate.method}[/bold]  {describe(candidate)}"
+        for reason in suggestions[candidate.method].reasons[:_REASONS_SHOWN]:
+            yield f"    [dim]{reason.because} ({reason.source})[/dim]"
+    for note in prepared.notes:
+        yield f"[yellow]Note:[/yellow] {note}"
+
+
+def describe(candidate: Candidate) -> str:
+    """Returns a candidate's settings in one short line."""
+    parameters = " ".join(f"{key}={_number(value)}" for key, value in candidate.parameters.items())
+    parts = [parameters, candidate.targets, f"lr={candidate.learning_rate:.2g}"]
+    parts.append(f"batch={candidate.batch_size * candidate.accumulation}")
+    parts += [] if candidate.layers == "all" else [candidate.layers]
+    parts += [] if candidate.quantization == "none" else [candidate.quantization]
+    return " ".join(part for part in parts if part and part != "none")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
+    """Yields what the search will cost."""
+    yield (
+        f"\n[bold]Cost[/bold]  a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
+        f"at {cost.tokens_per_second:,.0f} tokens/s measured here;"
+    )
+    trials = "" if limits.trials is None else f" {limits.trials} trials,"
+    yield (
+        f"      {trials} the trials end in {_minutes(cost.search_seconds)} at most; "
+        f"the comparison adds about {_minutes(cost.comparison_seconds)}."
+    )
+    if cost.download_bytes:
+        yield f"      {cost.download_bytes / 1e6:,.0f} MB of weights have to be downloaded."
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+class LiveView:
+    """Shows a search on stderr: a bar over its trials or its time, one line per trial, the best so far."""
+
+    def __init__(self, output: Output, limits: Limits) -> None:
+        """Prepares the bar; it appears when the context is entered."""
+        self._output, self._limits = output, limits
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[best]}"),
+            TimeElapsedColumn(),
+            console=output.messages,
+            transient=True,
+        )
+        total = limits.seconds if limits.trials is None else float(limits.trials)
+        self._bar = self._progress.add_task("profiling", total=total, best="")
+
+    def __enter__(self) -> "LiveView":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def prepared(self, prepared: Prepared, cost: Cost) -> None:
+        """Shows the plan and the cost."""
+        for part in (*preparation_view(prepared), *cost_view(cost, self._limits)):
+            self._output.say(part)
+
+    def phase(self, text: str) -> None:
+        """Shows what is being done."""
+        self._progress.update(self._bar, description=text)
+        self._output.say(f"{text} …")
+
+    def trial_started(self, number: int, candidate: Candidate) -> None:
+        """Names the trial in the bar."""
+        self._progress.update(self._bar, description=f"trial {number} {candidate.method}")
+
+    def trial_ended(self, outcome: TrialOutcome, best: TrialOutcome | None, spent: float) -> None:
+        """Prints the trial's line and moves the bar."""
+        done = spent if self._limits.trials is None else outcome.number + 1
+        text = "" if best is None or best.score is None else f"best {abs(best.score):.4f} {best.candidate.method}"
+        self._progress.update(self._bar, completed=done, best=text)
+        loss = f"loss {outcome.curve[-1].validation_loss:.4f}" if outcome.curve else ""
+        score = "" if outcome.score is None else f"score {abs(outcome.score):.4f}"
+        line = f"{outcome.number:>3} {outcome.status:<10} {outcome.seconds:>5.1f} s  {loss} {score}"
+        self._output.say(f"{line}\n     {outcome.candidate.method} {describe(outcome.candidate)}")
+
+
+def result_view(result: SearchResult) -> Iterator[Any]:
+    """Yields the comparison on the test split, the differences, the counts and the files."""
+    metric = result.winner.test.metric
+    table = Table(
+        "configuration", "validation", "test", "95 % interval", title=f"{metric} on {result.winner.test.rows} test rows"
+    )
+    names = {"winner": result.winner, "default LoRA": result.default_lora, "raced LoRA": result.raced_lora}
+    for name, contender in names.items():
+        table.add_row(name, f"{contender.validation.value:.4f}", *_tested(contender.test))
+    for name, reference in result.references.items():
+        table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", "", *_tested(reference))
+    yield table
+    yield f"winner: [bold]{result.winner.config.method}[/bold] {describe(result.winner.config)}"
+    for name, gap in result.difference.items():
+        verdict = "" if gap.distinguishable else " [yellow]not distinguishable from zero[/yellow]"
+        yield f"winner minus {_label(name)}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}){verdict}"
+    counts = ", ".join(f"{count} {status}" for status, count in result.trials.items() if count)
+    yield f"trials: {counts}; search {result.seconds:.0f} s (overhead {result.overhead_seconds:.0f} s)"
+    yield f"trained for the comparison: {_seconds(result)}; in all {result.comparison_seconds:.0f} s"
+    for note in result.notes:
+        yield f"[yellow]Note:[/yellow] {note}"
+    yield f"\n{result.output}/tuned.yaml is ready for full training; {result.output}/trials.csv lists the trials."
+
+
+def _label(name: str) -> str:
+    return name.replace("_lora", " LoRA")
+
+
+def _tested(score: Score) -> tuple[str, str]:
+    return f"{score.value:.4f}", f"{score.low:.4f} to {score.high:.4f}"
+
+
+def _seconds(result: SearchResult) -> str:
+    contenders: dict[str, Contender] = {
+        "winner": result.winner, "default LoRA": result.default_lora, "raced LoRA": result.raced_lora
+    }  # fmt: skip
+    return ", ".join(f"{name} {contender.seconds:.0f} s" for name, contender in contenders.items())

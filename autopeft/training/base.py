@@ -1,0 +1,131 @@
+"""The base model: loaded once per worker, hashed, and brought back after a method that changes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import ModelError
+from autopeft.quantization import get_quantization
+from autopeft.tasks import get_task
+from autopeft.values.names import Dtype
+from autopeft.values.profiles import ModelProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A task model as loaded, its head freshly drawn from ``head_seed``, with its tokenizer.
+
+    Attributes:
+        fingerprint: hash of every weight and buffer.
+    """
+
+    model: Any
+    tokenizer: Any
+    fingerprint: str
+
+
+def load_tokenizer(source: str) -> Any:
+    """Returns the tokenizer of a folder, hub name or GGUF file, with a pad token.
+
+    Raises:
+        ModelError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    from autopeft.tasks import ready_tokenizer
+
+    where, options = _location(source)
+    try:
+        return ready_tokenizer(AutoTokenizer.from_pretrained(where, **options))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The tokenizer of {source} cannot be loaded: {error}") from error
+
+
+def load_base(profile: ModelProfile, *, quantization: str, dtype: Dtype, head_seed: int, device: str) -> Base:
+    """Returns the base model on the device, quantized as named, nothing trainable.
+
+    Args:
+        profile: the model and the task to load it for.
+        quantization: a scheme of the catalogue.
+        dtype: of the weights that are not quantized.
+        head_seed: the fresh task head is drawn from it, so that every trial starts from the same one.
+        device: torch's name for it.
+
+    Raises:
+        ModelError: the weights are missing, cut short or not this architecture's.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    tokenizer = load_tokenizer(profile.source)
+    torch.manual_seed(head_seed)
+    try:
+        model = _task_class(profile).from_pretrained(**_load_options(profile, quantization, dtype, device))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The weights of {profile.source} cannot be loaded: {error}") from error
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if quantization == "none":
+        model.to(device)
+        model.requires_grad_(requires_grad=False)
+    else:
+        from peft import prepare_model_for_kbit_training
+
+        # Norms in float32, and inputs that require gradients: what 4- and 8-bit training needs to be stable.
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return Base(model=model, tokenizer=tokenizer, fingerprint=fingerprint(model))
+
+
+def _task_class(profile: ModelProfile) -> Any:
+    import transformers
+
+    name = get_task(profile.task).auto_class[profile.kind]
+    return getattr(transformers, name)
+
+
+def _load_options(profile: ModelProfile, quantization: str, dtype: Dtype, device: str) -> dict[str, Any]:
+    where, options = _location(profile.source)
+    if "gguf_file" in options:
+        from transformers import GgufConfig
+
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    config = get_quantization(quantization).config(dtype)
+    if config is not None:
+        options |= {"quantization_config": config, "device_map": {"": device}}
+    if profile.labels:
+        options["num_labels"] = profile.labels
+    return {"pretrained_model_name_or_path": where, "dtype": dtype, **options}
+
+
+def _location(source: str) -> tuple[str, dict[str, Any]]:
+    path = Path(source)
+    if path.suffix == ".gguf":
+        return str(path.parent), {"gguf_file": path.name}
+    return source, {}
+
+
+def fingerprint(model: Any) -> str:
+    """Returns a hash over the names and bytes of all weights and buffers: equal exactly when all are equal."""
+    import torch
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            digest.update(name)
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def copy_weights(model: Any) -> dict[str, Any]:
+    """Returns a copy of all weights and buffers, to restore a base that a method changes."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def restore_weights(model: Any, weights: Mapping[str, Any]) -> None:
+    """Writes the copied weights back in place."""
+    import torch
+
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(weights[name])

@@ -1,0 +1,42 @@
+"""Weighs the classes in a classifier's loss, whoever runs the training."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def weighted_loss(model: Any, weights: Sequence[float] | None) -> Iterator[None]:
+    """Replaces the loss of a classifier's output by its class-weighted cross entropy while the context lasts."""
+    if weights is None:
+        yield
+        return
+    handle = attach_class_weights(model, weights)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def attach_class_weights(model: Any, weights: Sequence[float]) -> Any:
+    """Makes a classifier weigh its classes in the loss that it returns, and returns the hook's handle.
+
+    Args:
+        model: a task model whose output has ``logits`` of shape (rows, classes) or (rows, tokens, classes).
+        weights: one per class; the loss is their weighted mean, as in ``torch.nn.CrossEntropyLoss``.
+    """
+    import torch
+
+    values = torch.tensor(tuple(weights))
+
+    def replace(_module: Any, _inputs: Any, arguments: Mapping[str, Any], output: Any) -> Any:
+        labels = arguments.get("labels")
+        if labels is not None:
+            logits = output.logits.float()
+            weight = values.to(logits.device)
+            output.loss = torch.nn.functional.cross_entropy(
+                logits.view(-1, logits.shape[-1]), labels.view(-1), weight=weight
+            )
+        return output
+
+    return model.register_forward_hook(replace, with_kwargs=True)

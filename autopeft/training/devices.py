@@ -1,0 +1,70 @@
+"""The device that training runs on: its memory, and the one error that a trial is expected to meet there."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import OutOfMemoryError
+from autopeft.values.names import Dtype
+from autopeft.values.profiles import HardwareProfile
+
+
+def training_device(hardware: HardwareProfile) -> str:
+    """Returns torch's name for the selected device, such as ``cuda:1``; ``cpu`` where this machine has no GPU."""
+    import torch
+
+    device = hardware.device
+    if device.kind in ("cuda", "rocm") and torch.cuda.is_available():
+        return f"cuda:{device.index}"
+    return "cpu"
+
+
+@contextmanager
+def memory_guard() -> Iterator[None]:
+    """Turns torch's out-of-memory errors, and nothing else, into `OutOfMemoryError`."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(str(error)) from error
+    except RuntimeError as error:
+        # The CPU allocator raises a plain RuntimeError; its text is the only mark it has.
+        if "DefaultCPUAllocator: " not in str(error):
+            raise
+        raise OutOfMemoryError(str(error)) from error
+
+
+def autocast(device: str, dtype: Dtype) -> AbstractContextManager[Any]:
+    """Returns the context that computes in the dtype; float32 needs none."""
+    import torch
+
+    kind = device.partition(":")[0]
+    return torch.autocast(kind, dtype=getattr(torch, dtype), enabled=dtype != "float32")
+
+
+def reset_peak(device: str) -> None:
+    """Starts a new measurement of peak memory."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    marker = Path("/proc/self/clear_refs")
+    if marker.exists():
+        marker.write_text("5")  # Linux: the process's high-water mark starts anew
+
+
+def peak_bytes(device: str) -> int | None:
+    """Returns peak memory since `reset_peak`: reserved on a GPU, the process's resident set on a Linux CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_reserved(device))
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+    return int(line.split()[1]) * 1024 if line else None

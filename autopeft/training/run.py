@@ -1,0 +1,193 @@
+"""One training run: a budget in tokens, a linear schedule, advanced in parts, resumable from its state."""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autopeft.data import EncodedDataset, batches
+from autopeft.errors import DivergedError, TimedOutError
+from autopeft.methods import get_method
+from autopeft.optimizers import get_optimizer
+from autopeft.training.devices import autocast
+from autopeft.values.candidates import Candidate
+from autopeft.values.plans import Plan
+
+Step = tuple[tuple[int, ...], ...]
+"""The micro-batches of one optimizer step, each the indices of its rows."""
+
+
+def plan_steps(dataset: EncodedDataset, candidate: Candidate, plan: Plan) -> tuple[Step, ...]:
+    """Returns the micro-batches of every optimizer step of a run: as many epochs as the token budget takes."""
+    steps: list[Step] = []
+    pending: list[tuple[int, ...]] = []
+    tokens, epoch = 0, 0
+    while True:
+        for batch in batches(dataset, candidate.batch_size, plan.seed + epoch):
+            pending.append(tuple(batch))
+            tokens += sum(dataset.lengths[index] for index in batch)
+            if len(pending) == candidate.accumulation or tokens >= plan.tokens:
+                steps.append(tuple(pending))
+                pending = []
+            if tokens >= plan.tokens:
+                return tuple(steps)
+        epoch += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Everything a run needs to go on later on a freshly attached model, held in memory."""
+
+    done: int
+    tokens: int
+    seconds: float
+    weights: tuple[Any, ...]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    random: Any
+
+
+class TrainingRun:
+    """A model being trained; `advance` brings it to a share of its budget.
+
+    Attributes:
+        done: optimizer steps taken.
+        tokens: training tokens seen, padding not counted.
+        seconds: time spent in `advance`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        dataset: EncodedDataset,
+        candidate: Candidate,
+        plan: Plan,
+        steps: Sequence[Step],
+        device: str,
+        deadline: float = math.inf,
+    ) -> None:
+        """Prepares the optimizer and the schedule.
+
+        Args:
+            model: with the method attached; its parameters that require gradients are trained.
+            dataset: the training rows.
+            candidate: learning rate, optimizer, dtype and method of the run.
+            plan: its budget and schedule.
+            steps: from `plan_steps` for the same arguments.
+            device: torch's name for it.
+            deadline: on ``time.monotonic``'s clock, no step is begun after it.
+        """
+        import torch
+
+        self.model, self.dataset, self.candidate, self.steps = model, dataset, candidate, steps
+        self.device, self._limit, self._deadline = device, plan.max_gradient_norm, deadline
+        self.done, self.tokens, self.seconds = 0, 0, 0.0
+        self._trainable = [p for p in model.parameters() if p.requires_grad]
+        self._optimizer = get_optimizer(candidate.optimizer).build(model, candidate.learning_rate, plan.weight_decay)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, linear_schedule(len(steps), plan.warmup_share)
+        )
+        # float16 gradients underflow without scaling; the other dtypes need none.
+        self._scaler = torch.amp.GradScaler(enabled=candidate.dtype == "float16" and device.startswith("cuda"))
+        self._after_step = get_method(candidate.method).after_step
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Parameters that this run trains, the task head included."""
+        return sum(p.numel() for p in self._trainable)
+
+    def advance(self, share: float) -> float:
+        """Trains up to a share of the budget and returns the mean loss on the way.
+
+        Raises:
+            DivergedError: a loss is NaN or infinite.
+            TimedOutError: the deadline has passed.
+        """
+        until = max(1, round(share * len(self.steps)))
+        started = time.monotonic()
+        self.model.train()
+        try:
+            losses = [self._step(step) for step in self.steps[self.done : until]]
+        finally:
+            self.seconds += time.monotonic() - started
+        return sum(losses) / len(losses) if losses else math.nan
+
+    def _step(self, step: Step) -> float:
+        import torch
+
+        if time.monotonic() > self._deadline:
+            raise TimedOutError(f"The search's time was over at step {self.done + 1} of {len(self.steps)}.")
+        loss = sum(self._backward(batch, len(step)) for batch in step)
+        if not math.isfinite(loss):
+            raise DivergedError(f"The training loss became {loss} at step {self.done + 1}; lower the learning rate.")
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self._trainable, self._limit)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+        self.done += 1
+        if self._after_step is not None:
+            self._after_step(self.model, self.done)
+        self._optimizer.zero_grad()
+        self.tokens += sum(self.dataset.lengths[index] for batch in step for index in batch)
+        return loss
+
+    def _backward(self, batch: Sequence[int], parts: int) -> float:
+        with autocast(self.device, self.candidate.dtype):
+            loss = self.model(**collate(self.dataset, batch, self.device)).loss / parts
+        self._scaler.scale(loss).backward()
+        return float(loss.detach())
+
+    def state(self) -> RunState:
+        """Returns a copy of the run's state.
+
+        Raises:
+            ValueError: the method keeps state of its own between steps, which this does not cover.
+        """
+        import torch
+
+        if self._after_step is not None:
+            raise ValueError(f"A run of {self.candidate.method!r} keeps state beside its weights.")
+        return RunState(
+            done=self.done,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            weights=tuple(p.detach().clone() for p in self._trainable),
+            optimizer=copy.deepcopy(self._optimizer.state_dict()),
+            schedule=self._schedule.state_dict(),
+            random=torch.get_rng_state(),
+        )
+
+    def load_state(self, state: RunState) -> None:
+        """Goes on from a state of a run with the same arguments."""
+        import torch
+
+        self.done, self.tokens, self.seconds = state.done, state.tokens, state.seconds
+        with torch.no_grad():
+            for parameter, value in zip(self._trainable, state.weights, strict=True):
+                parameter.copy_(value)
+        self._optimizer.load_state_dict(state.optimizer)
+        self._schedule.load_state_dict(state.schedule)
+        torch.set_rng_state(state.random)
+
+
+def collate(dataset: EncodedDataset, indices: Sequence[int], device: str) -> dict[str, Any]:
+    """Returns the rows as one batch of tensors on the device, padded to the longest of them."""
+    import torch
+
+    rows = dataset.__getitems__(list(indices))
+    return {key: torch.tensor([row[key] for row in rows]).to(device) for key in rows[0]}
+
+
+def linear_schedule(total: int, warmup_share: float) -> Any:
+    """Returns step → factor on the learning rate: a linear rise over the warm-up, then a linear fall to zero."""
+    warmup = math.ceil(warmup_share * total)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return max(0.0, (total - step) / max(1, total - warmup))
+
+    return factor

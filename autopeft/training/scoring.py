@@ -1,0 +1,146 @@
+"""Scoring a model on a split: predictions, metrics, and bootstrap intervals over rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autopeft.data import EncodedDataset
+from autopeft.tasks import Metric, Predictions, TaskType
+from autopeft.training.devices import autocast
+from autopeft.training.run import collate
+from autopeft.values.names import Dtype
+from autopeft.values.outcomes import Difference, Score
+
+LEVEL = 0.95
+RESAMPLES = 1000
+
+
+def predict(
+    model: Any,
+    dataset: EncodedDataset,
+    task: TaskType,
+    tokenizer: Any,
+    *,
+    dtype: Dtype,
+    device: str,
+    batch_size: int = 32,
+    rows: int | None = None,
+) -> Predictions:
+    """Returns predictions for a split's rows in their order.
+
+    Args:
+        model: the attached model; it is put into evaluation mode.
+        dataset: the split.
+        task: its type, which knows how to predict.
+        tokenizer: for tasks whose predictions are text.
+        dtype: of the computation.
+        device: torch's name for it.
+        batch_size: rows per forward pass.
+        rows: only the first so many; all by default.
+    """
+    import torch
+
+    count = len(dataset) if rows is None else min(rows, len(dataset))
+    # Batches of like length waste no padding; the order of rows is restored below.
+    order = sorted(range(count), key=lambda index: dataset.lengths[index])
+    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    model.eval()
+    with torch.no_grad(), autocast(device, dtype):
+        parts = [task.predict(model, collate(dataset, batch, device), tokenizer) for batch in batches]
+    position = {index: place for place, index in enumerate(order)}
+    return _rearrange(_join(parts), [position[index] for index in range(count)])
+
+
+def held_out_loss(
+    model: Any, dataset: EncodedDataset, task: TaskType, *, dtype: Dtype, device: str, rows: int, batch_size: int = 32
+) -> float:
+    """Returns the weighted mean loss of a split's first rows, in nats: the smooth signal trials are pruned on."""
+    import torch
+
+    order = sorted(range(min(rows, len(dataset))), key=lambda index: dataset.lengths[index])
+    total, weight = 0.0, 0.0
+    model.eval()
+    with torch.no_grad(), autocast(device, dtype):
+        for start in range(0, len(order), batch_size):
+            losses, weights = task.losses(model, collate(dataset, order[start : start + batch_size], device))
+            total += sum(loss * part for loss, part in zip(losses, weights, strict=True))
+            weight += sum(weights)
+    return float(total / weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The metric that decides a search, and the others that are reported beside it."""
+
+    name: str
+    metrics: Mapping[str, Metric]
+    lower_is_better: bool
+
+    @property
+    def metric(self) -> Metric:
+        """The function behind the name."""
+        return self.metrics[self.name]
+
+    def signed(self, value: float) -> float:
+        """Returns the value so that higher is better."""
+        return -value if self.lower_is_better else value
+
+    def all_metrics(self, predictions: Predictions) -> dict[str, float]:
+        """Returns every metric on the predictions."""
+        return {name: float(metric(predictions)) for name, metric in self.metrics.items()}
+
+
+def score(predictions: Predictions, objective: Objective, seed: int) -> Score:
+    """Returns the deciding metric with its percentile bootstrap interval over rows."""
+    metric = objective.metric
+    values = _resampled([predictions], seed, lambda parts: metric(parts[0]))
+    low, high = _interval(values)
+    rows = len(predictions.expected)
+    return Score(metric=objective.name, value=metric(predictions), low=low, high=high, level=LEVEL, rows=rows)
+
+
+def difference(winner: Predictions, other: Predictions, objective: Objective, seed: int) -> Difference:
+    """Returns winner minus other in the deciding metric, with a bootstrap interval paired by row."""
+    metric = objective.metric
+    values = _resampled([winner, other], seed, lambda parts: metric(parts[0]) - metric(parts[1]))
+    low, high = _interval(values)
+    return Difference(
+        value=metric(winner) - metric(other), low=low, high=high, level=LEVEL, distinguishable=not low <= 0.0 <= high
+    )
+
+
+def _resampled(
+    parts: Sequence[Predictions], seed: int, statistic: Callable[[Sequence[Predictions]], float]
+) -> list[float]:
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    rows = len(parts[0].expected)
+    draws = (generator.integers(0, rows, rows).tolist() for _ in range(RESAMPLES))
+    return [statistic([_rearrange(part, draw) for part in parts]) for draw in draws]
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    import numpy as np
+
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _join(parts: Sequence[Predictions]) -> Predictions:
+    return Predictions(
+        predicted=[item for part in parts for item in part.predicted],
+        expected=[item for part in parts for item in part.expected],
+        losses=[item for part in parts for item in part.losses],
+        weights=[item for part in parts for item in part.weights],
+    )
+
+
+def _rearrange(part: Predictions, indices: Sequence[int]) -> Predictions:
+    return Predictions(
+        predicted=[part.predicted[index] for index in indices],
+        expected=[part.expected[index] for index in indices],
+        losses=[part.losses[index] for index in indices],
+        weights=[part.weights[index] for index in indices],
+    )

@@ -1,0 +1,113 @@
+"""A worker: keeps one base model loaded, attaches candidates to it, and proves that it stays as it was."""
+
+import gc
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from autopeft.data import EncodedDataset
+from autopeft.methods import get_method
+from autopeft.tasks import get_task
+from autopeft.training.base import Base, copy_weights, fingerprint, load_base, restore_weights
+from autopeft.training.class_weights import weighted_loss
+from autopeft.training.devices import training_device
+from autopeft.training.run import RunState, TrainingRun, plan_steps
+from autopeft.values.candidates import Candidate, Setup
+from autopeft.values.plans import Plan
+from autopeft.values.profiles import HardwareProfile, ModelProfile
+
+
+class Worker:
+    """Holds one base model at a time, by quantization and dtype, and lends it to one run after the other."""
+
+    def __init__(
+        self,
+        profile: ModelProfile,
+        hardware: HardwareProfile,
+        *,
+        head_seed: int,
+        class_weights: tuple[float, ...] | None = None,
+    ) -> None:
+        """Prepares a worker; the base is loaded when the first run asks for it."""
+        self.profile, self.device = profile, training_device(hardware)
+        self._class_weights = class_weights
+        self.task = get_task(profile.task)
+        self._head_seed = head_seed
+        self._base: Base | None = None
+        self._base_key: tuple[str, str] | None = None
+
+    def base(self, candidate: Candidate) -> Base:
+        """Returns the base that a candidate trains on, loading it when another one is held."""
+        key = (candidate.quantization, candidate.dtype)
+        if self._base is None or self._base_key != key:
+            self._base = None
+            gc.collect()
+            self._base = load_base(
+                self.profile,
+                quantization=candidate.quantization,
+                dtype=candidate.dtype,
+                head_seed=self._head_seed,
+                device=self.device,
+            )
+            self._base_key = key
+        return self._base
+
+    @contextmanager
+    def attached(
+        self,
+        candidate: Candidate,
+        plan: Plan,
+        dataset: EncodedDataset,
+        deadline: float = math.inf,
+        state: RunState | None = None,
+    ) -> Iterator[TrainingRun]:
+        """Lends the base with the candidate's method attached, ready to train, and takes it back unchanged.
+
+        Args:
+            candidate: what to attach.
+            plan: the run's budget.
+            dataset: the training rows.
+            deadline: on ``time.monotonic``'s clock; the run stops there.
+            state: where an earlier run with the same arguments stopped.
+
+        Raises:
+            RuntimeError: the base is not what it was, bit for bit, after the method was detached: a defect of
+                the method, which would falsify every later trial.
+        """
+        import torch
+
+        base, method = self.base(candidate), get_method(candidate.method)
+        steps = plan_steps(dataset, candidate, plan)
+        setup = Setup(model=self.profile, task=self.profile.task, candidate=candidate, total_steps=len(steps))
+        saved = copy_weights(base.model) if method.capabilities.changes_base else None
+        torch.manual_seed(plan.seed)
+        model = method.apply(base.model, setup)
+        try:
+            with weighted_loss(base.model, self._class_weights), _checkpointing(base.model, candidate):
+                run = TrainingRun(model, dataset, candidate, plan, steps, self.device, deadline)
+                if state is not None:
+                    run.load_state(state)
+                yield run
+        finally:
+            method.detach(model)
+            base.model.zero_grad(set_to_none=True)
+            if saved is not None:
+                restore_weights(base.model, saved)
+        self._prove_unchanged(base, candidate)
+
+    def _prove_unchanged(self, base: Base, candidate: Candidate) -> None:
+        if fingerprint(base.model) != base.fingerprint:
+            raise RuntimeError(f"The base model was not restored after a run of {candidate.method!r}.")
+
+
+@contextmanager
+def _checkpointing(model: object, candidate: Candidate) -> Iterator[None]:
+    if not candidate.gradient_checkpointing:
+        yield
+        return
+    # Reentrant checkpointing would need inputs that require gradients, which frozen embeddings do not give.
+    model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        model.gradient_checkpointing_disable()  # type: ignore[attr-defined]

@@ -1,0 +1,209 @@
+"""The tuned config: one small YAML file that says everything about a fine-tuning run, and builds its objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autopeft.errors import FileFormatError, ModelError
+from autopeft.files import parse, plain, read_yaml, to_yaml, write_text
+from autopeft.values.candidates import Candidate, Setup
+from autopeft.values.data import DataSpec
+from autopeft.values.names import Task
+from autopeft.values.outcomes import Score
+
+if TYPE_CHECKING:
+    from autopeft.data import EncodedDataset
+    from autopeft.values.profiles import ModelProfile
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReference:
+    """The base model: where it was, and the fingerprint of its config, which another place must match."""
+
+    source: str
+    fingerprint: str
+    task: Task
+    labels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullTraining:
+    """How the full training goes, as far as the candidate does not say.
+
+    Attributes:
+        steps: optimizer steps that ``epochs`` over the searched data come to.
+        head_seed: the fresh task head is drawn from it.
+    """
+
+    epochs: float
+    steps: int
+    warmup_share: float
+    weight_decay: float
+    max_gradient_norm: float
+    seed: int
+    head_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the choice comes from: the search's scores, its trials by status, and its seconds."""
+
+    autopeft_version: str
+    validation: Score
+    test: Score
+    trials: Mapping[str, int] = field(default_factory=dict)
+    search_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedConfig:
+    """A tuned configuration, loaded from or saved to one YAML file.
+
+    Example:
+        >>> tuned = TunedConfig.load("tuned.yaml")  # doctest: +SKIP
+        >>> model, tokenizer = tuned.load_model()  # doctest: +SKIP
+    """
+
+    schema_version: int
+    model: ModelReference
+    candidate: Candidate
+    data: DataSpec
+    training: FullTraining
+    provenance: Provenance
+
+    @staticmethod
+    def load(path: str | Path) -> "TunedConfig":
+        """Returns the config in a file.
+
+        Raises:
+            FileFormatError: the file is missing, not YAML, of another schema version, or has wrong keys.
+        """
+        content = read_yaml(Path(path))
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise FileFormatError(
+                f"`schema_version` of {path} must be {SCHEMA_VERSION}; got {version!r}.\n"
+                "A newer version needs a newer autopeft."
+            )
+        return parse(TunedConfig, content, str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the config; the same config gives the same bytes."""
+        write_text(Path(path), to_yaml(plain(self)))
+
+    def load_model(self, *, device: str | None = None) -> tuple[Any, Any]:
+        """Returns the model, quantized as chosen and with the method attached, and its tokenizer.
+
+        Args:
+            device: torch's name for it; the best this machine has by default.
+
+        Raises:
+            ModelError: the model's config is not the one that was tuned, or its weights cannot be loaded.
+        """
+        import torch
+
+        from autopeft.methods import get_method
+        from autopeft.training.base import load_base
+        from autopeft.training.class_weights import attach_class_weights
+
+        profile = self._profile()
+        base = load_base(
+            profile,
+            quantization=self.candidate.quantization,
+            dtype=self.candidate.dtype,
+            head_seed=self.training.head_seed,
+            device=device or ("cuda:0" if torch.cuda.is_available() else "cpu"),
+        )
+        if self.data.class_weights is not None:
+            attach_class_weights(base.model, self.data.class_weights)
+        torch.manual_seed(self.training.seed)
+        return get_method(self.candidate.method).apply(base.model, self._setup(profile)), base.tokenizer
+
+    def prepare(self, source: str | Path) -> "dict[str, EncodedDataset]":
+        """Returns the splits of a data source, prepared as in the search: ``train``, ``validation`` and ``test``.
+
+        The same columns, label order, template, token limit and seed of the split. Rows fetched together are
+        padded to the longest of them, so that transformers' default collator can stack them.
+        """
+        from autopeft.data import encode, load_like
+        from autopeft.training.base import load_tokenizer
+
+        data = load_like(self.data, str(source))
+        encoded = encode(data, load_tokenizer(self.model.source), self._profile().kind)
+        return {"train": encoded.train, "validation": encoded.validation, "test": encoded.test}
+
+    def peft_config(self) -> Any:
+        """Returns peft's config object, None where the method is not peft's."""
+        from autopeft.methods import get_method
+
+        return get_method(self.candidate.method).peft_config(self._setup(self._profile()))
+
+    def quantization_config(self) -> Any:
+        """Returns transformers' bitsandbytes config, None where the base is not quantized."""
+        from autopeft.quantization import get_quantization
+
+        return get_quantization(self.candidate.quantization).config(self.candidate.dtype)
+
+    def training_arguments(self, output_dir: str | Path, **overrides: Any) -> Any:
+        """Returns ``transformers.TrainingArguments`` of the full training.
+
+        Args:
+            output_dir: where the trainer writes.
+            overrides: any other argument, or another value for one set here.
+        """
+        from transformers import TrainingArguments
+
+        from autopeft.optimizers import get_optimizer
+
+        chosen, training = self.candidate, self.training
+        arguments = {
+            "output_dir": str(output_dir),
+            "learning_rate": chosen.learning_rate,
+            "per_device_train_batch_size": chosen.batch_size,
+            "gradient_accumulation_steps": chosen.accumulation,
+            "gradient_checkpointing": chosen.gradient_checkpointing,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},
+            "bf16": chosen.dtype == "bfloat16",
+            "fp16": chosen.dtype == "float16",
+            "optim": get_optimizer(chosen.optimizer).trainer_name,
+            "num_train_epochs": training.epochs,
+            "lr_scheduler_type": "linear",
+            "warmup_steps": training.warmup_share,
+            "weight_decay": training.weight_decay,
+            "max_grad_norm": training.max_gradient_norm,
+            "seed": training.seed,
+            "label_names": ["labels"],
+            "remove_unused_columns": False,
+            "report_to": "none",
+        }
+        return TrainingArguments(**{**arguments, **overrides})
+
+    def callbacks(self) -> list[Any]:
+        """Returns the trainer callbacks that the method needs, such as rank updates during training."""
+        from autopeft.training.callbacks import method_callbacks
+
+        return method_callbacks(self.candidate.method)
+
+    def optimizers(self, model: Any) -> tuple[Any, None]:
+        """Returns the optimizer for ``Trainer(optimizers=…)``; the trainer makes the schedule itself."""
+        from autopeft.optimizers import get_optimizer
+
+        build = get_optimizer(self.candidate.optimizer).build
+        return build(model, self.candidate.learning_rate, self.training.weight_decay), None
+
+    def _setup(self, profile: "ModelProfile") -> Setup:
+        return Setup(model=profile, task=self.model.task, candidate=self.candidate, total_steps=self.training.steps)
+
+    def _profile(self) -> "ModelProfile":
+        from autopeft.profiling.model import read_model
+
+        profile = read_model(self.model.source, self.model.task, self.model.labels)
+        if profile.fingerprint != self.model.fingerprint:
+            raise ModelError(
+                f"`model` of the tuned config must be the model that was tuned; the config at {self.model.source} "
+                "is another one.\nPoint `model.source` to the right model, or search again."
+            )
+        return profile

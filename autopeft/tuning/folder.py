@@ -1,0 +1,150 @@
+"""The output folder of a search: one search at a time, one study for good, files written whole."""
+
+import csv
+import errno
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import StudyError
+from autopeft.files import parse, plain, read_json, to_json, write_text
+from autopeft.values.outcomes import SearchResult, TrialOutcome
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What makes a search this search: a resumed one must have the same.
+
+    Attributes:
+        identity: model, data, metric, methods, folds and seed, as plain values.
+        tokens: budget of a full trial.
+        pruning_rows: validation rows behind each reading.
+        tokens_per_second: measured on this machine before the first trial.
+    """
+
+    schema_version: int
+    identity: dict[str, Any]
+    tokens: int
+    pruning_rows: int
+    tokens_per_second: float
+
+
+class OutputFolder:
+    """Paths and files of one search."""
+
+    def __init__(self, path: Path) -> None:
+        """Names the folder; nothing is made yet."""
+        self.path = path
+        self.study = path / "study.db"
+        self.tuned = path / "tuned.yaml"
+        self.trials = path / "trials.csv"
+        self.result = path / "result.json"
+        self._settings = path / "search.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other searches out while the context lasts; the lock dies with the process.
+
+        Raises:
+            StudyError: another search is running here.
+        """
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StudyError(
+                f"Another search is running in {self.path}. Wait for it, or use another --output."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def settings(self) -> Settings | None:
+        """Returns the settings of the study in the folder, None where there is none."""
+        if not self._settings.exists():
+            return None
+        return parse(Settings, read_json(self._settings), str(self._settings))
+
+    def begin(self, settings: Settings) -> None:
+        """Writes the settings of a new study."""
+        write_text(self._settings, to_json(plain(settings)))
+
+    def check_may_start(self, identity: dict[str, Any], *, resume: bool) -> Settings | None:
+        """Returns the settings to resume from, None for a new search.
+
+        Raises:
+            StudyError: a study is there and was not to be resumed, or it is another search's.
+        """
+        held = self.settings()
+        if held is None:
+            if self.study.exists():
+                raise StudyError(f"{self.path} holds a study without search.json. Use another --output.")
+            return None
+        differing = sorted(key for key in identity if held.identity.get(key) != identity[key])
+        if differing:
+            raise StudyError(
+                f"{self.path} holds another study: {', '.join(differing)} differ.\n"
+                "Use another --output, or the same settings."
+            )
+        if not resume:
+            raise StudyError(f"{self.path} holds this study already. Add --resume to go on, or use another --output.")
+        return held
+
+    def write_trials(self, outcomes: Sequence[TrialOutcome]) -> None:
+        """Writes ``trials.csv``: one row per trial."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, fieldnames=list(_COLUMNS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_row(outcome) for outcome in outcomes)
+        write_text(self.trials, stream.getvalue())
+
+    def write_result(self, result: SearchResult) -> None:
+        """Writes ``result.json``: what ``--json`` prints."""
+        write_text(self.result, to_json(plain(result)))
+
+    def finished(self) -> SearchResult | None:
+        """Returns the result of a search that has ended, None where it has not."""
+        if not self.result.exists():
+            return None
+        return parse(SearchResult, read_json(self.result), str(self.result))
+
+
+_COLUMNS = (
+    "number", "status", "method", "parameters", "targets", "layers", "quantization", "optimizer", "learning_rate",
+    "batch_size", "accumulation", "trainable_parameters", "tokens", "seconds", "overhead_seconds", "peak_bytes",
+    "validation_loss", "score", "reason",
+)  # fmt: skip
+
+
+def _row(outcome: TrialOutcome) -> dict[str, Any]:
+    candidate = outcome.candidate
+    parameters = " ".join(f"{key}={value}" for key, value in candidate.parameters.items())
+    loss = outcome.curve[-1].validation_loss if outcome.curve else None
+    values = {**plain(candidate), **plain(outcome), "parameters": parameters, "validation_loss": loss}
+    return {key: values[key] for key in _COLUMNS}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk or a failing study file into one clear error; what was stored stays."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise StudyError(
+            f"The disk that holds {path} is full. What is done is kept: make room and --resume."
+        ) from error
+    except StorageInternalError as error:
+        raise StudyError(f"The study in {path} cannot be written: {error}. What is done is kept: --resume.") from error

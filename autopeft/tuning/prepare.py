@@ -1,0 +1,179 @@
+"""Everything a search needs before its first trial: profiles, data, objective, and the candidates to start from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autopeft.data import Data, EncodedData, encode, folds, load_data, load_metric
+from autopeft.errors import InvalidValueError, NothingFitsError
+from autopeft.estimation import estimate
+from autopeft.methods import get_method
+from autopeft.profiling.hardware import probe_hardware
+from autopeft.profiling.model import read_model
+from autopeft.profiling.task import describe_task
+from autopeft.recommend import recommend
+from autopeft.tasks import get_task
+from autopeft.training.base import load_tokenizer
+from autopeft.training.scoring import Objective
+from autopeft.tuning.space import Proposal, proposal
+from autopeft.values.candidates import Candidate, Constraints, Recommendation, Setup
+from autopeft.values.names import Task
+from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
+
+METHODS_TRIED = 8
+"""How many methods a search starts from when the user names none: the recommender's first."""
+
+FOLDED_BELOW = 3000
+"""Below so many training rows one validation split is too noisy, and trials are scored on three folds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks of a search.
+
+    Attributes:
+        model: folder, hub name or GGUF file.
+        data: file, folder or hub name.
+        metric: one of the task's metrics, or ``package.module:function``.
+        folds: None chooses by the number of rows.
+        tokens: budget of a full trial; None sizes it from the time.
+        spaces: folder of search-space files to use in place of the project's own.
+    """
+
+    model: str
+    data: str
+    task: Task | None = None
+    columns: Mapping[str, str] | None = None
+    metric: str | None = None
+    token_limit: int | None = None
+    class_weights: bool = False
+    folds: int | None = None
+    tokens: int | None = None
+    seed: int = 0
+    gpu: str | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    spaces: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A search ready to start.
+
+    Attributes:
+        encoded: the tokenised splits.
+        parts: what each trial trains and validates on: one pair per fold, or the plain split.
+        starts: the candidates tried first, in order.
+    """
+
+    hardware: HardwareProfile
+    model: ModelProfile
+    task: TaskProfile
+    data: Data
+    encoded: EncodedData
+    parts: tuple[EncodedData, ...]
+    objective: Objective
+    recommendation: Recommendation
+    starts: tuple[Candidate, ...]
+    proposal: Proposal
+    memory_bytes: int
+    seed: int
+    notes: tuple[str, ...]
+
+    def obstacles(self, candidate: Candidate) -> list[str]:
+        """Returns why a candidate cannot run here: what its method refuses, and the memory it would need."""
+        setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
+        problems = list(get_method(candidate.method).violations(setup))
+        if problems:
+            return problems
+        cost = estimate(setup, tokens_per_row=self.task.tokens.longest, hardware=self.hardware)
+        needed = cost.memory.total_bytes
+        if needed > self.memory_bytes:
+            problems.append(
+                f"It is estimated to need {needed / 2**30:.2f} GiB; there are {self.memory_bytes / 2**30:.2f} GiB."
+            )
+        return problems
+
+    def identity(self, request: Request) -> dict[str, Any]:
+        """Returns what makes this search this search, for the check when it is resumed."""
+        return {
+            "model": self.model.fingerprint,
+            "task": self.model.task,
+            "data": self.data.fingerprint,
+            "metric": self.objective.name,
+            "methods": sorted(self.proposal.spaces),
+            "folds": len(self.parts),
+            "seed": request.seed,
+            "class_weights": request.class_weights,
+        }
+
+
+def prepare(request: Request) -> Prepared:
+    """Returns a search ready to start: everything that can be wrong with the request is found here.
+
+    Raises:
+        AutopeftError: bad data, model, metric, method or GPU name; or nothing fits.
+    """
+    hardware = probe_hardware(gpu=request.gpu)
+    data = load_data(
+        request.data,
+        task=request.task,
+        columns=request.columns,
+        metric=request.metric,
+        token_limit=request.token_limit,
+        class_weights=request.class_weights,
+        seed=request.seed,
+    )
+    labels = len(data.spec.labels) or (1 if data.spec.task == "regression" else 0)
+    model = read_model(request.model, data.spec.task, labels)
+    tokenizer = load_tokenizer(request.model)
+    task = describe_task(data, tokenizer)
+    recommendation = recommend(hardware, model, task, request.constraints)
+    starts = _starts(recommendation, limit=None if request.constraints.methods else METHODS_TRIED)
+    limit = request.constraints.memory_bytes or hardware.device.free_memory_bytes
+    encoded = encode(data, tokenizer, model.kind)
+    parts = tuple(encode(part, tokenizer, model.kind) for part in _parts(data, request)) or (encoded,)
+    return Prepared(
+        hardware=hardware,
+        model=model,
+        task=task,
+        data=data,
+        encoded=encoded,
+        parts=parts,
+        objective=objective(data),
+        recommendation=recommendation,
+        starts=starts,
+        proposal=proposal(starts, request.spaces),
+        memory_bytes=limit,
+        seed=request.seed,
+        notes=(*hardware.notes, *model.notes, *task.notes, *data.notes, *recommendation.notes),
+    )
+
+
+def _parts(data: Data, request: Request) -> list[Data]:
+    count = request.folds
+    if count is None:
+        count = 3 if len(data.train) < FOLDED_BELOW else 1
+    if count < 1:
+        raise InvalidValueError(f"`folds` of a search must be at least 1; got {count}.")
+    return list(folds(data, count, request.seed)) if count > 1 else []
+
+
+def _starts(recommendation: Recommendation, limit: int | None) -> tuple[Candidate, ...]:
+    """Returns the first candidate of each recommended method that fits, in order of preference."""
+    first: dict[str, Candidate] = {}
+    for suggestion in recommendation.candidates:
+        if suggestion.fits:
+            first.setdefault(suggestion.candidate.method, suggestion.candidate)
+    if not first:
+        raise NothingFitsError("None of the recommended candidates fits the memory there is.")
+    return tuple(first.values())[:limit]
+
+
+def objective(data: Data) -> Objective:
+    """Returns the metric that decides, and the others of the task beside it."""
+    task = get_task(data.spec.task)
+    name = data.spec.metric
+    if ":" in name:
+        return Objective(name=name, metrics={**task.metrics, name: load_metric(name)}, lower_is_better=False)
+    return Objective(name=name, metrics=task.metrics, lower_is_better=name in task.lower_is_better)

@@ -1,0 +1,94 @@
+"""What needs no fine-tuning: the untuned model's own score, and TF-IDF with logistic regression."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autopeft.data import Data, EncodedData, EncodedDataset
+from autopeft.tasks import Predictions, TaskType
+from autopeft.training.run import collate
+from autopeft.training.scoring import Objective, predict, score
+from autopeft.training.worker import Worker
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Score
+
+PROBE_ROWS = 2000
+"""Training rows behind a frozen probe: enough for a linear model on a few hundred features."""
+
+_PROBED = frozenset({"classification", "pair-classification"})
+
+
+def untuned(worker: Worker, data: EncodedData, objective: Objective, candidate: Candidate, seed: int) -> Score | None:
+    """Returns the base model's score on the test split without fine-tuning.
+
+    A model whose head is pretrained is asked as it is (zero-shot). For classification, whose head is fresh,
+    a logistic regression is fitted on the frozen model's mean token embedding of up to `PROBE_ROWS` training
+    rows. For the other tasks with a fresh head there is no such score, and None is returned.
+    """
+    base = worker.base(candidate)
+    if not worker.task.fresh_head:
+        said = predict(base.model, data.test, worker.task, base.tokenizer, dtype=candidate.dtype, device=worker.device)
+        return score(said, objective, seed)
+    if worker.task.name not in _PROBED:
+        return None
+    train = _embeddings(worker, base.model, data.train, PROBE_ROWS)
+    test = _embeddings(worker, base.model, data.test, len(data.test))
+    return _linear(train, _labels(data.train)[:PROBE_ROWS], test, _labels(data.test), objective, seed)
+
+
+def tfidf(data: Data, task: TaskType, objective: Objective, seed: int) -> Score | None:
+    """Returns the test score of TF-IDF on words and word pairs with logistic regression; None without classes."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if task.name not in _PROBED:
+        return None
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    train = vectorizer.fit_transform(_texts(data.train))
+    test = vectorizer.transform(_texts(data.test))
+    order = {label: index for index, label in enumerate(data.spec.labels)}
+    known, expected = ([order[str(row["label"])] for row in rows] for rows in (data.train, data.test))
+    return _linear(train, known, test, expected, objective, seed)
+
+
+def _linear(
+    train: Any, known: Sequence[int], test: Any, expected: Sequence[int], objective: Objective, seed: int
+) -> Score:
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=1000, random_state=seed).fit(train, known)
+    probabilities = model.predict_proba(test)
+    column = {label: index for index, label in enumerate(model.classes_)}
+    chosen = np.array([probabilities[row, column[label]] for row, label in enumerate(expected)])
+    said = Predictions(
+        predicted=[int(label) for label in model.classes_[probabilities.argmax(axis=1)]],
+        expected=list(expected),
+        losses=(-np.log(np.maximum(chosen, 1e-12))).tolist(),
+        weights=[1.0] * len(expected),
+    )
+    return score(said, objective, seed)
+
+
+def _texts(rows: Sequence[Any]) -> list[str]:
+    return [" ".join(str(value) for role, value in sorted(row.items()) if role != "label") for row in rows]
+
+
+def _labels(dataset: EncodedDataset) -> list[int]:
+    return [int(dataset[index]["labels"]) for index in range(len(dataset))]
+
+
+def _embeddings(worker: Worker, model: Any, dataset: EncodedDataset, rows: int) -> Any:
+    """Returns the mean of the last hidden states over each row's tokens: an array of (rows, hidden)."""
+    import numpy as np
+    import torch
+
+    parts = []
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, min(rows, len(dataset)), 32):
+            indices = range(start, min(start + 32, rows, len(dataset)))
+            batch = collate(dataset, indices, worker.device)
+            del batch["labels"]
+            hidden = model.base_model(**batch).last_hidden_state.float()
+            mask = batch["attention_mask"].unsqueeze(-1)
+            parts.append(((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,158 @@
+"""The search itself: trials until the budget is spent, then the comparison, then the files."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from autopeft.errors import DivergedError, StudyError
+from autopeft.training.worker import Worker
+from autopeft.tuning.compare import Comparison, Performance, default_recipe
+from autopeft.tuning.cost import Limits
+from autopeft.tuning.folder import OutputFolder, Settings
+from autopeft.tuning.observer import Observer
+from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.references import tfidf, untuned
+from autopeft.tuning.runner import Runner
+from autopeft.tuning.study import READINGS, TrialStudy
+from autopeft.values.candidates import Candidate
+from autopeft.values.names import STATUSES
+from autopeft.values.outcomes import Measurement, Score, SearchResult, TrialOutcome
+from autopeft.values.plans import Plan
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+
+class Trials:
+    """Runs trials of a study until a limit is met, each rejected by the estimate before it can run out of memory."""
+
+    def __init__(
+        self, study: TrialStudy, runner: Runner, prepared: Prepared, settings: Settings, observer: Observer
+    ) -> None:
+        """Prepares the loop; `run` starts it."""
+        self._study, self._runner, self._prepared = study, runner, prepared
+        self._settings, self._observer = settings, observer
+        self._plan = Plan(tokens=settings.tokens, seed=prepared.seed, readings=READINGS)
+
+    def run(self, limits: Limits, began: float) -> None:
+        """Runs trials; ``began`` is when this search's clock started, on ``time.monotonic``."""
+        earlier = self._study.seconds
+        deadline = float("inf") if limits.seconds is None else began + limits.seconds - earlier
+        while self._may_start(limits, deadline):
+            trial, candidate = self._study.ask()
+            self._observer.trial_started(trial.number, candidate)
+            outcome = self._outcome(trial, candidate, deadline)
+            self._study.tell(trial, outcome)
+            spent = earlier + time.monotonic() - began
+            self._study.spend(spent)
+            self._observer.trial_ended(outcome, best_trial(self._study.outcomes()), spent)
+
+    def _may_start(self, limits: Limits, deadline: float) -> bool:
+        """Returns whether another trial has a place: in number, and in time should it run to its end."""
+        outcomes = [outcome for outcome in self._study.outcomes() if outcome.status != "worker_lost"]
+        if limits.trials is not None and len(outcomes) >= limits.trials:
+            return False
+        full = [outcome.seconds for outcome in outcomes if outcome.status == "completed"]
+        longest = min(full) if full else 0.0
+        return time.monotonic() + longest < deadline
+
+    def _outcome(self, trial: "Trial", candidate: Candidate, deadline: float) -> TrialOutcome:
+        problems = self._prepared.obstacles(candidate)
+        if problems:
+            return TrialOutcome(
+                number=trial.number, status="infeasible", candidate=candidate, reason=" ".join(problems)
+            )
+        position = iter(range(len(READINGS)))
+
+        def watch(reading: Measurement) -> bool:
+            return self._study.prunes(trial, reading, next(position))
+
+        return self._runner.run(trial.number, candidate, self._plan, watch, deadline)
+
+
+def best_trial(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:
+    """Returns the completed trial with the best score; the lower validation loss breaks a tie."""
+    ranked = ranking(outcomes)
+    return ranked[0] if ranked else None
+
+
+def ranking(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
+    """Returns the completed trials, best first."""
+    completed = [outcome for outcome in outcomes if outcome.status == "completed" and outcome.score is not None]
+    return sorted(completed, key=lambda o: (-(o.score or 0.0), o.curve[-1].validation_loss, o.number))
+
+
+def finish(
+    prepared: Prepared,
+    worker: Worker,
+    study: TrialStudy,
+    folder: OutputFolder,
+    settings: Settings,
+    observer: Observer,
+) -> SearchResult:
+    """Returns the result: the winner trained anew beside its baselines, scored on the untouched test split.
+
+    The winner is trained with a seed that no trial has used, because the best of many noisy trials is partly luck.
+
+    Raises:
+        StudyError: no trial was completed.
+    """
+    started = time.monotonic()
+    outcomes = study.outcomes()
+    ranked = ranking(outcomes)
+    if not ranked:
+        raise StudyError(_nothing_completed(outcomes, folder))
+    plan = Plan(tokens=settings.tokens, seed=prepared.seed + 1)
+    data, objective = prepared.encoded, prepared.objective
+    comparison = Comparison(worker, data, plan, objective, folder=folder.path / "comparison", seconds=study.seconds)
+    observer.phase("Training the winner anew with a fresh seed")
+    winner = _winner(comparison, ranked)
+    default = default_recipe(winner.candidate)
+    observer.phase("Training the default recipe for as many tokens")
+    default_lora = comparison.single("default_lora", default)
+    observer.phase("Racing four learning rates of the default recipe")
+    raced_lora = comparison.raced("raced_lora", default)
+    observer.phase("Scoring what needs no fine-tuning")
+    return SearchResult(
+        winner=comparison.contender(winner),
+        default_lora=comparison.contender(default_lora),
+        raced_lora=comparison.contender(raced_lora),
+        difference={
+            "default_lora": comparison.difference(winner, default_lora),
+            "raced_lora": comparison.difference(winner, raced_lora),
+        },
+        references=_references(prepared, worker, winner.candidate),
+        trials={status: sum(o.status == status for o in outcomes) for status in STATUSES},
+        seconds=study.seconds,
+        comparison_seconds=time.monotonic() - started,
+        overhead_seconds=study.seconds - sum(o.seconds - o.overhead_seconds for o in outcomes),
+        output=str(folder.path),
+        notes=prepared.notes,
+    )
+
+
+def _winner(comparison: Comparison, ranked: Sequence[TrialOutcome]) -> Performance:
+    """Returns the performance of the best trial whose configuration does not diverge under a fresh seed."""
+    for outcome in ranked:
+        try:
+            return comparison.single(f"winner-{outcome.number}", outcome.candidate)
+        except DivergedError:
+            continue
+    raise StudyError("Every completed trial diverged when it was trained anew: the search space is too aggressive.")
+
+
+def _references(prepared: Prepared, worker: Worker, candidate: Candidate) -> Mapping[str, Score]:
+    seed, objective = prepared.seed + 1, prepared.objective
+    scores = {
+        "untuned": untuned(worker, prepared.encoded, objective, candidate, seed),
+        "tfidf_logistic_regression": tfidf(prepared.data, worker.task, objective, seed),
+    }
+    return {name: value for name, value in scores.items() if value is not None}
+
+
+def _nothing_completed(outcomes: Sequence[TrialOutcome], folder: OutputFolder) -> str:
+    counts = ", ".join(f"{sum(o.status == s for o in outcomes)} {s}" for s in STATUSES)
+    reasons = sorted({o.reason for o in outcomes if o.reason})[:3]
+    return "\n".join(
+        [f"No trial was completed ({counts}).", *reasons, f"Give it more --time and --resume; see {folder.trials}."]
+    )
