@@ -1,0 +1,98 @@
+"""What the contract observes: weights by hash, logits, losses of a few optimizer steps."""
+
+import hashlib
+from typing import Any
+
+from autopeft.methods import Method
+from autopeft.testing.cases import Case
+
+STEPS = 3
+LEARNING_RATE = 1e-2
+
+
+class ContractError(AssertionError):
+    """A method breaks a rule of the contract; the message says which and where."""
+
+
+def require(holds: bool, sentence: str) -> None:  # noqa: FBT001
+    """Passes when the rule holds.
+
+    Raises:
+        ContractError: it does not.
+    """
+    if not holds:
+        raise ContractError(sentence)
+
+
+def digest(tensor: Any) -> str:
+    """Returns the SHA-256 of a tensor's bytes, dtype and shape."""
+    import torch
+
+    plain = tensor.detach().cpu().contiguous()
+    content = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+    return hashlib.sha256(f"{plain.dtype}{tuple(plain.shape)}".encode() + content).hexdigest()
+
+
+def digests(model: Any) -> dict[str, str]:
+    """Returns the hash of every tensor of a model's state by name."""
+    return {name: digest(tensor) for name, tensor in model.state_dict().items()}
+
+
+def classes(model: Any) -> list[tuple[str, type]]:
+    """Returns every module's name and class in the model's order."""
+    return [(name, type(module)) for name, module in model.named_modules()]
+
+
+def trainable_names(model: Any) -> set[str]:
+    """Returns the names of the parameters that require gradients."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def trainable_count(model: Any) -> int:
+    """Returns how many numbers the parameters that require gradients hold; shared ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def logits(model: Any, case: Case) -> Any:
+    """Returns the model's logits on the case's batch without dropout; the model's mode is as before."""
+    import torch
+
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        output = model(**case.batch()).logits
+    model.train(training)
+    return output
+
+
+def attached(method: Method, case: Case, seed: int = 0) -> Any:
+    """Returns a fresh model with the method attached, the random parts drawn from the seed."""
+    import torch
+
+    model = case.build()
+    torch.manual_seed(seed)
+    return method.apply(model, case.setup)
+
+
+def train(method: Method, model: Any, case: Case, seed: int = 0, steps: int = STEPS) -> list[float]:
+    """Trains on the case's batch and returns the loss of each step."""
+    import torch
+
+    torch.manual_seed(seed)
+    model.train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE)
+    losses = []
+    for step in range(1, steps + 1):
+        loss = model(**case.batch()).loss
+        loss.backward()
+        optimizer.step()
+        if method.after_step is not None:
+            method.after_step(model, step)
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def difference(left: Any, right: Any) -> float:
+    """Returns the largest absolute difference of two tensors; infinite where their shapes differ."""
+    return float((left - right).abs().max()) if left.shape == right.shape else float("inf")

@@ -1,0 +1,147 @@
+"""The setups that the contract tries a method in: tiny models it claims to work on, and awkward ones."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autopeft import resources
+from autopeft.files import read_yaml
+from autopeft.methods import Method
+from autopeft.values.candidates import Candidate, Setup
+from autopeft.values.names import ModelKind, ParameterValue, Task
+from autopeft.values.profiles import ModelProfile
+
+KINDS: dict[str, ModelKind] = {"bert": "encoder", "llama": "decoder", "gpt2": "decoder", "t5": "seq2seq"}
+LABELS = 3
+ROWS, TOKENS = 2, 12
+PLACES: tuple[tuple[str, Task], ...] = (
+    ("bert", "classification"), ("llama", "generation"), ("llama", "classification"), ("gpt2", "generation"),
+    ("t5", "seq2seq"),
+)  # fmt: skip
+"""Tiny model and task of each place where a method is tried."""
+
+ReadModel = Callable[[str, Task, int], ModelProfile]
+"""(folder, task, labels) → profile of the model that the task builds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One place to try a method in.
+
+    Attributes:
+        name: says the place in a failing test's name.
+        build: makes the task model; the same weights every time.
+        batch: makes the same batch of padded rows with labels every time.
+    """
+
+    name: str
+    setup: Setup
+    build: Callable[[], Any]
+    batch: Callable[[], Mapping[str, Any]]
+
+
+def cases(method: Method, folders: Mapping[str, Path], read: ReadModel) -> tuple[Case, ...]:
+    """Returns a case for every place of `PLACES` that the method claims, under parameters it searches by default.
+
+    Args:
+        method: the method to try.
+        folders: folder of each tiny architecture, as `autopeft.testing.models.tiny_model_folder` writes it.
+        read: reads a model's profile.
+    """
+    found = (make_case(method, name, task, folders[name], read) for name, task in PLACES)
+    return tuple(case for case in found if not method.violations(case.setup))
+
+
+def make_case(method: Method, architecture: str, task: Task, folder: Path, read: ReadModel) -> Case:
+    """Returns the case of one tiny model and one task, whether the method can work there or not."""
+    labels = 0 if task in ("generation", "seq2seq") else LABELS
+    setup = Setup(model=read(str(folder), task, labels), task=task, candidate=example(method), total_steps=20)
+    return Case(
+        name=f"{method.name}-{architecture}-{task}", setup=setup,
+        build=lambda: build(folder, task, KINDS[architecture], labels), batch=lambda: batch(task),
+    )  # fmt: skip
+
+
+def example(method: Method) -> Candidate:
+    """Returns a candidate from the low end of what the method searches by default; it suits tiny models."""
+    space = read_yaml(resources.search_spaces() / f"{method.name}.yaml")
+    entries = space.get("parameters") or {}
+    targets = "all-linear" if method.capabilities.takes_targets else "none"
+    parameters = {name: _low(entry) for name, entry in entries.items()}
+    return Candidate(method=method.name, parameters=parameters, targets=targets, learning_rate=1e-3, batch_size=ROWS)
+
+
+def _low(entry: Mapping[str, Any]) -> ParameterValue:
+    if "choices" in entry:
+        first: ParameterValue = entry["choices"][0]
+        return first
+    low, high = entry["low"], entry["high"]
+    # A rate such as dropout starts at 0, where it would not show whether it took effect.
+    return low if isinstance(low, int) else low + (high - low) / 2
+
+
+def build(folder: Path, task: Task, kind: ModelKind, labels: int, **options: Any) -> Any:
+    """Returns the task model of a folder; weights that the folder lacks are drawn from a fixed seed."""
+    import torch
+    import transformers
+
+    from autopeft.tasks import get_task
+
+    heads = {"num_labels": labels} if labels else {}
+    torch.manual_seed(0)
+    auto = getattr(transformers, get_task(task).auto_class[kind])
+    return auto.from_pretrained(folder, **heads, **options)
+
+
+def batch(task: Task) -> dict[str, Any]:
+    """Returns two rows of twelve tokens, the second padded by three, with the task's labels."""
+    import torch
+
+    generator = torch.Generator().manual_seed(3)
+    tokens = torch.randint(5, 264, (ROWS, TOKENS), generator=generator)
+    mask = torch.ones_like(tokens)
+    tokens[1, -3:], mask[1, -3:] = 0, 0
+    labels = {
+        "classification": torch.tensor([0, LABELS - 1]),
+        "generation": tokens.masked_fill(mask == 0, -100),
+        "seq2seq": tokens[:, : TOKENS // 2].contiguous(),
+    }
+    return {"input_ids": tokens, "attention_mask": mask, "labels": labels[task]}
+
+
+def altered(case: Case, name: str, **changes: Any) -> Case:
+    """Returns a case whose candidate differs in some fields; ``parameters`` are laid over the case's own."""
+    candidate = case.setup.candidate
+    if "parameters" in changes:
+        changes["parameters"] = {**candidate.parameters, **changes["parameters"]}
+    setup = replace(case.setup, candidate=replace(candidate, **changes))
+    return replace(case, name=f"{case.name}-{name}", setup=setup)
+
+
+def checkpointed(case: Case) -> Case:
+    """Returns the case with gradient checkpointing asked for and switched on in the model."""
+
+    def build_checkpointed() -> Any:
+        model = case.build()
+        model.gradient_checkpointing_enable()
+        return model
+
+    return replace(altered(case, "gradient checkpointing", gradient_checkpointing=True), build=build_checkpointed)
+
+
+def awkward(case: Case) -> tuple[Case, ...]:
+    """Returns what users ask for by mistake, and sizes that do not divide: each must be refused or work."""
+    given = case.setup.candidate.parameters
+    whole = [name for name, value in given.items() if type(value) is int]
+    return (
+        altered(case, "unknown target", targets="no_such_module"),
+        altered(case, "no targets", targets="none"),
+        altered(case, "attention only", targets="attention"),
+        altered(case, "too many layers", layers="last:99"),
+        altered(case, "one layer", layers="last:1"),
+        altered(case, "no such layers", layers="first:1"),
+        altered(case, "unknown parameter", parameters={"no_such_parameter": 1}),
+        checkpointed(case),
+        *(altered(case, f"{name}={value}", parameters={name: value}) for name in whole for value in (0, 7, 23, 1000)),
+    )
