@@ -94,6 +94,9 @@ def trained_input_bytes(setup: Setup, method: Method, positions: int, adapter: i
         layers = len(selected_layers(setup.model, setup.candidate))
         return positions * width * (2 * layers * setup.model.hidden_size + adapter // setup.model.hidden_size)
     targets = target_modules(setup) if method.capabilities.takes_targets else linear_modules(setup.model)
+    if method.family == "scaling":
+        # A factor on an output keeps the output as it was before it.
+        return positions * width * sum(m.out_features for m in targets)
     # Adapters are float32: under autocast each of them keeps a cast copy of its input of its own.
     inputs = _input_width(targets, shared=setup.candidate.dtype == "float32")
     sides = sum(m.in_features + m.out_features for m in targets)
