@@ -1,6 +1,7 @@
 """transformers' config object of a model, with errors a user can act on."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from autopeft.errors import ModelError, close_match
@@ -13,7 +14,7 @@ def load_config(source: ModelSource) -> Any:
     Raises:
         ModelError: the model type is unknown to the installed transformers, or a value in the config is invalid.
     """
-    return _from_gguf(source) if source.gguf else _from_dictionary(source)
+    return _from_dictionary(source) if source.gguf is None else _from_gguf(source.name, source.gguf)
 
 
 def _from_dictionary(source: ModelSource) -> Any:
@@ -44,14 +45,13 @@ def _unknown_type(name: str, model_type: str, *, custom: bool, known: Any) -> st
     )
 
 
-def _from_gguf(source: ModelSource) -> Any:
+def _from_gguf(name: str, path: Path) -> Any:
     from transformers import AutoConfig
 
-    assert source.gguf is not None  # the caller's own branch
     try:
-        return AutoConfig.from_pretrained(source.gguf.parent, gguf_file=source.gguf.name, local_files_only=True)
+        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ModelError(
-            f"{source.name} cannot be read as a GGUF model by the installed transformers "
+            f"{name} cannot be read as a GGUF model by the installed transformers "
             f"{version('transformers')}: {error}\nConvert it to safetensors, or fetch it again."
         ) from error

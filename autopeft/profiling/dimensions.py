@@ -5,10 +5,17 @@ from typing import Any
 
 from autopeft.values.profiles import ModuleShape
 
+# A model of experts alone has no down-projection of its own, so theirs comes first.
 _FEED_FORWARD = (
-    "intermediate_size", "d_ff", "encoder_ffn_dim", "ffn_dim", "n_inner", "hidden_dim", "ffn_hidden_size",
     "moe_intermediate_size",
-)  # fmt: skip
+    "intermediate_size",
+    "d_ff",
+    "encoder_ffn_dim",
+    "ffn_dim",
+    "n_inner",
+    "hidden_dim",
+    "ffn_hidden_size",
+)
 _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 

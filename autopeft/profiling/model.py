@@ -6,12 +6,12 @@ from typing import Any
 from autopeft.errors import ModelError, invalid
 from autopeft.profiling.cache import load_profile, profile_path, save_profile
 from autopeft.profiling.config import load_config
-from autopeft.profiling.shapes import module_shapes
 from autopeft.profiling.dimensions import sizes
+from autopeft.profiling.shapes import module_shapes
 from autopeft.profiling.source import ModelSource, find_model, fingerprint
 from autopeft.tasks import TaskType, all_tasks, get_task
-from autopeft.values.names import ModelKind, Task
-from autopeft.values.profiles import ModelProfile
+from autopeft.values.names import TASKS, ModelKind, Task
+from autopeft.values.profiles import ModelProfile, ModuleShape
 
 _ONE_OUTPUT: frozenset[Task] = frozenset({"regression", "multiple-choice"})
 
@@ -57,7 +57,8 @@ def default_task(source: str) -> Task:
 def _build(source: ModelSource, task: TaskType, outputs: int) -> ModelProfile:
     config = load_config(source)
     kind = model_kind(config)
-    tasks = tuple(name for name, other in all_tasks().items() if _has_class(config, other.auto_class.get(kind)))
+    known = all_tasks()
+    tasks = tuple(t for t in TASKS if t in known and _has_class(config, known[t].auto_class.get(kind)))
     if task.name not in tasks:
         raise ModelError(_no_head(source.name, config, task.name, tasks))
     if outputs and task.name != "multiple-choice":
@@ -107,7 +108,7 @@ def _no_head(name: str, config: Any, task: Task, tasks: Sequence[Task]) -> str:
     return f"The architecture {config.model_type!r} of {name} has no head for the task {task!r}.\n{known}"
 
 
-def _notes(config: Any, modules: Sequence[Any]) -> tuple[str, ...]:
+def _notes(config: Any, modules: Sequence[ModuleShape]) -> tuple[str, ...]:
     notes = []
     if getattr(config, "quantization_config", None) is not None:
         notes.append("The weights are stored quantized; a scheme of autopeft needs the unquantized model.")
@@ -115,4 +116,6 @@ def _notes(config: Any, modules: Sequence[Any]) -> tuple[str, ...]:
     owned = 1 + max((module.layer for module in modules if module.layer is not None), default=-1)
     if owned and not getattr(config, "is_encoder_decoder", False) and repeats > owned:
         notes.append(f"{repeats} layers run over the weights of {owned}.")
+    if any(module.name.endswith(".experts") for module in modules):
+        notes.append("Its experts are stacked in one parameter each, which adapters of linear modules do not reach.")
     return tuple(notes)

@@ -9,6 +9,8 @@ from autopeft.values.names import ModelKind, Role
 from autopeft.values.profiles import ModuleShape
 
 _LAYER = re.compile(r"^(?P<container>.*?)\.(?P<index>\d+)(?:\.|$)")
+_OTHER_SENSES = re.compile("vision|visual|audio")
+"""Towers beside the language model: their layers are numbered from 0 too, and are no layers of it."""
 
 
 def module_shapes(model: Any, kind: ModelKind, *, fresh_head: bool) -> tuple[ModuleShape, ...]:
@@ -58,7 +60,7 @@ def _in_decoder(container: str) -> bool:
 
 def _layer(name: str, depth: int) -> int | None:
     found = _LAYER.match(name)
-    if not found:
+    if not found or _OTHER_SENSES.search(found["container"]):
         return None
     return int(found["index"]) + (depth if _in_decoder(found["container"]) else 0)
 
