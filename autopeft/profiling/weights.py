@@ -40,7 +40,7 @@ def _parts(folder: Path, name: str) -> list[Path]:
         return [whole] if whole.is_file() else []
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{index} is corrupted: it must map weights to files.\nFetch the model again.") from error
     missing = [part for part in names if not (folder / part).is_file()]
     if missing:
