@@ -108,8 +108,13 @@ def load_into(attached: Any, folder: Path) -> Any:
     if not path.is_file():
         raise ModelError(f"{path} does not exist: the folder holds no saved adapter.")
     result = set_peft_model_state_dict(attached, load_file(path), adapter_name=ADAPTER)
-    if result.unexpected_keys:
-        raise ModelError(f"{path} holds {result.unexpected_keys[0]}, which the attached method does not have.")
+    # A prompt is loaded apart, strictly, and peft still lists it on both sides.
+    trained = {name for name, parameter in attached.named_parameters() if parameter.requires_grad}
+    lacking = [key for key in result.missing_keys if key in trained and not key.startswith("prompt_encoder.")]
+    foreign = [key for key in result.unexpected_keys if key != "prompt_embeddings"]
+    if lacking or foreign:
+        lacks = f"lacks {lacking[0]}, which the attached method trains" if lacking else f"holds {foreign[0]} besides"
+        raise ModelError(f"{path} {lacks}: it was saved from another model or with other parameters.")
     return attached
 
 
