@@ -1,5 +1,6 @@
 """`autopeft methods`: the catalogue, and one method in full, printed from what methods declare."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from autopeft.methods import Method
+    from autopeft.tuning.space import Range
 
 
 def command(
@@ -47,11 +49,19 @@ def summary(method: "Method") -> dict[str, Any]:
 
 def details(method: "Method") -> dict[str, Any]:
     """Returns what the page of one method adds: its parameters with both ranges, its seeds and capabilities."""
-    searched = _searched(method.name)
+    from autopeft.tuning.space import load_space
+
+    space = load_space(method.name)
+    legal = {"learning_rate": method.learning_rate, **method.legal}
+    searched = {"learning_rate": space.learning_rate, **space.parameters}
     return {
-        "learning_rate": domain(method.learning_rate),
-        "parameters": {
-            name: {"legal": domain(legal), "searched": searched.get(name)} for name, legal in method.legal.items()
+        "parameters": {name: {"legal": domain(legal[name]), "searched": range_words(searched[name])} for name in legal},
+        "searched": {
+            "targets": space.targets,
+            "layers": space.layers,
+            "quantization": space.quantization,
+            "optimizer": space.optimizer,
+            "batch_size": space.batch_size,
         },
         "capabilities": method.capabilities,
         "seeds": list(method.seeds),
@@ -72,25 +82,19 @@ def domain(distribution: "BaseDistribution") -> str:
     return f"{distribution.low:g} … {distribution.high:g}{step}{scale}"
 
 
-def _searched(name: str) -> dict[str, Any]:
-    """Returns the ranges of the method's search space by parameter, as its file has them; empty without a file."""
-    from autopeft.files import read_yaml
-    from autopeft.resources import search_spaces
-
-    path = search_spaces() / f"{name}.yaml"
-    if not path.is_file():
-        return {}
-    content = read_yaml(path)
-    parameters: dict[str, Any] = content.get("parameters") or {}
-    return parameters
+def range_words(searched: "Range") -> str:
+    """Returns a searched range in the same words as a legal domain."""
+    if searched.choices:
+        return " | ".join(str(choice) for choice in searched.choices)
+    return f"{searched.low:g} … {searched.high:g}{' (log)' if searched.log else ''}"
 
 
 def _catalogue(methods: "list[Method]") -> tuple[Any, ...]:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("Method", "Family", "4-bit base", "Merges", "Latency after", "Changes base", "Paper"):
-        table.add_column(title, overflow="fold")
+    for title in ("\nMethod", "\nFamily", "4-bit\nbase", "\nMerges", "Latency\nafter", "Changes\nbase", "\nPaper"):
+        table.add_column(title, no_wrap=True)
     for method in methods:
         able = method.capabilities
         table.add_row(
@@ -120,9 +124,11 @@ def _page(value: dict[str, Any]) -> tuple[Any, ...]:
         f"[bold]{value['title']}[/bold] ({value['name']}, {value['family']})",
         value["summary"],
         f"Paper: {paper.title} ({paper.year}), {paper.address}",
-        f"Learning rate: {value['learning_rate']}\n",
+        "",
     )
-    return (*head, _parameter_table(value["parameters"]), "", _capability_table(value["capabilities"]), *_seeds(value))
+    tables = (_parameter_table(value["parameters"]), "", _choice_table("Searched besides", value["searched"]))
+    able = {field.name: getattr(value["capabilities"], field.name) for field in fields(value["capabilities"])}
+    return (*head, *tables, "", _choice_table("Capability", able), *_seeds(value))
 
 
 def _parameter_table(parameters: dict[str, Any]) -> Any:
@@ -132,38 +138,28 @@ def _parameter_table(parameters: dict[str, Any]) -> Any:
     for title in ("Parameter", "Legal", "Searched by default"):
         table.add_column(title, overflow="fold")
     for name, ranges in parameters.items():
-        table.add_row(name, ranges["legal"], _range_words(ranges["searched"]))
+        table.add_row(name.replace("_", " "), ranges["legal"], ranges["searched"])
     return table
 
 
-def _range_words(searched: Any) -> str:
-    """Returns a searched range as the file has it, on one line."""
-    if searched is None:
-        return "–"
-    if isinstance(searched, dict):
-        return ", ".join(f"{key} {value}" for key, value in searched.items())
-    return str(searched)
-
-
-def _capability_table(capabilities: Any) -> Any:
-    from dataclasses import fields
-
+def _choice_table(title: str, rows: dict[str, Any]) -> Any:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("Capability")
+    table.add_column(title, no_wrap=True)
     table.add_column("", overflow="fold")
-    for field in fields(capabilities):
-        value = getattr(capabilities, field.name)
-        words = _yes(value) if isinstance(value, bool) else ", ".join(value) or "–"
-        table.add_row(field.name.replace("_", " "), words)
+    for name, value in rows.items():
+        words = _yes(value) if isinstance(value, bool) else ", ".join(str(item) for item in value) or "–"
+        table.add_row(name.replace("_", " "), words)
     return table
 
 
 def _seeds(value: dict[str, Any]) -> list[str]:
+    from rich.markup import escape
+
     lines = ["\n[bold]What is tried first[/bold]"]
     for seed in value["seeds"]:
         settings = ", ".join(f"{key} {setting}" for key, setting in seed.parameters.items())
         lines.append(f"  {settings or 'no parameters'}; targets {seed.targets}, rate {seed.learning_rate:g}")
-        lines.append(f"  [dim]{seed.source}[/dim]")
+        lines.append(f"  [dim]{escape(seed.source)}[/dim]")
     return lines

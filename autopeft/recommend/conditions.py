@@ -13,6 +13,12 @@ EXTRA_COST = 1.15
 SHORT_RUN = 100
 """Optimizer steps up to which a run is short (Schulman et al., LoRA Without Regret)."""
 
+WIDE_MODEL = 2000
+"""Hidden size at which published rates for low-rank updates are given (Schulman et al.)."""
+
+WIDE_MODEL_RATE = 5e-4
+"""The best rate of a plain low-rank pair at that width, ten times full fine-tuning's 5e-5 (Schulman et al.)."""
+
 MANY_ROWS = 20_000
 """Training rows that tempt to a large batch."""
 
@@ -69,6 +75,11 @@ def deep_prompt(case: Case) -> bool:
 def large_model(case: Case) -> bool:
     """At least ten billion parameters."""
     return case.setting.model.parameters >= LARGE_MODEL
+
+
+def wide_model(case: Case) -> bool:
+    """A wide model under an update as large as a plain low-rank pair; smaller ones keep rates of their own."""
+    return case.setting.model.hidden_size >= WIDE_MODEL and case.equivalent_rank >= 4
 
 
 def complex_task(case: Case) -> bool:

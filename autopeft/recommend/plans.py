@@ -7,9 +7,9 @@ from autopeft.estimation import estimate
 from autopeft.methods import Method, Seed
 from autopeft.quantization import all_quantizations
 from autopeft.recommend.conditions import MANY_ROWS
-from autopeft.recommend.rules import rate_factor
+from autopeft.recommend.rules import rate_factor, reasons_for
 from autopeft.recommend.setting import Case, Setting, plan_setup
-from autopeft.values.candidates import Candidate, Estimate
+from autopeft.values.candidates import Candidate, Estimate, Reason
 
 EFFECTIVE_BATCH = 16
 """Rows per optimizer step: the middle of what the papers' recipes use, and small enough for low-rank updates."""
@@ -32,11 +32,13 @@ class Planned:
     """A candidate with its cost.
 
     Attributes:
+        reasons: the rules that fire, judged at the seed's own learning rate.
         violations: why the method cannot apply; nothing else matters then.
     """
 
     candidate: Candidate
     estimate: Estimate | None
+    reasons: tuple[Reason, ...] = ()
     violations: tuple[str, ...] = ()
 
 
@@ -168,13 +170,13 @@ def _measured(method: Method, candidate: Candidate, setting: Setting) -> Planned
 
 
 def _finished(method: Method, planned: Planned, setting: Setting) -> Planned:
-    """Returns the plan with the learning rate that the rules make of the seed's, inside the method's range."""
+    """Returns the plan with its reasons, and with the rate that rules make of the seed's inside the method's range."""
     if planned.estimate is None:
         return planned
     case = Case(method=method, candidate=planned.candidate, estimate=planned.estimate, setting=setting)
     low, high = method.learning_rate.low, method.learning_rate.high
     rate = min(max(planned.candidate.learning_rate * rate_factor(case), low), high)
-    return replace(planned, candidate=replace(planned.candidate, learning_rate=rate))
+    return replace(planned, candidate=replace(planned.candidate, learning_rate=rate), reasons=reasons_for(case))
 
 
 def _total(planned: Planned) -> int:

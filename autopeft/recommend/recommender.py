@@ -8,10 +8,9 @@ from autopeft.methods import Method, all_methods
 from autopeft.recommend.needs import task_needs
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
-from autopeft.recommend.rules import reasons_for
-from autopeft.recommend.setting import HEADROOM, Case, Setting
+from autopeft.recommend.setting import HEADROOM, Setting
 from autopeft.recommend.shrink import shrunk
-from autopeft.values.candidates import Candidate, Constraints, Recommendation, Rejection, Suggestion
+from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Rejection, Suggestion
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
 
 
@@ -71,14 +70,13 @@ def _judge(method: Method, setting: Setting) -> _Verdict:
     if because:
         return _Verdict(rejection=Rejection(method=method.name, because=because))
     planned = [_planned(method, candidate, setting) for candidate in seed_candidates(method, setting)]
-    costed = [(p.candidate, p.estimate) for p in planned if p.estimate is not None]
+    costed = [_suggestion(p, p.estimate, setting) for p in planned if p.estimate is not None]
     if not costed:
         return _Verdict(rejection=Rejection(method=method.name, because=planned[0].violations))
-    within = [(c, e) for c, e in costed if not _trains_too_much(e.trainable_parameters, setting)]
-    if not within:
-        least = min(e.trainable_parameters for _, e in costed)
+    suggestions = [s for s in costed if not _trains_too_much(s.estimate.trainable_parameters, setting)]
+    if not suggestions:
+        least = min(s.estimate.trainable_parameters for s in costed)
         return _Verdict(rejection=_over_budget(method, least, setting))
-    suggestions = [_suggestion(Case(method=method, candidate=c, estimate=e, setting=setting)) for c, e in within]
     if not any(s.fits for s in suggestions):
         return _Verdict(rejection=too_large(method, suggestions, setting))
     return _Verdict(suggestions=_distinct(sorted(suggestions, key=lambda s: (not s.fits, -s.score))))
@@ -115,14 +113,13 @@ def _over_budget(method: Method, least: int, setting: Setting) -> Rejection:
     )
 
 
-def _suggestion(case: Case) -> Suggestion:
-    reasons = reasons_for(case)
+def _suggestion(planned: Planned, cost: Estimate, setting: Setting) -> Suggestion:
     return Suggestion(
-        candidate=case.candidate,
-        estimate=case.estimate,
-        fits=case.estimate.memory.total_bytes <= case.setting.memory_limit,
-        score=sum(reason.weight for reason in reasons),
-        reasons=reasons,
+        candidate=planned.candidate,
+        estimate=cost,
+        fits=cost.memory.total_bytes <= setting.memory_limit,
+        score=sum(reason.weight for reason in planned.reasons),
+        reasons=planned.reasons,
     )
 
 
@@ -145,13 +142,9 @@ def _notes(setting: Setting) -> tuple[str, ...]:
     model, task, notes = setting.model, setting.task, []
     if setting.constraints.memory_bytes is None:
         free = setting.hardware.device.free_memory_bytes
-        notes.append(f"A tenth ({HEADROOM:.0%}) of the {gib(free)} free is left unused.")
+        notes.append(f"Of the {gib(free)} free, {HEADROOM:.0%} is left unused.")
     if task.tokens.longest > setting.tokens_per_row:
-        notes.append(
-            f"Memory is planned for rows of {setting.tokens_per_row} tokens; the longest has {task.tokens.longest}."
-        )
-    if model.max_positions is not None and task.tokens.p50 > model.max_positions:
-        notes.append(f"Half the rows are longer than the {model.max_positions} positions of the model.")
+        notes.append(f"Rows are cut to the model's {model.max_positions} positions; one has {task.tokens.longest}.")
     if setting.hardware.device.throughput is None:
         notes.append("Step times are unknown: this device's throughput is not known.")
     return tuple(notes)

@@ -222,6 +222,15 @@ RULES: tuple[Rule, ...] = (
         rate_factor=1.5,
     ),
     Rule(
+        id="wide-models-want-lower-rates",
+        applies=lambda c: on.low_rank(c) and on.wide_model(c) and c.candidate.learning_rate > on.WIDE_MODEL_RATE,
+        verdict="note",
+        weight=0.0,
+        because="The best rate falls as models get wider; this seed's was found on a narrow one.",
+        source=WITHOUT_REGRET,
+        rate_factor=0.3,
+    ),
+    Rule(
         id="large-batches-hurt-low-rank",
         applies=lambda c: on.low_rank(c) and c.effective_batch > 32,
         verdict="avoid",

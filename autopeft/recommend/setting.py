@@ -35,8 +35,8 @@ class Setting:
 
     @property
     def tokens_per_row(self) -> int:
-        """Length planned for: 95 in 100 rows are no longer, and never more than the model's positions."""
-        return min(self.task.tokens.p95, self.model.max_positions or self.task.tokens.p95)
+        """Length planned for: the longest row, whose batch decides the peak, cut to the model's positions."""
+        return min(self.task.tokens.longest, self.model.max_positions or self.task.tokens.longest)
 
     @property
     def half_precision_weight_bytes(self) -> int:

@@ -1,0 +1,51 @@
+"""`autopeft suggest`: what to try for a model, some data and a device, with what it costs and why."""
+
+from typing import Annotated
+
+import typer
+
+from autopeft.cli.options import parse_columns, parse_names
+from autopeft.cli.output import Output
+
+
+def command(
+    model: Annotated[str, typer.Option(help="Model folder (config.json is enough), hub name or GGUF file.")],
+    data: Annotated[str | None, typer.Option(help="File, folder or hub name; or describe it with --task.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task type; detected where there is data.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Training rows, without data.")] = None,
+    tokens_per_row: Annotated[int | None, typer.Option(min=1, help="Tokens per row, without data.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="ROLE=NAME, such as text=review; repeatable.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="A card from the catalogue, such as rtx-3090.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory to stay below, such as 10GiB.")] = None,
+    max_trainable: Annotated[str | None, typer.Option(help="Most trained parameters: 5M, or 1% of all.")] = None,
+    no_inference_latency: Annotated[
+        bool, typer.Option("--no-inference-latency", help="Only methods that merge into the weights.")
+    ] = False,
+    methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show so many candidates. [10; all with --json]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Suggest: rank methods and settings by rules and estimates, in seconds, without training."""
+    from autopeft.cli.suggest_view import SHOWN, document, view
+    from autopeft.profiling.sizes import parse_bytes
+    from autopeft.recommend.budget import parse_budget
+    from autopeft.recommend.suggest import collect_profiles, recommend_for
+    from autopeft.values.candidates import Constraints
+
+    output = Output(as_json=as_json)
+    limit = None if memory is None else parse_bytes(memory)
+    profiles = collect_profiles(
+        model, data, task=task, rows=rows, tokens_per_row=tokens_per_row, columns=parse_columns(column), gpu=gpu,
+        memory_bytes=limit,
+    )  # fmt: skip
+    constraints = Constraints(
+        memory_bytes=limit,
+        max_trainable=None if max_trainable is None else parse_budget(max_trainable, profiles.model.parameters),
+        mergeable_only=no_inference_latency,
+        methods=parse_names(methods),
+        exclude=parse_names(exclude),
+    )
+    found = recommend_for(profiles, constraints)
+    shown = top if top is not None else (len(found.candidates) if as_json else SHOWN)
+    output.result(document(profiles, found, shown), *view(profiles, found, shown))

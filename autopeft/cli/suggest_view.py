@@ -1,0 +1,166 @@
+"""What `autopeft suggest` shows: the flat document for programs, tables and reasons for people."""
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from autopeft.values.candidates import Recommendation, Suggestion
+
+if TYPE_CHECKING:
+    from autopeft.recommend.suggest import Profiles
+
+SHOWN = 10
+"""Candidates in the table where the user does not say."""
+
+EXPLAINED = 3
+"""Candidates whose reasons are printed."""
+
+LONG_MODEL_FIELDS = frozenset({"modules"})
+"""What a model's summary leaves out."""
+
+
+def document(profiles: "Profiles", found: Recommendation, shown: int) -> dict[str, Any]:
+    """Returns the JSON document: profiles, candidates in order of preference, what was left out, and notes."""
+    model = profiles.model
+    return {
+        "hardware": profiles.hardware,
+        "model": {f.name: getattr(model, f.name) for f in fields(model) if f.name not in LONG_MODEL_FIELDS},
+        "task": profiles.task,
+        "candidates": [flat(suggestion) for suggestion in found.candidates[:shown]],
+        "rejected": list(found.rejected),
+        "notes": list(found.notes),
+    }
+
+
+def flat(suggestion: Suggestion) -> dict[str, Any]:
+    """Returns a suggestion as one level of keys; ``peak_memory_bytes`` is reserved memory plus context."""
+    candidate, estimate = suggestion.candidate, suggestion.estimate
+    return {
+        "method": candidate.method,
+        "parameters": dict(candidate.parameters),
+        "targets": candidate.targets,
+        "layers": candidate.layers,
+        "quantization": candidate.quantization,
+        "dtype": candidate.dtype,
+        "optimizer": candidate.optimizer,
+        "learning_rate": candidate.learning_rate,
+        "batch_size": candidate.batch_size,
+        "accumulation": candidate.accumulation,
+        "gradient_checkpointing": candidate.gradient_checkpointing,
+        "trainable_parameters": estimate.trainable_parameters,
+        "peak_memory_bytes": estimate.memory.total_bytes,
+        "fits": suggestion.fits,
+        "step_seconds": estimate.step_seconds,
+        "score": suggestion.score,
+        "reasons": [
+            {"rule": r.rule, "verdict": r.verdict, "weight": r.weight, "because": r.because, "source": r.source}
+            for r in suggestion.reasons
+        ],
+    }
+
+
+def view(profiles: "Profiles", found: Recommendation, shown: int) -> tuple[Any, ...]:
+    """Returns what a person sees: the setting, the table, the reasons of the first few, what was left out."""
+    parts: list[Any] = [_setting(profiles), "", _table(found.candidates[:shown])]
+    parts.extend(_explained(place, s) for place, s in enumerate(found.candidates[: min(shown, EXPLAINED)], 1))
+    if found.rejected:
+        parts.append("\n[bold]Left out[/bold]")
+        parts.extend(_left_out(found))
+    if found.notes:
+        parts.append("\n[bold]Notes[/bold]")
+        parts.extend(_text(f"  {note}") for note in found.notes)
+    return tuple(parts)
+
+
+def _setting(profiles: "Profiles") -> Any:
+    from autopeft.recommend.remedies import gib
+
+    model, task, device = profiles.model, profiles.task, profiles.hardware.device
+    lines = (
+        f"{model.architecture}, {_count(model.parameters)} parameters, {model.layers} layers",
+        f"{task.task}, {task.training_rows:,} training rows, {task.tokens.p50} to {task.tokens.longest} tokens",
+        f"{device.name}, {gib(device.free_memory_bytes)} free of {gib(device.total_memory_bytes)}; "
+        f"{profiles.hardware.dtype}: {profiles.hardware.dtype_reason}",
+    )
+    return _text("\n".join(lines))
+
+
+def _table(suggestions: tuple[Suggestion, ...]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    table.add_column("#", justify="right")
+    table.add_column("Method", no_wrap=True)
+    table.add_column("Settings", overflow="fold")
+    for title in ("Rate", "Batch", "Trained", "Memory", "Score"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for place, suggestion in enumerate(suggestions, 1):
+        table.add_row(str(place), *_row(suggestion))
+    return table
+
+
+def _row(suggestion: Suggestion) -> tuple[str, ...]:
+    from autopeft.recommend.remedies import gib
+
+    candidate = suggestion.candidate
+    batch = f"{candidate.batch_size}×{candidate.accumulation}"
+    memory = gib(suggestion.estimate.memory.total_bytes)
+    return (
+        candidate.method,
+        _settings(suggestion),
+        f"{candidate.learning_rate:.1e}",
+        batch,
+        _count(suggestion.estimate.trainable_parameters),
+        memory if suggestion.fits else f"{memory}!",
+        f"{suggestion.score:+.2f}",
+    )
+
+
+def _settings(suggestion: Suggestion) -> str:
+    candidate = suggestion.candidate
+    said = [f"{name} {value}" for name, value in candidate.parameters.items() if value not in (0.0, False)]
+    said += [] if candidate.targets == "none" else [candidate.targets]
+    said += [] if candidate.quantization == "none" else [candidate.quantization]
+    said += ["checkpointing"] if candidate.gradient_checkpointing else []
+    return ", ".join(said) or "–"
+
+
+def _explained(place: int, suggestion: Suggestion) -> Any:
+    from rich.padding import Padding
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, title_justify="left", title_style="bold")
+    table.title = f"\n{place}. {suggestion.candidate.method}: why"
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for reason in suggestion.reasons:
+        weight = f"{reason.weight:+.2f}" if reason.weight else "note"
+        line = _text(reason.because)
+        line.append(f" [{reason.source}]", style="dim")
+        table.add_row(weight, line)
+    return Padding(table, 0)
+
+
+def _left_out(found: Recommendation) -> list[Any]:
+    from autopeft.recommend.remedies import gib
+
+    lines = []
+    for rejection in found.rejected:
+        lacks = f"lacks {gib(rejection.lacking_bytes)}. " if rejection.lacking_bytes else ""
+        remedy = f" Would fit with {rejection.remedy}." if rejection.remedy else ""
+        lines.append(_text(f"  {rejection.method}: {lacks}{' '.join(rejection.because)}{remedy}"))
+    return lines
+
+
+def _text(text: str) -> Any:
+    """Returns text that is printed as it is: a name or a path may hold square brackets."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _count(number: int) -> str:
+    """Returns a count with three digits and k, M or B."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
