@@ -12,7 +12,7 @@ from autopeft.tasks._declaration import Predictions
 def accuracy(predictions: Predictions) -> float:
     """Returns the share of rows whose prediction is the truth."""
     pairs = zip(predictions.predicted, predictions.expected, strict=True)
-    return sum(predicted == expected for predicted, expected in pairs) / len(predictions.expected)
+    return sum(int(predicted == expected) for predicted, expected in pairs) / len(predictions.expected)
 
 
 def macro_f1(predictions: Predictions) -> float:
@@ -88,7 +88,7 @@ def perplexity(predictions: Predictions) -> float:
 def exact_match(predictions: Predictions) -> float:
     """Returns the share of rows whose text is the expected one, white space at the ends aside."""
     pairs = zip(predictions.predicted, predictions.expected, strict=True)
-    return sum(predicted.strip() == expected.strip() for predicted, expected in pairs) / len(predictions.expected)
+    return sum(int(predicted.strip() == expected.strip()) for predicted, expected in pairs) / len(predictions.expected)
 
 
 def rouge_l(predictions: Predictions) -> float:
