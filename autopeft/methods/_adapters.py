@@ -1,0 +1,134 @@
+"""What the bottleneck adapters share: where they stand, how they are hooked on, and their parameters.
+
+An adapter is a child of the projection whose output it changes, called by a forward hook. The projection stays the
+module it was: code that asks for its weight or its dtype (T5 does) finds them, quantized layers keep their own
+forward, base weights keep their names, and recomputation under gradient checkpointing runs the hook again.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from autopeft.methods import _native, _peft
+from autopeft.methods._declaration import Capabilities
+from autopeft.methods._legal import contains, declared_violations, refuse
+from autopeft.methods._targets import layer_violations, linear_modules, selected_layers
+from autopeft.values.candidates import Setup
+from autopeft.values.names import ParameterValue, Role
+from autopeft.values.profiles import ModuleShape
+
+CHILD = "autopeft_adapter"
+_NAMES: dict[Role, str] = {"output": "attention output projection", "down": "feed-forward output projection"}
+
+LEGAL = {
+    "bottleneck": IntDistribution(1, 4096, log=True),
+    "activation": CategoricalDistribution(("relu", "gelu")),
+    "dropout": FloatDistribution(0.0, 0.9),
+}
+
+CAPABILITIES = Capabilities(
+    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=False, identity_at_start=True,
+    adds_latency=True, changes_base=False, takes_targets=False, takes_layers=True,
+)  # fmt: skip
+
+
+def places(setup: Setup, roles: tuple[Role, ...]) -> tuple[ModuleShape, ...]:
+    """Returns the projections that get an adapter, in the model's order.
+
+    In a decoder that reads an encoder, cross-attention's projection is one of them: it is a sub-layer like the
+    others.
+    """
+    layers = set(selected_layers(setup.model, setup.candidate))
+    return tuple(m for m in linear_modules(setup.model) if m.layer in layers and m.role in roles)
+
+
+def trainable(setup: Setup, roles: tuple[Role, ...]) -> int:
+    """Returns the adapters' parameters: two matrices and two biases each."""
+    inner = int(setup.candidate.parameters["bottleneck"])
+    return sum(2 * m.out_features * inner + inner + m.out_features for m in places(setup, roles))
+
+
+def violations(setup: Setup, roles: tuple[Role, ...]) -> tuple[str, ...]:
+    """Returns why adapters cannot stand after the modules of these roles."""
+    declared = declared_violations(setup, CAPABILITIES, LEGAL)
+    if layer_violations(setup):
+        return declared
+    where = places(setup, roles)
+    absent = [_NAMES[role] for role in roles if not any(m.role == role for m in where)]
+    lacking = tuple(f"The selected layers of {setup.model.model_type} have no {name}." for name in absent)
+    return (*declared, *lacking, *_too_wide(setup, where))
+
+
+def _too_wide(setup: Setup, where: tuple[ModuleShape, ...]) -> tuple[str, ...]:
+    inner = setup.candidate.parameters.get("bottleneck")
+    if not isinstance(inner, int) or not contains(LEGAL["bottleneck"], inner):
+        return ()
+    for module in where:
+        if inner > module.out_features:
+            return (f"`bottleneck` is {inner}, above the width {module.out_features} after {module.name}.",)
+    return ()
+
+
+def apply(model: Any, setup: Setup, roles: tuple[Role, ...]) -> Any:
+    """Returns the model with an adapter after each module of these roles in the selected layers.
+
+    Raises:
+        InvalidValueError: the setup is in violation.
+    """
+    refuse(setup, partial(violations, roles=roles))
+    return _native.attach(model, setup, partial(_add, setup=setup, roles=roles))
+
+
+def _add(model: Any, setup: Setup, roles: tuple[Role, ...]) -> tuple[list[Any], Callable[[], None]]:
+    owners = [model.get_submodule(shape.name) for shape in places(setup, roles)]
+    hooks, parameters = [], []
+    for owner, shape in zip(owners, places(setup, roles), strict=True):
+        adapter = _make(owner, shape, setup)
+        owner.add_module(CHILD, adapter)
+        hooks.append(owner.register_forward_hook(_adapt))
+        parameters += list(adapter.parameters())
+    return parameters, partial(_remove, owners, hooks)
+
+
+def _make(owner: Any, shape: ModuleShape, setup: Setup) -> Any:
+    from autopeft.methods._bottleneck import Bottleneck
+
+    given = setup.candidate.parameters
+    inner, activation, dropout = int(given["bottleneck"]), str(given["activation"]), float(given["dropout"])
+    adapter = Bottleneck(shape.out_features, inner, activation, dropout)
+    return adapter.to(owner.weight.device).train(owner.training)
+
+
+def _adapt(owner: Any, _inputs: Any, output: Any) -> Any:
+    return getattr(owner, CHILD)(output)
+
+
+def _remove(owners: list[Any], hooks: list[Any]) -> None:
+    for hook in hooks:
+        hook.remove()
+    for owner in owners:
+        delattr(owner, CHILD)
+
+
+def load(model: Any, setup: Setup, folder: Path, roles: tuple[Role, ...]) -> Any:
+    """Returns the model with saved adapters attached."""
+    return _native.load_into(apply(model, setup, roles), folder)
+
+
+def effective(model: Any) -> dict[str, ParameterValue]:
+    """Returns the parameters as the attached modules have them.
+
+    Raises:
+        ModelError: there is no adapter, or they differ.
+    """
+    from autopeft.methods._bottleneck import Bottleneck
+
+    found = _peft.layers(model, Bottleneck)
+    return {
+        "bottleneck": _peft.shared("bottleneck", [m.down.out_features for m in found]),
+        "activation": _peft.shared("activation", [m.activation_name for m in found]),
+        "dropout": _peft.shared("dropout", [m.dropout.p for m in found]),
+    }
