@@ -5,7 +5,7 @@ keep their input, attention its queries, keys, values and output, activation fun
 the first that trains keep nothing, because no gradient reaches them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autopeft.methods import Method
@@ -83,25 +83,31 @@ def first_differentiated_layer(setup: Setup, method: Method) -> int:
 
 
 def trained_input_bytes(setup: Setup, method: Method, positions: int, adapter: int) -> int:
-    """Returns what is kept besides because weights train: inputs, and an adapter's own inner activations."""
-    if method.family in ("soft-prompt", "selective"):
-        return 0
+    """Returns what is kept besides because weights train: inputs, and an adapter's own inner activations.
+
+    A method keeps its declared share of what plain low-rank adapters keep on the same modules.
+    """
     width = DTYPE_BYTES[setup.candidate.dtype]
-    if method.family == "full":
-        return positions * width * _input_width(linear_modules(setup.model), shared=True)
-    if method.family == "adapter" and not method.capabilities.takes_targets:
-        # One adapter after attention, one after the feed-forward block: input, and the bottleneck twice.
-        layers = len(selected_layers(setup.model, setup.candidate))
-        return positions * width * (2 * layers * setup.model.hidden_size + adapter // setup.model.hidden_size)
     targets = target_modules(setup) if method.capabilities.takes_targets else linear_modules(setup.model)
+    if method.family == "full":
+        # A norm without bias whose weight trains keeps its normalized input too.
+        norms = sum(m.out_features for m in setup.model.modules if m.kind == "norm" and not m.bias)
+        return positions * (width * _input_width(targets, shared=True) + FULL_PRECISION * norms)
     if method.family == "scaling":
         # A factor on an output keeps the output as it was before it.
         return positions * width * sum(m.out_features for m in targets)
     # Adapters are float32: under autocast each of them keeps a cast copy of its input of its own.
     inputs = _input_width(targets, shared=setup.candidate.dtype == "float32")
-    sides = sum(m.in_features + m.out_features for m in targets)
-    inner = len(targets) * adapter // sides if sides else 0
+    inner = _inner_width(setup, method, targets, adapter)
     return int(positions * width * (inputs * method.memory_factor + inner))
+
+
+def _inner_width(setup: Setup, method: Method, targets: Sequence[ModuleShape], adapter: int) -> int:
+    """Returns the summed width of what lies between an adapter's two factors, as its parameters imply it."""
+    if method.family == "low-rank":
+        sides = sum(m.in_features + m.out_features for m in targets)
+        return len(targets) * adapter // sides if sides else 0
+    return adapter // setup.model.hidden_size if method.family == "adapter" else 0
 
 
 def _by_layer(model: ModelProfile) -> dict[int, list[ModuleShape]]:
@@ -134,7 +140,7 @@ def _norm_bytes(model: ModelProfile, modules: list[ModuleShape]) -> int:
 
 
 def _attention_bytes(model: ModelProfile, modules: list[ModuleShape], tokens: int, width: int) -> int:
-    """Per position: queries, keys and values after sharing among heads, the output, and one float32 per head.
+    """Per position: queries, keys and values after sharing among heads, output, mask, and one float32 per head.
 
     Models with a learned position bias keep the probabilities of every pair of positions instead of the output.
     """
@@ -143,7 +149,7 @@ def _attention_bytes(model: ModelProfile, modules: list[ModuleShape], tokens: in
     blocks = queries // max(model.attention_heads * model.head_size, 1)
     if model.model_type in EAGER_TYPES:
         return 3 * queries * width + blocks * model.attention_heads * tokens * FULL_PRECISION
-    return 4 * queries * width + blocks * model.attention_heads * FULL_PRECISION
+    return 4 * queries * width + blocks * (tokens * width + model.attention_heads * FULL_PRECISION)
 
 
 def _activation_function_bytes(modules: list[ModuleShape], width: int) -> int:

@@ -13,7 +13,7 @@ from autopeft.values.candidates import Candidate, Setup
 from tests.recommend.settings import hardware
 
 ROWS, TOKENS = 4, 64
-BOUND = 0.25
+BOUND = 0.15
 """Largest relative error of kept activations on models where a rank-8 pair is a sixth of the width."""
 
 CASES = [
@@ -86,7 +86,7 @@ def _predicted(setup):
 @pytest.mark.parametrize(("name", "task"), CASES)
 @pytest.mark.parametrize("method", ["lora", "ia3", "full"])
 def test_kept_activations_are_near_what_autograd_keeps(tiny_models, name, task, method):
-    """Predicted activations lie within a quarter of the saved tensors' distinct storages."""
+    """Predicted activations lie within 15 % of the saved tensors' distinct storages."""
     setup = _setup(tiny_models[name], task, method)
     kept = _kept_by_autograd(_attached(tiny_models[name], setup), setup)
     assert _predicted(setup) == pytest.approx(kept, rel=BOUND)
