@@ -31,6 +31,7 @@ class Device:
         mig: whether this entry is a MIG slice (its memory is the slice's, not the card's).
         other_processes: how many other processes hold memory on it now.
         other_used_bytes: what they hold.
+        context_bytes: what a process holds on it beside its tensors; None where that is not known.
     """
 
     index: int
@@ -43,6 +44,7 @@ class Device:
     mig: bool = False
     other_processes: int = 0
     other_used_bytes: int = 0
+    context_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
