@@ -1,0 +1,39 @@
+"""Sizes of memory as people write and read them."""
+
+import re
+from decimal import Decimal
+
+from autopeft.errors import invalid
+
+_UNITS = {
+    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
+
+
+def parse_bytes(text: str, key: str = "--memory") -> int:
+    """Returns the bytes of a size such as ``24GiB``, ``10 GB``, ``1.5GiB`` or ``1073741824``.
+
+    Example:
+        >>> parse_bytes("24GiB")
+        25769803776
+
+    Raises:
+        InvalidValueError: it is no size, or none above zero.
+    """
+    found = _SIZE.fullmatch(text)
+    unit = _UNITS.get(found[2].upper()) if found else None
+    size = int(Decimal(found[1]) * unit) if found and unit else 0
+    if size < 1:
+        raise invalid(key, "the command", "a size above zero such as 24GiB, 24GB, 512MiB or bytes", text)
+    return size
+
+
+def format_bytes(size: int) -> str:
+    """Returns a size for people, in binary units: ``24.0 GiB``, ``512 MiB``."""
+    if size >= 1 << 30:
+        return f"{size / (1 << 30):.1f} GiB"
+    if size >= 1 << 20:
+        return f"{size / (1 << 20):.0f} MiB"
+    return f"{size / (1 << 10):.0f} KiB" if size >= 1 << 10 else f"{size} B"
