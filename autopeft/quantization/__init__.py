@@ -4,9 +4,10 @@ from functools import cache
 
 from autopeft.discovery import discover
 from autopeft.errors import unknown
+from autopeft.quantization._bitsandbytes import stop_repacking
 from autopeft.quantization._declaration import Quantization
 
-__all__ = ["Quantization", "all_quantizations", "get_quantization"]
+__all__ = ["Quantization", "all_quantizations", "get_quantization", "stop_repacking"]
 
 
 @cache

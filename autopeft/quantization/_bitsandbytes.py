@@ -49,3 +49,17 @@ def eight_bit_config() -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(KEPT_MODULES))
+
+
+def stop_repacking(model: Any) -> None:
+    """Keeps 4-bit layers from rewriting their weights when they are evaluated on a CPU; other models are left alone.
+
+    On CPUs with AVX-512 BF16, bitsandbytes 0.50 packs a layer anew at its first evaluation: it rounds the block
+    scales to bfloat16 for good, so the base is no longer the one that was loaded, and it fails where a layer's
+    outputs are no multiple of 32 or its inputs none of 64.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
