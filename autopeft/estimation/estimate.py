@@ -29,7 +29,7 @@ def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) ->
     activations = activation_bytes(setup, method, tokens, adapter)
     trained = adapter + setup.model.head_parameters
     return Estimate(
-        memory=memory_estimate(setup, method, adapter, activations, hardware.device.kind),
+        memory=memory_estimate(setup, method, adapter, activations, hardware.device),
         step_seconds=step_seconds(setup, method, tokens, hardware.device),
         trainable_parameters=trained,
         total_parameters=setup.model.parameters + (0 if method.capabilities.changes_base else adapter),

@@ -7,6 +7,7 @@ from autopeft.optimizers import get_optimizer
 from autopeft.quantization import get_quantization
 from autopeft.values.candidates import MemoryEstimate, Setup
 from autopeft.values.names import DTYPE_BYTES
+from autopeft.values.profiles import Device
 
 TRAINED_BYTES = 4
 """Trained parameters and their gradients are float32, whatever the base is stored in."""
@@ -28,7 +29,7 @@ DEFAULT_CONTEXT = 500 * 1000**2
 
 
 def memory_estimate(
-    setup: Setup, method: Method, adapter: int, activations: Activations, device: str
+    setup: Setup, method: Method, adapter: int, activations: Activations, device: Device
 ) -> MemoryEstimate:
     """Returns the peak memory of a training run.
 
@@ -40,7 +41,7 @@ def memory_estimate(
         method: the method of its candidate.
         adapter: parameters the method trains, the head left out.
         activations: of one micro-batch.
-        device: kind of the device.
+        device: planned for; its own context counts where it is known.
     """
     trained = adapter + setup.model.head_parameters
     changed = adapter if method.capabilities.changes_base else 0
@@ -56,10 +57,16 @@ def memory_estimate(
     allocated = sum(breakdown.values())
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
-        peak_reserved_bytes=int(allocated * ALLOCATOR_SLACK.get(device, DEFAULT_SLACK)),
-        context_bytes=CONTEXT_BYTES.get(device, DEFAULT_CONTEXT),
+        peak_reserved_bytes=int(allocated * ALLOCATOR_SLACK.get(device.kind, DEFAULT_SLACK)),
+        context_bytes=_context_bytes(device),
         breakdown=breakdown,
     )
+
+
+def _context_bytes(device: Device) -> int:
+    if device.context_bytes is not None:
+        return device.context_bytes
+    return CONTEXT_BYTES.get(device.kind, DEFAULT_CONTEXT)
 
 
 def weight_bytes(setup: Setup) -> int:

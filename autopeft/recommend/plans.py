@@ -23,6 +23,9 @@ ENOUGH_ROWS = 4
 OPTIMIZER = "adamw"
 PAGED_OPTIMIZER = "paged_adamw_8bit"
 
+INT8_CAPABILITY = 7.5
+"""CUDA compute capability from which 8-bit matrix products run (bitsandbytes' installation notes)."""
+
 OTHER_TARGETS = ("all-linear", "mlp", "qv")
 """What else the most trusted seed of a method is tried on."""
 
@@ -119,10 +122,12 @@ def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
     """
     if not method.capabilities.quantized_base:
         return ("none",)
-    if setting.hardware.device.kind not in ("cuda", "cpu"):
+    device = setting.hardware.device
+    if device.kind not in ("cuda", "cpu"):
         return ("none",)
     found = all_quantizations().values()
-    kept = [scheme for scheme in found if scheme.bits == 0 or not scheme.name.startswith("fp4")]
+    old = device.compute_capability is not None and float(device.compute_capability) < INT8_CAPABILITY
+    kept = [s for s in found if not s.name.startswith("fp4") and not (old and s.bits == 8)]
     ordered = sorted(kept, key=lambda scheme: (scheme.bits == 0, scheme.bits, scheme.bytes_per_weight or 0.0))
     return tuple(scheme.name for scheme in reversed(ordered))
 

@@ -35,6 +35,13 @@ def test_the_breakdown_adds_up():
     assert memory.context_bytes > 0
 
 
+def test_a_device_that_knows_its_context_says_it():
+    """The context of the device planned for replaces the usual one."""
+    card = hardware()
+    known = replace(card, devices=(replace(card.devices[0], context_bytes=123),))
+    assert estimate(PLAIN, tokens_per_row=64, hardware=known).memory.context_bytes == 123
+
+
 def test_a_cpu_has_no_context_and_no_caching_allocator():
     """On the CPU what is allocated is what is taken."""
     memory = _cost(PLAIN, kind="cpu").memory

@@ -71,6 +71,15 @@ def test_quantization_is_the_gentlest_that_fits(catalogue):
     assert [s.candidate.quantization for s in schemes] == ["none", "int8", "nf4"]
 
 
+def test_old_cards_get_no_8_bit_products(catalogue):
+    """Below compute capability 7.5 the base goes to 4 bits at once."""
+    catalogue(PLAIN)
+    card = hardware(memory=6 * GIB)
+    old = replace(card, devices=(replace(card.devices[0], compute_capability="7.0"),))
+    found = recommend(old, THREE_BILLION, task("generation", tokens=64))
+    assert {s.candidate.quantization for s in found.candidates} == {"nf4"}
+
+
 def test_what_fits_fits(catalogue):
     """No candidate that is said to fit is estimated above the memory that may be used."""
     catalogue(PLAIN, EVERYTHING)
