@@ -87,7 +87,7 @@ def card_device(entry: CatalogueEntry) -> Device:
     usable = entry.usable_bytes or entry.memory_bytes
     return Device(
         index=0, name=entry.title, kind=entry.kind, total_memory_bytes=usable, free_memory_bytes=usable,
-        compute_capability=entry.compute_capability,
+        compute_capability=entry.compute_capability, context_bytes=entry.context_bytes,
         throughput=Throughput(
             tflops=entry.tflops, bandwidth_bytes_per_second=entry.bandwidth_bytes_per_second,
             source=entry.source.address,
