@@ -1,0 +1,135 @@
+"""What the optimizers step over, what decays, and where they run."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from autopeft.errors import InvalidValueError
+from autopeft.optimizers import all_optimizers, get_optimizer
+
+NAMES = {"adafactor", "adamw", "adamw_8bit", "lora_plus", "paged_adamw_8bit"}
+ON_CPU = sorted(name for name, optimizer in all_optimizers().items() if not optimizer.needs_cuda)
+
+
+class Pair(nn.Module):
+    """A low-rank pair as peft names it, beside a scale, a norm and a head; the base is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Linear(96, 96)
+        self.base.requires_grad_(requires_grad=False)
+        self.lora_A = nn.ModuleDict({"default": nn.Linear(96, 64, bias=False)})
+        self.lora_B = nn.ModuleDict({"default": nn.Linear(64, 96, bias=False)})
+        self.scale = nn.Parameter(torch.ones(96, 1))
+        self.norm = nn.LayerNorm(96)
+        self.classifier = nn.Linear(96, 2)
+
+    def forward(self, rows):
+        update = self.lora_B["default"](self.lora_A["default"](rows))
+        return self.classifier(self.norm(self.base(rows) * self.scale[:, 0] + update))
+
+
+@pytest.fixture
+def pair():
+    torch.manual_seed(0)
+    return Pair()
+
+
+def rates(optimizer, model):
+    """(learning rate, weight decay) by parameter name; fails where a parameter stands in two groups."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = [(names[id(p)], (g["lr"], g["weight_decay"])) for g in optimizer.param_groups for p in g["params"]]
+    assert len(found) == len(dict(found))
+    return dict(found)
+
+
+def test_every_optimizer_is_found():
+    """The catalogue holds exactly the optimizers that commands and files may name."""
+    assert set(all_optimizers()) == NAMES
+
+
+def test_an_unknown_optimizer_is_refused():
+    """A wrong name gets the right ones and the closest of them."""
+    with pytest.raises(InvalidValueError, match=r"(?s)`optimizer` of a candidate .*Did you mean 'adamw'"):
+        get_optimizer("adamv")
+
+
+def test_paging_is_said_to_need_cuda():
+    """Only the paged optimizer is a different one without CUDA, so only it is kept from a CPU."""
+    assert sorted(NAMES - set(ON_CPU)) == ["paged_adamw_8bit"]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_only_what_trains_is_stepped_over_and_only_matrices_decay(name, pair):
+    """Frozen weights are left out; biases, norms and scaling vectors do not decay."""
+    found = rates(get_optimizer(name).build(pair, 1e-3, 0.1), pair)
+    assert set(found) == {n for n, p in pair.named_parameters() if p.requires_grad}
+    assert {n for n, (_, decay) in found.items() if decay} == {
+        "lora_A.default.weight", "lora_B.default.weight", "classifier.weight",
+    }  # fmt: skip
+    assert {decay for _, decay in found.values()} == {0.1, 0.0}
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_it_learns_on_a_cpu(name, pair):
+    """Each optimizer that claims to run without CUDA lowers a loss there, and leaves the frozen base alone."""
+    rows, labels = torch.randn(32, 96), torch.arange(32) % 2
+    base = pair.base.weight.clone()
+    optimizer = get_optimizer(name).build(pair, 1e-3, 0.01)
+    losses = []
+    for _ in range(20):
+        loss = nn.functional.cross_entropy(pair(rows), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    assert torch.equal(pair.base.weight, base)
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_declared_state_is_the_kept_state(name):
+    """The state an estimate counts on is what a step leaves, for a matrix of typical size."""
+    model = nn.Module()
+    model.lora_B = nn.Linear(1024, 16, bias=False)
+    optimizer = get_optimizer(name).build(model, 1e-3, 0.0)
+    model.lora_B.weight.grad = torch.ones_like(model.lora_B.weight)
+    optimizer.step()
+    kept = [
+        v for s in optimizer.state.values() for k, v in s.items() if torch.is_tensor(v) and not k.startswith("qmap")
+    ]
+    measured = sum(v.numel() * v.element_size() for v in kept) / model.lora_B.weight.numel()
+    assert measured == pytest.approx(get_optimizer(name).state_bytes_per_parameter, rel=0.01)
+
+
+def test_lora_plus_speeds_up_only_the_second_factors(pair):
+    """The B matrices get sixteen times the rate; the A matrices, norms, biases and the head keep theirs."""
+    optimizer = get_optimizer("lora_plus")
+    found = rates(optimizer.build(pair, 1e-3, 0.1), pair)
+    assert {n for n, (rate, _) in found.items() if rate == pytest.approx(16e-3)} == {"lora_B.default.weight"}
+    assert {rate for n, (rate, _) in found.items() if "lora_B" not in n} == {1e-3}
+    assert optimizer.options == {"ratio": 16.0}
+
+
+def test_lora_plus_refuses_a_model_without_second_factors():
+    """Where there is nothing to speed up, the user learns it instead of getting plain AdamW under another name."""
+    with pytest.raises(InvalidValueError, match="the model trains no low-rank pair with a B matrix"):
+        get_optimizer("lora_plus").build(nn.Linear(4, 4), 1e-3, 0.0)
+
+
+def test_adamw_is_fused_where_it_can_be(pair):
+    """The fused form is used on a CPU, and not where a parameter's device has none."""
+    assert get_optimizer("adamw").build(pair, 1e-3, 0.0).defaults["fused"] is True
+    assert get_optimizer("adamw").build(pair.to("meta"), 1e-3, 0.0).defaults["fused"] is False
+
+
+def test_the_paged_optimizer_falls_back_on_a_cpu(pair):
+    """The reason it is kept from a CPU: there bitsandbytes warns and does not page."""
+    optimizer = get_optimizer("paged_adamw_8bit").build(pair, 1e-3, 0.0)
+    pair(torch.randn(4, 96)).sum().backward()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        optimizer.step()
+    assert any("not supported on CPU" in str(w.message) for w in caught)
