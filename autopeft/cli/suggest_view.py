@@ -7,6 +7,7 @@ from autopeft.values.candidates import Recommendation, Suggestion
 
 if TYPE_CHECKING:
     from autopeft.recommend.suggest import Profiles
+    from autopeft.values.profiles import TokenLengths
 
 SHOWN = 10
 """Candidates in the table where the user does not say."""
@@ -77,11 +78,17 @@ def _setting(profiles: "Profiles") -> Any:
     model, task, device = profiles.model, profiles.task, profiles.hardware.device
     lines = (
         f"{model.architecture}, {_count(model.parameters)} parameters, {model.layers} layers",
-        f"{task.task}, {task.training_rows:,} training rows, {task.tokens.p50} to {task.tokens.longest} tokens",
+        f"{task.task}, {task.training_rows:,} training rows, {_lengths(task.tokens)}",
         f"{device.name}, {gib(device.free_memory_bytes)} free of {gib(device.total_memory_bytes)}; "
         f"{profiles.hardware.dtype}: {profiles.hardware.dtype_reason}",
     )
     return _text("\n".join(lines))
+
+
+def _lengths(tokens: "TokenLengths") -> str:
+    if tokens.p50 == tokens.longest:
+        return f"{tokens.p50} tokens each"
+    return f"{tokens.p50} tokens in the middle, {tokens.longest} at most"
 
 
 def _table(suggestions: tuple[Suggestion, ...]) -> Any:
@@ -132,7 +139,9 @@ def _explained(place: int, suggestion: Suggestion) -> Any:
     table.title = f"\n{place}. {suggestion.candidate.method}: why"
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for reason in suggestion.reasons:
+    # Notes are much the same for all; one candidate's are enough for a person.
+    told = [reason for reason in suggestion.reasons if place == 1 or reason.weight]
+    for reason in told:
         weight = f"{reason.weight:+.2f}" if reason.weight else "note"
         line = _text(reason.because)
         line.append(f" [{reason.source}]", style="dim")

@@ -34,7 +34,7 @@ def too_large(method: Method, suggestions: Iterable[Suggestion], setting: Settin
         method=method.name,
         because=(f"It needs {gib(needed)} at the least ({_how(least)}); {gib(setting.memory_limit)} may be used.",),
         lacking_bytes=needed - setting.memory_limit,
-        remedy=" or ".join(_remedies(method, least, setting)),
+        remedy=" or ".join(_remedies(least, setting)),
     )
 
 
@@ -56,13 +56,11 @@ def _how(suggestion: Suggestion) -> str:
     return f"{weights} weights, batch {candidate.batch_size}{recomputed}"
 
 
-def _remedies(method: Method, least: Suggestion, setting: Setting) -> list[str]:
+def _remedies(least: Suggestion, setting: Setting) -> list[str]:
     remedies = [f"a card with {_card(least.estimate.memory.total_bytes, setting)} GiB"]
     tokens = _shorter_rows(least, setting)
     if tokens:
         remedies.insert(0, f"rows of at most {tokens} tokens")
-    if not method.capabilities.quantized_base and method.capabilities.changes_base:
-        remedies.append("a method that leaves the base frozen, which can then be quantized to 4 bits")
     return remedies
 
 

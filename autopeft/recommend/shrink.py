@@ -21,12 +21,13 @@ def shrunk(method: Method, candidate: Candidate, setting: Setting) -> Candidate:
     """Returns the candidate with its whole-number parameters lowered until it trains no more than is allowed.
 
     Each step lowers the parameter that saves most, by half or to its next smaller choice, inside the legal
-    domain. Where the domain ends first, the smallest candidate found is returned and still trains too much.
+    domain and without a violation. Where that ends first, the smallest candidate found is returned and still
+    trains too much.
     """
     limit = setting.constraints.max_trainable
     while limit is not None and trained(method, candidate, setting) > limit:
         smaller = min(
-            (replace(candidate, parameters=changed) for changed in _lowered(method, candidate)),
+            _lowered(method, candidate, setting),
             key=lambda option: trained(method, option, setting),
             default=candidate,
         )
@@ -36,13 +37,16 @@ def shrunk(method: Method, candidate: Candidate, setting: Setting) -> Candidate:
     return candidate
 
 
-def _lowered(method: Method, candidate: Candidate) -> list[dict[str, ParameterValue]]:
-    changes: list[dict[str, ParameterValue]] = []
+def _lowered(method: Method, candidate: Candidate, setting: Setting) -> list[Candidate]:
+    options = []
     for name, value in candidate.parameters.items():
         lower = _next_lower(method.legal.get(name), value)
-        if lower is not None:
-            changes.append({**candidate.parameters, name: lower})
-    return changes
+        if lower is None:
+            continue
+        option = replace(candidate, parameters={**candidate.parameters, name: lower})
+        if not method.violations(plan_setup(setting, option)):
+            options.append(option)
+    return options
 
 
 def _next_lower(domain: "BaseDistribution | None", value: ParameterValue) -> int | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from autopeft.errors import invalid, unknown
 from autopeft.recommend.needs import task_needs
@@ -94,3 +93,48 @@ def collect_profiles(
         if value is not None:
             raise invalid(key, "a suggestion", "left out where there is data, which says it", value)
     return _from_data(model, data, named, columns, hardware)
+
+
+def _task_name(task: str | None) -> Task | None:
+    for name in TASKS:
+        if name == task:
+            return name
+    if task is None:
+        return None
+    raise unknown("--task", "a suggestion", task, TASKS)
+
+
+def _described(
+    model: str, task: Task | None, rows: int | None, tokens_per_row: int | None, hardware: HardwareProfile
+) -> Profiles:
+    from autopeft.profiling.model import read_model
+    from autopeft.profiling.task import described_task
+
+    if task is None:
+        raise invalid("--task", "a suggestion without data", f"one of {', '.join(TASKS)}", task, "Or give --data.")
+    needs, notes = task_needs(task), []
+    if rows is None:
+        notes.append(f"{needs.typical_rows:,} training rows are assumed, which is typical; --rows says how many.")
+    if tokens_per_row is None:
+        notes.append(
+            f"Rows of {needs.typical_tokens_per_row} tokens are assumed, which is typical; --tokens-per-row says it."
+        )
+    described = described_task(
+        task,
+        rows=needs.typical_rows if rows is None else rows,
+        tokens_per_row=needs.typical_tokens_per_row if tokens_per_row is None else tokens_per_row,
+    )
+    return Profiles(hardware=hardware, model=read_model(model, task), task=described, notes=tuple(notes))
+
+
+def _from_data(
+    model: str, data: str, task: Task | None, columns: Mapping[str, str] | None, hardware: HardwareProfile
+) -> Profiles:
+    from autopeft.data import load_data
+    from autopeft.profiling.model import read_model
+    from autopeft.profiling.task import describe_task
+
+    loaded = load_data(data, task=task, columns=columns)
+    profile = read_model(model, loaded.spec.task, max(1, len(loaded.spec.labels)))
+    described = describe_task(loaded, load_tokenizer(model))
+    return Profiles(hardware=hardware, model=profile, task=described)

@@ -161,6 +161,18 @@ def test_trained_parameters_can_be_limited(catalogue):
     assert [r.method for r in found.rejected] == ["everything"]
 
 
+def test_shrinking_never_breaks_a_methods_own_rules(catalogue):
+    """A candidate is lowered only to what the method allows; where that is too much, the limit is the reason."""
+
+    def even_only(setup):
+        return () if setup.candidate.parameters["rank"] % 4 == 0 else ("The rank must be a multiple of 4.",)
+
+    catalogue(PLAIN, replace(PLAIN, name="choosy", violations=even_only))
+    (rejection,) = recommend(hardware(), SMALL, task(), Constraints(max_trainable=600)).rejected
+    assert rejection.method == "choosy"
+    assert "parameters; 600 are allowed" in rejection.because[0]
+
+
 def test_methods_can_be_named_and_excluded(catalogue):
     """Only named methods are proposed, and excluded ones never."""
     catalogue(PLAIN, TWIN, INSERTED)
