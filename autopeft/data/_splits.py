@@ -1,0 +1,78 @@
+"""Splits rows: stratified by label, repeatable from a seed, and with near-duplicates on one side."""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from autopeft.errors import DataError
+
+Stratum = str
+_BINS = 10
+
+
+def strata_of_numbers(numbers: Sequence[float]) -> list[Stratum]:
+    """Returns a bin of equal size per number, by which regression data are stratified."""
+    order = sorted(range(len(numbers)), key=lambda index: numbers[index])
+    bins = min(_BINS, max(1, len(numbers) // 10))
+    places = {index: str(place * bins // len(numbers)) for place, index in enumerate(order)}
+    return [places[index] for index in range(len(numbers))]
+
+
+def assign(
+    groups: Sequence[int], strata: Sequence[Stratum], fractions: Mapping[str, float], seed: int
+) -> dict[str, list[int]]:
+    """Returns positions of rows by part, ascending, every row in exactly one part.
+
+    Args:
+        groups: the near-duplicate group of each row; a group stays together.
+        strata: what each row is stratified by; a group counts by its first row.
+        fractions: the share of each part; they add up to 1.
+        seed: of the shuffle.
+
+    Raises:
+        DataError: a stratum has fewer groups than there are parts.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for position, group in enumerate(groups):
+        members[group].append(position)
+    by_stratum: dict[Stratum, list[list[int]]] = defaultdict(list)
+    for positions in members.values():
+        by_stratum[strata[positions[0]]].append(positions)
+    parts: dict[str, list[int]] = {part: [] for part in fractions}
+    for stratum in sorted(by_stratum):
+        _check_size(stratum, by_stratum[stratum], fractions)
+        generator = random.Random(f"{seed}:{stratum}")
+        for part, chosen in _fill(by_stratum[stratum], fractions, generator).items():
+            parts[part].extend(position for positions in chosen for position in positions)
+    return {part: sorted(positions) for part, positions in parts.items()}
+
+
+def _check_size(stratum: Stratum, groups: Sequence[Sequence[int]], fractions: Mapping[str, float]) -> None:
+    if len(groups) < len(fractions):
+        what = f"The label {stratum!r} has" if stratum else "The data has"
+        rows = sum(map(len, groups))
+        raise DataError(
+            f"{what} {rows} rows with {len(groups)} distinct texts: too few for {', '.join(fractions)}, "
+            f"which need at least one each.\nAdd rows, merge or remove the label, or give the splits yourself."
+        )
+
+
+def _fill(
+    groups: Sequence[list[int]], fractions: Mapping[str, float], generator: random.Random
+) -> dict[str, list[list[int]]]:
+    """Returns groups by part: each group, the largest first, goes where most rows are lacking."""
+    shuffled = list(groups)
+    generator.shuffle(shuffled)
+    shuffled.sort(key=len, reverse=True)
+    rows = sum(map(len, groups))
+    lacking = {part: max(1.0, rows * share) for part, share in fractions.items()}
+    chosen: dict[str, list[list[int]]] = {part: [] for part in fractions}
+    for group in shuffled:
+        part = max(lacking, key=lambda name: lacking[name])
+        chosen[part].append(group)
+        lacking[part] -= len(group)
+    for part in chosen:
+        if not chosen[part]:
+            richest = max(chosen, key=lambda name: len(chosen[name]))
+            chosen[part].append(chosen[richest].pop())
+    return chosen
