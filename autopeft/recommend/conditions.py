@@ -13,6 +13,9 @@ EXTRA_COST = 1.15
 SHORT_RUN = 100
 """Optimizer steps up to which a run is short (Schulman et al., LoRA Without Regret)."""
 
+GENTLE_RATE = 2e-5
+"""Rates of full fine-tuning up to which little was forgotten in measured runs."""
+
 WIDE_MODEL = 2000
 """Hidden size at which published rates for low-rank updates are given (Schulman et al.)."""
 

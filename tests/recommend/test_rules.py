@@ -65,6 +65,7 @@ TABLE = {
     "quantize-what-does-not-fit": (case(within=TOO_LARGE, quantization="nf4"), case(quantization="nf4")),
     "quantization-can-degrade": (case(quantization="int8"), case()),
     "full-costs-most-and-forgets": (case(FULL), case(LOW_RANK)),
+    "low-rates-forget-little": (case(FULL, learning_rate=1e-5), case(FULL, learning_rate=1e-4)),
     "biases-suit-small-encoders": (case(BIASES, within=ENCODER), case(BIASES)),
     "scales-suit-few-rows": (case(SCALES, within=FEW), case(SCALES)),
     "scales-starve-at-low-rates": (case(SCALES, learning_rate=1e-4), case(SCALES, learning_rate=1e-2)),
