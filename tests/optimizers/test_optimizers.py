@@ -1,6 +1,7 @@
 """What the optimizers step over, what decays, and where they run."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ ON_CPU = sorted(name for name, optimizer in all_optimizers().items() if not opti
 class Pair(nn.Module):
     """A low-rank pair as peft names it, beside a scale, a norm and a head; the base is frozen."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.base = nn.Linear(96, 96)
         self.base.requires_grad_(requires_grad=False)
@@ -37,7 +38,7 @@ def pair():
     return Pair()
 
 
-def rates(optimizer, model):
+def rates(optimizer: Any, model: nn.Module) -> dict[str, tuple[float, float]]:
     """(learning rate, weight decay) by parameter name; fails where a parameter stands in two groups."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = [(names[id(p)], (g["lr"], g["weight_decay"])) for g in optimizer.param_groups for p in g["params"]]

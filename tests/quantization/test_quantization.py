@@ -1,5 +1,8 @@
 """What the schemes declare is what bitsandbytes stores, and a quantized base trains."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
@@ -26,12 +29,12 @@ def wide(tmp_path_factory):
     return folder
 
 
-def load(kind, folder, scheme, **options):
+def load(kind: Any, folder: Path, scheme: str, **options: Any) -> Any:
     config = get_quantization(scheme).config("float32")
     return kind.from_pretrained(folder, quantization_config=config, dtype="float32", **options)
 
 
-def stored_bytes(layer):
+def stored_bytes(layer: Any) -> int:
     """Bytes of a layer's codes and of every constant needed to read them."""
     tensors = [layer.weight.data]
     if getattr(layer.weight, "SCB", None) is not None:
