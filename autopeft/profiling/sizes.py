@@ -31,9 +31,8 @@ def parse_bytes(text: str, key: str = "--memory") -> int:
 
 
 def format_bytes(size: int) -> str:
-    """Returns a size for people, in binary units: ``24.0 GiB``, ``512 MiB``."""
-    if size >= 1 << 30:
-        return f"{size / (1 << 30):.1f} GiB"
-    if size >= 1 << 20:
-        return f"{size / (1 << 20):.0f} MiB"
-    return f"{size / (1 << 10):.0f} KiB" if size >= 1 << 10 else f"{size} B"
+    """Returns a size for people, in binary units: ``24.0 GiB``, ``512.0 MiB``, ``37 B``."""
+    for unit, bytes_each in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= bytes_each:
+            return f"{size / bytes_each:.1f} {unit}"
+    return f"{size} B"

@@ -1,0 +1,26 @@
+"""A model's tokenizer, to count tokens with."""
+
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import ModelError
+
+
+def load_tokenizer(source: str) -> Any:
+    """Returns the tokenizer of a model folder, hub name or GGUF file, ready to pad; no weights are read.
+
+    Raises:
+        ModelError: the model has none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    from autopeft.tasks import ready_tokenizer
+
+    path = Path(source).expanduser()
+    where, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (source, {})
+    try:
+        return ready_tokenizer(AutoTokenizer.from_pretrained(where, **options))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"The tokenizer of {source} cannot be loaded: {error}\nPut the model's tokenizer files beside its config."
+        ) from error

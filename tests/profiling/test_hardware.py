@@ -1,0 +1,259 @@
+"""Rules of `probe_hardware`: what the driver reports is reported truthfully, and one device is planned for."""
+
+import os
+import sys
+
+import pytest
+
+from autopeft.errors import InvalidValueError
+from autopeft.profiling import cpu, hardware
+from autopeft.profiling.hardware import probe_hardware
+from autopeft.profiling.precision import choose_dtype
+from autopeft.values.profiles import Device, Throughput
+from tests.profiling.fake_nvml import (
+    GIB,
+    Card,
+    FakeNvml,
+    NVMLError_DriverNotLoaded,
+    NVMLError_LibraryNotFound,
+)
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """Puts a driver with the given cards in the place of the real one."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def install(*cards, fails=None):
+        fake = FakeNvml(*cards, fails=fails)
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        return fake
+
+    return install
+
+
+def test_card_with_most_free_memory_is_planned_for(driver):
+    """All cards are listed in order; the one with the most free memory, not the largest, is selected."""
+    fake = driver(Card(total=80 * GIB, free=10 * GIB, uuid="GPU-a"), Card(uuid="GPU-b"), Card(free=GIB, uuid="GPU-c"))
+    found = probe_hardware()
+    assert (found.source, found.selected, [d.index for d in found.devices]) == ("nvml", 1, [0, 1, 2])
+    assert (found.device.total_memory_bytes, found.device.free_memory_bytes) == (24 * GIB, 23 * GIB)
+    assert found.device.compute_capability == "8.6"
+    assert fake.open == 0
+
+
+def test_card_known_to_the_catalogue_has_its_rates(driver):
+    """The driver's name finds the datasheet's rates; a name that is not known finds none."""
+    driver(Card(), Card(name="NVIDIA Something New", uuid="GPU-1"))
+    known, other = probe_hardware().devices
+    assert known.throughput is not None
+    assert known.throughput.tflops["bfloat16"] == 71
+    assert other.throughput is None
+
+
+def test_split_card_is_offered_as_its_slices(driver):
+    """A card in MIG mode is its slices with their memory, gaps in the numbering left out, never the whole."""
+    slices = [Card(uuid="MIG-a", total=10 * GIB, free=9 * GIB), None, Card(uuid="MIG-b", total=20 * GIB, free=19 * GIB)]
+    driver(Card(name="NVIDIA A100-SXM4-40GB", capability=(8, 0), total=40 * GIB, slices=slices))
+    found = probe_hardware()
+    assert [(d.mig, d.total_memory_bytes) for d in found.devices] == [(True, 10 * GIB), (True, 20 * GIB)]
+    assert found.selected == 1
+    assert found.device.compute_capability == "8.0"
+    assert any("split by MIG into 2 slices" in note for note in found.notes)
+
+
+def test_mig_mode_without_slices_leaves_no_card(driver):
+    """Nothing can run on a card in MIG mode without a slice: the CPU is planned for, and the reason is said."""
+    driver(Card(capability=(8, 0), slices=[]))
+    found = probe_hardware()
+    assert found.source == "cpu"
+    assert any("without a slice" in note for note in found.notes)
+
+
+def test_memory_of_others_is_reported(driver):
+    """Other processes are counted with what they hold, this one is not, an untold size counts as nothing."""
+    driver(Card(free=5 * GIB, processes=[(1, 10 * GIB), (2, None), (os.getpid(), GIB)]))
+    found = probe_hardware()
+    assert (found.device.other_processes, found.device.other_used_bytes) == (2, 10 * GIB)
+    assert any("has 5.0 GiB free of 24.0 GiB" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("1", ["b"]),
+        ("2,0", ["c", "a"]),
+        ("GPU-b", ["b"]),
+        ("0,9,1", ["a"]),
+        ("0,0,1", ["a"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+    ],
+)
+def test_cuda_visible_devices_is_respected(driver, monkeypatch, visible, names):
+    """Devices are those that CUDA would see, in its order; the first unknown or repeated name ends the list."""
+    driver(*(Card(name=name, uuid=f"GPU-{name}") for name in "abc"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = probe_hardware()
+    assert [d.name for d in found.devices if d.kind == "cuda"] == names
+    assert [d.index for d in found.devices] == list(range(len(found.devices)))
+    assert found.source == ("nvml" if names else "cpu")
+
+
+def test_no_driver_means_cpu(driver):
+    """A machine without NVIDIA's library is planned for by its CPU and RAM, without a remark."""
+    driver(fails=NVMLError_LibraryNotFound("NVML Shared Library Not Found"))
+    found = probe_hardware()
+    assert (found.source, found.device.kind, found.notes) == ("cpu", "cpu", ())
+    assert 0 < found.device.free_memory_bytes <= found.device.total_memory_bytes == found.ram_bytes
+
+
+def test_driver_that_does_not_answer_is_said(driver):
+    """A library without its driver is a broken machine: planned for by its CPU, with the driver's words."""
+    driver(fails=NVMLError_DriverNotLoaded("Driver Not Loaded"))
+    found = probe_hardware()
+    assert found.device.kind == "cpu"
+    assert found.notes == ("The NVIDIA driver does not answer: Driver Not Loaded.",)
+
+
+def test_lost_card_is_left_out_with_a_remark(driver):
+    """One card that fails does not hide the others."""
+    driver(Card(lost=True), Card(uuid="GPU-1"))
+    found = probe_hardware()
+    assert len(found.devices) == 1
+    assert any("GPU 0 is left out" in note and "GPU is lost" in note for note in found.notes)
+
+
+def test_shared_memory_is_the_systems(driver, monkeypatch):
+    """A device without memory of its own has the system's."""
+    monkeypatch.setattr("autopeft.profiling.nvml.memory_bytes", lambda: (64 * GIB, 60 * GIB))
+    driver(Card(name="Orin", capability=(8, 7), unified=True))
+    assert probe_hardware().device.total_memory_bytes == 64 * GIB
+
+
+def test_named_card_is_planned_for(driver):
+    """`--gpu` takes a card nobody here owns, without asking the driver."""
+    driver(fails=AssertionError("the driver was asked"))
+    found = probe_hardware(gpu="a100-80gb")
+    assert (found.source, found.dtype, found.device.total_memory_bytes) == ("catalogue", "bfloat16", 80 * GIB)
+    assert "8.0" in found.dtype_reason
+    assert found.device.context_bytes is not None
+
+
+def test_unknown_card_gets_a_close_match():
+    """A misspelt card is answered with the nearest name."""
+    with pytest.raises(InvalidValueError, match=r"`--gpu` .* got 'rtx4090'\.\nDid you mean 'rtx-4090'\?"):
+        probe_hardware(gpu="rtx4090")
+    with pytest.raises(InvalidValueError, match="`--measure` of the command must be left out with --gpu"):
+        probe_hardware(gpu="rtx-4090", measure=True)
+
+
+def test_given_memory_replaces_the_devices(driver):
+    """`--memory` plans for that much, all free, on this machine's device or on the named card."""
+    driver(Card(processes=[]))
+    found = probe_hardware(memory_bytes=7 * GIB)
+    assert (found.source, found.device.name) == ("given", "NVIDIA GeForce RTX 3090")
+    assert (found.device.total_memory_bytes, found.device.free_memory_bytes) == (7 * GIB, 7 * GIB)
+    assert probe_hardware(gpu="h200", memory_bytes=GIB).device.free_memory_bytes == GIB
+
+
+def test_measured_rates_replace_the_datasheets(driver, monkeypatch):
+    """`--measure` times the selected device and decides the dtype on a CPU."""
+    driver(fails=NVMLError_LibraryNotFound("none"))
+    rates = Throughput(
+        tflops={"float32": 1.0, "bfloat16": 3.0, "float16": 0.1}, bandwidth_bytes_per_second=1e10, source="measured"
+    )
+    monkeypatch.setattr("autopeft.profiling.measure.measure", lambda device: rates)
+    found = probe_hardware(measure=True)
+    assert found.device.throughput == rates
+    assert (found.dtype, found.dtype_reason) == ("bfloat16", "measured: float32 1 TFLOP/s, bfloat16 3 TFLOP/s")
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "rates", "dtype", "because"),
+    [
+        ("cuda", "9.0", {}, "bfloat16", "compute capability 9.0"),
+        ("cuda", "8.0", {}, "bfloat16", "compute capability 8.0"),
+        ("cuda", "10.0", {}, "bfloat16", "compute capability 10.0"),
+        ("cuda", "7.5", {}, "float16", "compute capability 7.5"),
+        ("cuda", "6.1", {}, "float32", "compute capability 6.1"),
+        ("cuda", None, {}, "float32", "no compute capability"),
+        ("cpu", None, {"float32": 1.0, "bfloat16": 1.2}, "float32", "measured: float32 1 "),
+        ("rocm", None, {"float32": 163.4, "bfloat16": 1307.4}, "bfloat16", "1307.4 TFLOP/s"),
+        ("rocm", None, {"float32": 23.0}, "float32", "no rate is known"),
+        ("accelerator", None, {"bfloat16": 432.0}, "bfloat16", "no rate for float32"),
+        ("mps", None, {}, "float32", "no rate is known"),
+    ],
+)
+def test_dtype_rests_on_what_it_names(kind, capability, rates, dtype, because):
+    """Every choice of dtype says the number or the flag that it rests on."""
+    throughput = Throughput(tflops=rates, bandwidth_bytes_per_second=None, source="test") if rates else None
+    device = Device(
+        index=0, name="x", kind=kind, total_memory_bytes=1, free_memory_bytes=1, compute_capability=capability,
+        throughput=throughput,
+    )  # fmt: skip
+    chosen, reason = choose_dtype(device)
+    assert chosen == dtype
+    assert because in reason
+
+
+@pytest.mark.parametrize(
+    ("flags", "because"),
+    [("sse avx512_bf16 amx_bf16", "amx_bf16"), ("sse avx512_bf16", "avx512_bf16"), ("sse avx2", "neither amx_bf16")],
+)
+def test_cpu_flag_is_named(tmp_path, monkeypatch, flags, because):
+    """Without a measurement a CPU computes in float32, and the flag that was looked at is named."""
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nmodel name : Some CPU\nflags : {flags}\n")
+    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
+    device = cpu.cpu_device()
+    dtype, reason = choose_dtype(device)
+    assert (device.name, dtype) == ("Some CPU", "float32")
+    assert because in reason
+
+
+@pytest.mark.parametrize(
+    ("files", "total", "free"),
+    [
+        ({"memory.max": "4294967296", "memory.current": "1073741824"}, 4 * GIB, 3 * GIB),
+        ({"memory.max": str(4 * GIB), "memory.current": str(3 * GIB), "memory.stat": f"inactive_file {GIB}"}, 4 * GIB,
+         2 * GIB),
+        ({"memory/memory.limit_in_bytes": str(2 * GIB), "memory/memory.usage_in_bytes": str(GIB)}, 2 * GIB, GIB),
+        ({"memory.max": "max"}, 32 * GIB, 30 * GIB),
+        ({"memory/memory.limit_in_bytes": str(1 << 62)}, 32 * GIB, 30 * GIB),
+        ({}, 32 * GIB, 30 * GIB),
+    ],
+)  # fmt: skip
+def test_limits_of_the_container_hold(tmp_path, monkeypatch, files, total, free):
+    """RAM is what the control group allows, version 2 or 1, file cache counted as free; else the machine's."""
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text + "\n")
+    monkeypatch.setattr(cpu, "_CGROUP", tmp_path)
+
+    class Memory:
+        total, available = 32 * GIB, 30 * GIB
+
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
+    assert cpu.memory_bytes() == (total, free)
+
+
+def test_measurement_is_a_number_per_dtype(monkeypatch):
+    """A real measurement on this CPU gives a positive rate for each dtype and a bandwidth."""
+    from autopeft.profiling import measure
+
+    monkeypatch.setattr(measure, "SECONDS_EACH", 0.01)
+    monkeypatch.setitem(measure._SIDE, "cpu", 64)
+    found = measure.measure(cpu.cpu_device())
+    assert set(found.tflops) == {"float32", "bfloat16", "float16"}
+    assert min(found.tflops.values()) > 0
+    assert found.bandwidth_bytes_per_second is not None
+    assert 1e8 < found.bandwidth_bytes_per_second < 1e13
+    assert found.source == "measured"
+
+
+def test_first_among_equals_is_selected():
+    """Two devices with the same free memory leave the choice to their order."""
+    device = cpu.cpu_device()
+    assert hardware.most_free((device, device)) == 0
