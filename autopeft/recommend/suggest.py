@@ -83,16 +83,20 @@ def collect_profiles(
     memory_bytes: int | None,
 ) -> Profiles:
     """Returns the device, the model and the task that a recommendation is for; see `suggest`."""
-    from autopeft.profiling.hardware import probe_hardware
+    from autopeft.profiling import profile
 
     named = _task_name(task)
-    hardware = probe_hardware(gpu=gpu, memory_bytes=memory_bytes)
     if data is None:
-        return _described(model, named, rows, tokens_per_row, hardware)
+        if columns:
+            raise invalid("--column", "a suggestion without data", "left out", dict(columns), "Or give --data.")
+        return _described(model, named, rows, tokens_per_row, gpu, memory_bytes)
     for key, value in (("--rows", rows), ("--tokens-per-row", tokens_per_row)):
         if value is not None:
             raise invalid(key, "a suggestion", "left out where there is data, which says it", value)
-    return _from_data(model, data, named, columns, hardware)
+    found = profile(model, data, task=named, columns=columns, gpu=gpu, memory_bytes=memory_bytes)
+    if found.model is None or found.task is None:
+        raise TypeError("A profile of a model and data has both: a defect of the profiling.")
+    return Profiles(hardware=found.hardware, model=found.model, task=found.task)
 
 
 def _task_name(task: str | None) -> Task | None:
@@ -105,36 +109,29 @@ def _task_name(task: str | None) -> Task | None:
 
 
 def _described(
-    model: str, task: Task | None, rows: int | None, tokens_per_row: int | None, hardware: HardwareProfile
+    model: str,
+    task: Task | None,
+    rows: int | None,
+    tokens_per_row: int | None,
+    gpu: str | None,
+    memory_bytes: int | None,
 ) -> Profiles:
+    from autopeft.profiling.hardware import probe_hardware
     from autopeft.profiling.model import read_model
     from autopeft.profiling.task import described_task
 
     if task is None:
         raise invalid("--task", "a suggestion without data", f"one of {', '.join(TASKS)}", task, "Or give --data.")
+    hardware = probe_hardware(gpu=gpu, memory_bytes=memory_bytes)
     needs, notes = task_needs(task), []
     if rows is None:
         notes.append(f"{needs.typical_rows:,} training rows are assumed, which is typical; --rows says how many.")
     if tokens_per_row is None:
-        notes.append(
-            f"Rows of {needs.typical_tokens_per_row} tokens are assumed, which is typical; --tokens-per-row says it."
-        )
+        typical = needs.typical_tokens_per_row
+        notes.append(f"Rows of {typical} tokens are assumed, which is typical; --tokens-per-row says how many.")
     described = described_task(
         task,
         rows=needs.typical_rows if rows is None else rows,
         tokens_per_row=needs.typical_tokens_per_row if tokens_per_row is None else tokens_per_row,
     )
     return Profiles(hardware=hardware, model=read_model(model, task), task=described, notes=tuple(notes))
-
-
-def _from_data(
-    model: str, data: str, task: Task | None, columns: Mapping[str, str] | None, hardware: HardwareProfile
-) -> Profiles:
-    from autopeft.data import load_data
-    from autopeft.profiling.model import read_model
-    from autopeft.profiling.task import describe_task
-
-    loaded = load_data(data, task=task, columns=columns)
-    profile = read_model(model, loaded.spec.task, max(1, len(loaded.spec.labels)))
-    described = describe_task(loaded, load_tokenizer(model))
-    return Profiles(hardware=hardware, model=profile, task=described)

@@ -1,0 +1,165 @@
+"""`autopeft suggest`: its document, its limits, its speed, and how it fails."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from autopeft.cli.main import app
+from autopeft.errors import InvalidValueError, NothingFitsError
+from autopeft.recommend.suggest import suggest
+from autopeft.values.candidates import Constraints
+
+runner = CliRunner()
+
+GIB = 1024**3
+DESCRIBED = ("--task", "classification", "--rows", "5000", "--tokens-per-row", "64")
+CANDIDATE_KEYS = {
+    "method", "parameters", "targets", "layers", "quantization", "dtype", "optimizer", "learning_rate",
+    "batch_size", "accumulation", "gradient_checkpointing", "trainable_parameters", "peak_memory_bytes", "fits",
+    "step_seconds", "score", "reasons",
+}  # fmt: skip
+
+LLAMA_3B = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 3072, "intermediate_size": 8192,
+    "num_hidden_layers": 28, "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128,
+    "vocab_size": 128256, "tie_word_embeddings": True, "max_position_embeddings": 131072,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path_factory.getbasetemp() / "profiles"))
+
+
+@pytest.fixture(scope="module")
+def three_billion(tmp_path_factory):
+    """A folder with nothing but the config of a model of 3.2 billion parameters."""
+    folder = tmp_path_factory.mktemp("llama-3b")
+    (folder / "config.json").write_text(json.dumps(LLAMA_3B))
+    return str(folder)
+
+
+def _json(*arguments):
+    result = runner.invoke(app, ["suggest", *arguments, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    return json.loads(result.stdout)
+
+
+def test_the_document_has_every_key(tiny_models):
+    """A program finds candidates with all that decides a run, what they cost, and why."""
+    found = _json("--model", str(tiny_models["bert"]), *DESCRIBED)
+    assert set(found) == {"hardware", "model", "task", "candidates", "rejected", "notes"}
+    assert len(found["candidates"]) > 10
+    for candidate in found["candidates"]:
+        assert set(candidate) == CANDIDATE_KEYS
+        assert candidate["reasons"]
+        for reason in candidate["reasons"]:
+            assert {"rule", "verdict", "because", "source"} <= set(reason)
+    for rejection in found["rejected"]:
+        assert set(rejection) == {"method", "because", "lacking_bytes", "remedy"}
+
+
+def test_the_first_candidates_are_different_methods(tiny_models):
+    """A user who reads three lines sees three methods."""
+    names = [c["method"] for c in _json("--model", str(tiny_models["bert"]), *DESCRIBED)["candidates"]]
+    assert len(set(names[:5])) == 5
+
+
+def test_a_card_need_not_be_owned(three_billion):
+    """A card from the catalogue is planned for: its dtype, its memory, its speed, and a model without weights."""
+    found = _json("--model", three_billion, *DESCRIBED, "--gpu", "rtx-3090")
+    assert found["hardware"]["source"] == "catalogue"
+    assert found["model"]["parameters"] > 3 * 10**9
+    for candidate in found["candidates"]:
+        assert candidate["dtype"] == "bfloat16"
+        assert candidate["step_seconds"] > 0
+        if candidate["fits"]:
+            assert candidate["peak_memory_bytes"] <= 24 * GIB
+
+
+def test_limits_are_kept(three_billion):
+    """Memory, trained parameters and latency limits hold for every candidate that is said to fit."""
+    limits = ("--memory", "8GiB", "--max-trainable", "0.5%", "--no-inference-latency")
+    found = _json("--model", three_billion, *DESCRIBED, "--gpu", "rtx-3090", *limits)
+    assert found["candidates"]
+    for candidate in found["candidates"]:
+        assert candidate["trainable_parameters"] <= 0.005 * found["model"]["parameters"]
+        assert candidate["peak_memory_bytes"] <= 8 * GIB or not candidate["fits"]
+    latency = {r["method"] for r in found["rejected"] if "latency" in " ".join(r["because"])}
+    assert {"houlsby_adapter", "prompt_tuning"} <= latency
+
+
+def test_methods_can_be_named_and_left_out(tiny_models):
+    """`--methods` allows and `--exclude` forbids."""
+    limits = ("--methods", "lora,ia3", "--exclude", "ia3", "--top", "1")
+    found = _json("--model", str(tiny_models["bert"]), *DESCRIBED, *limits)
+    assert [c["method"] for c in found["candidates"]] == ["lora"]
+
+
+def test_the_library_answers_as_the_command_does(tiny_models):
+    """`autopeft.suggest` returns what the command prints, in the same order."""
+    printed = _json("--model", str(tiny_models["llama"]), *DESCRIBED, "--methods", "lora,rslora,ia3")
+    found = suggest(
+        str(tiny_models["llama"]), task="classification", rows=5000, tokens_per_row=64,
+        constraints=Constraints(methods=("lora", "rslora", "ia3")),
+    )  # fmt: skip
+    assert [s.candidate.method for s in found.candidates] == [c["method"] for c in printed["candidates"]]
+    assert [s.estimate.memory.total_bytes for s in found.candidates] == [
+        c["peak_memory_bytes"] for c in printed["candidates"]
+    ]
+
+
+def test_nothing_fits_says_what_each_method_lacks(three_billion):
+    """Every method is named with what it lacks in GiB and what would make it fit; the exit code is 3."""
+    with pytest.raises(NothingFitsError, match=r"(?s)lora: lacks .* GiB.*full: lacks .* GiB.*a card with") as error:
+        runner.invoke(
+            app, ["suggest", "--model", three_billion, *DESCRIBED, "--memory", "1GiB"], catch_exceptions=False
+        )
+    assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "`--task` of a suggestion without data must be one of"),
+        (("--task", "clasification"), "Did you mean 'classification'"),
+        ((*DESCRIBED, "--methods", "lara"), "Did you mean 'lora'"),
+        ((*DESCRIBED, "--gpu", "rtx-3900"), "Did you mean 'rtx-"),
+        ((*DESCRIBED, "--memory", "lots"), "24GiB"),
+        ((*DESCRIBED, "--max-trainable", "some"), "5M or a share such as 1%"),
+        ((*DESCRIBED, "--data", "rows.csv"), "`--rows` of a suggestion must be left out"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(tiny_models, arguments, message):
+    """Each mistake is named with what was expected instead."""
+    with pytest.raises(InvalidValueError, match=message):
+        runner.invoke(app, ["suggest", "--model", str(tiny_models["bert"]), *arguments], catch_exceptions=False)
+
+
+def test_people_see_a_table_and_sources(tiny_models, monkeypatch):
+    """In 80 columns names are whole, and the first candidate's reasons carry their sources."""
+    monkeypatch.setenv("COLUMNS", "80")
+    result = runner.invoke(app, ["suggest", "--model", str(tiny_models["bert"]), *DESCRIBED], catch_exceptions=False)
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "houlsby_adapter" in result.stdout
+    assert "1. lora: why" in result.stdout
+    assert "arXiv 2106.09685" in result.stdout
+
+
+def test_a_known_model_costs_no_heavy_import(tiny_models):
+    """The second suggestion for a model imports none of the libraries that take seconds."""
+    suggest(str(tiny_models["bert"]), task="classification", rows=5000, tokens_per_row=64)
+    program = (
+        "import sys; from autopeft.recommend.suggest import suggest;"
+        f"suggest({str(tiny_models['bert'])!r}, task='classification', rows=5000, tokens_per_row=64);"
+        "print([m for m in ('torch', 'transformers', 'peft', 'datasets', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ.copy()
+    )
+    assert answer.stdout.strip() == "[]"
