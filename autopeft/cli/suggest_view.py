@@ -114,12 +114,18 @@ def _row(suggestion: Suggestion) -> tuple[str, ...]:
     return (
         candidate.method,
         _settings(suggestion),
-        f"{candidate.learning_rate:.1e}",
+        _rate(candidate.learning_rate),
         batch,
         _count(suggestion.estimate.trainable_parameters),
         memory if suggestion.fits else f"{memory}!",
         f"{suggestion.score:+.2f}",
     )
+
+
+def _rate(rate: float) -> str:
+    """Returns a rate such as 3e-4 or 1.5e-3."""
+    digits, exponent = f"{rate:.1e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
 
 
 def _settings(suggestion: Suggestion) -> str:

@@ -103,10 +103,14 @@ def trained_input_bytes(setup: Setup, method: Method, positions: int, adapter: i
 
 
 def _inner_width(setup: Setup, method: Method, targets: Sequence[ModuleShape], adapter: int) -> int:
-    """Returns the summed width of what lies between an adapter's two factors, as its parameters imply it."""
+    """Returns the summed width of what lies between an adapter's two factors.
+
+    It is the rank, or what the trained parameters imply where that is more; frozen factors count as well.
+    """
     if method.family == "low-rank":
         sides = sum(m.in_features + m.out_features for m in targets)
-        return len(targets) * adapter // sides if sides else 0
+        implied = adapter // sides if sides else 0
+        return len(targets) * max(implied, int(setup.candidate.parameters.get("rank", 0)))
     return adapter // setup.model.hidden_size if method.family == "adapter" else 0
 
 

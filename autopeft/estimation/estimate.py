@@ -1,9 +1,11 @@
 """The seam: one function from a setup to its expected cost."""
 
+from dataclasses import replace
+
 from autopeft.estimation.activations import activation_bytes
 from autopeft.estimation.memory import memory_estimate
 from autopeft.estimation.speed import step_seconds
-from autopeft.methods import get_method
+from autopeft.methods import Method, get_method
 from autopeft.values.candidates import Estimate, Setup
 from autopeft.values.profiles import HardwareProfile
 
@@ -37,7 +39,17 @@ def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) ->
 
 
 def planned_tokens(setup: Setup, tokens_per_row: int) -> int:
-    """Returns the sequence length the layers see: the row's tokens and the room a method takes beside them."""
-    if not get_method(setup.candidate.method).capabilities.uses_context:
+    """Returns the sequence length the layers see: the row's tokens and those a method puts before them.
+
+    Vectors that stand in every layer are keys and values only, so they lengthen no layer's sequence.
+    """
+    method = get_method(setup.candidate.method)
+    if not method.capabilities.uses_context or grows_with_depth(method, setup):
         return tokens_per_row
     return tokens_per_row + int(setup.candidate.parameters.get("virtual_tokens", 0))
+
+
+def grows_with_depth(method: Method, setup: Setup) -> bool:
+    """Whether a model of twice the depth would train more: a method that reaches every layer."""
+    deeper = replace(setup, model=replace(setup.model, layers=2 * setup.model.layers))
+    return method.trainable(deeper) > method.trainable(setup)

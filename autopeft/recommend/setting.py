@@ -1,7 +1,8 @@
 """What rules look at: a candidate of a method, its cost, and the setting it would run in."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from autopeft.estimation.estimate import grows_with_depth
 from autopeft.methods import Method
 from autopeft.methods._targets import target_modules
 from autopeft.recommend.needs import TaskNeeds
@@ -91,10 +92,8 @@ class Case:
 
     @property
     def grows_with_depth(self) -> bool:
-        """Whether a model of twice the depth would train more: a method that reaches every layer."""
-        setup = self.setup
-        deeper = replace(setup, model=replace(setup.model, layers=2 * setup.model.layers))
-        return self.method.trainable(deeper) > self.method.trainable(setup)
+        """Whether the method reaches every layer."""
+        return grows_with_depth(self.method, self.setup)
 
 
 def plan_setup(setting: Setting, candidate: Candidate) -> Setup:

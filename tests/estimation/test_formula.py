@@ -99,6 +99,13 @@ def test_virtual_tokens_lengthen_the_sequence():
     assert _cost(prompt).memory.breakdown["logits_and_loss"] == longer["logits_and_loss"]
 
 
+def test_vectors_in_every_layer_lengthen_no_sequence():
+    """Keys and values that stand in each layer leave the hidden states as long as the row."""
+    few = _changed(method="prefix_tuning", parameters={"virtual_tokens": 10}, targets="none")
+    many = _changed(method="prefix_tuning", parameters={"virtual_tokens": 100}, targets="none")
+    assert _cost(few).memory.breakdown["logits_and_loss"] == _cost(many).memory.breakdown["logits_and_loss"]
+
+
 def test_logits_count_for_language_tasks_alone():
     """A vocabulary of logits per position is kept where the loss is over them."""
     assert _cost(PLAIN).memory.breakdown["logits_and_loss"] == 4 * 64 * 1000 * 16
