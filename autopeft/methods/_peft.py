@@ -69,24 +69,41 @@ def _restore(attached: Any, model: Any) -> Any:
 def detach(attached: Any) -> Any:
     """Returns the task model with the method taken out, its head and `requires_grad` as before."""
     model = attached.get_base_model()
-    _unwrap_head(model)
-    if not attached.active_peft_config.is_prompt_learning:
-        attached.unload()
+    _unwrap(model)
     return _restore(attached, model)
 
 
-def _unwrap_head(model: Any) -> None:
-    # peft's own `unload` would leave the trained copy of the head in the model.
+def _unwrap(model: Any) -> None:
+    # Not peft's own `unload`: it leaves the trained copy of the head in place, and for some methods refuses
+    # a quantized base, although nothing is merged.
+    from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
-    wrapped = [(name, m) for name, m in model.named_modules() if isinstance(m, ModulesToSaveWrapper)]
-    for name, module in wrapped:
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, module.original_module)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            _replace(model, name, module.original_module)
+        elif isinstance(module, BaseTunerLayer):
+            _replace(model, name, module.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+
+
+def _replace(model: Any, name: str, module: Any) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
 
 
 def merge(attached: Any) -> Any:
-    """Returns the task model with the update folded into its weights and the trained head in place."""
+    """Returns the task model with the update folded into its weights and the trained head in place.
+
+    Raises:
+        ModelError: the base is quantized.
+    """
+    if getattr(attached.get_base_model(), "is_quantized", False):
+        raise ModelError(
+            "The base is quantized, and merging would round the update to its codes.\n"
+            "Load the base without quantization, load the saved adapter into it, and merge there."
+        )
     return attached.merge_and_unload()
 
 

@@ -1,7 +1,9 @@
 """The setups that the contract tries a method in: tiny models it claims to work on, and awkward ones."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +59,10 @@ def make_case(method: Method, architecture: str, task: Task, folder: Path, read:
     """Returns the case of one tiny model and one task, whether the method can work there or not."""
     labels = 0 if task in ("generation", "seq2seq") else LABELS
     setup = Setup(model=read(str(folder), task, labels), task=task, candidate=example(method), total_steps=20)
+    original = partial(_original, folder, task, KINDS[architecture], labels)
     return Case(
         name=f"{method.name}-{architecture}-{task}", setup=setup,
-        build=lambda: build(folder, task, KINDS[architecture], labels), batch=lambda: batch(task),
+        build=lambda: deepcopy(original()), batch=lambda: batch(task),
     )  # fmt: skip
 
 
@@ -79,6 +82,11 @@ def _low(entry: Mapping[str, Any]) -> ParameterValue:
     low, high = entry["low"], entry["high"]
     # A rate such as dropout starts at 0, where it would not show whether it took effect.
     return low if isinstance(low, int) else low + (high - low) / 2
+
+
+@cache
+def _original(folder: Path, task: Task, kind: ModelKind, labels: int) -> Any:
+    return build(folder, task, kind, labels)
 
 
 def build(folder: Path, task: Task, kind: ModelKind, labels: int, **options: Any) -> Any:

@@ -244,24 +244,28 @@ def check_same_seed_same_losses(method: Method, case: Case) -> None:
     require(first == second, f"{case.name}: the same seed gave {first} and then {second}.")
 
 
-def check_quantized_base(method: Method, case: Case, quantized: Callable[[], Any]) -> None:
-    """Works on a base in 4 bits exactly where it claims to.
+def check_quantized_base(method: Method, case: Case, scheme: str, quantized: Callable[[], Any]) -> None:
+    """Works on a quantized base exactly where it claims to.
 
     Args:
         method: the method.
         case: a case it can work in.
-        quantized: makes the case's model with its base in NF4.
+        scheme: the quantization scheme's name.
+        quantized: makes the case's model with its base in that scheme.
     """
-    in_nf4 = replace(altered(case, "nf4", quantization="nf4"), build=quantized)
-    sentences = method.violations(in_nf4.setup)
+    there = replace(altered(case, scheme, quantization=scheme), build=quantized)
+    sentences = method.violations(there.setup)
     claimed = method.capabilities.quantized_base
-    require(bool(sentences) != claimed, f"{in_nf4.name}: claims quantized_base={claimed}, but says {sentences}.")
-    check_violations_match_apply(method, in_nf4)
-    if claimed:
-        check_effective_parameters(method, in_nf4)
-        check_trainable_count(method, in_nf4)
-        check_only_declared_parameters_train(method, in_nf4)
-        check_detach_restores(method, in_nf4)
+    require(claimed or bool(sentences), f"{there.name}: works on no quantized base, but does not say so.")
+    # Single schemes may be refused for reasons of their own, but not the one that the claim stands for.
+    works = not sentences
+    require(works or not claimed or scheme != "nf4", f"{there.name}: claims a quantized base, but says {sentences}.")
+    check_violations_match_apply(method, there)
+    if works:
+        check_effective_parameters(method, there)
+        check_trainable_count(method, there)
+        check_only_declared_parameters_train(method, there)
+        check_detach_restores(method, there)
 
 
 FACTS: tuple[Callable[[Method], None], ...] = (check_declared_facts, check_seeds_are_legal, check_default_range)

@@ -1,0 +1,100 @@
+"""Every method of the catalogue keeps the contract on every tiny model it claims."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autopeft.methods import all_methods
+from autopeft.profiling.model import read_model
+from autopeft.testing import contract
+from autopeft.testing.cases import PLACES, Case, awkward, build, make_case
+from autopeft.values.names import Task
+from autopeft.values.profiles import ModelProfile
+
+METHODS = {
+    "adalora", "bitfit", "dora", "full", "houlsby_adapter", "ia3", "loha", "lokr", "lora", "p_tuning",
+    "pfeiffer_adapter", "prefix_tuning", "prompt_tuning", "rslora", "vera",
+}  # fmt: skip
+REFUSED = {
+    ("bitfit", "llama-generation"), ("bitfit", "llama-classification"), ("bitfit", "t5-seq2seq"),
+    ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"),
+    ("p_tuning", "llama-classification"), ("prompt_tuning", "llama-classification"),
+}  # fmt: skip
+"""No biases; no layers for transposed weights; no last token behind a prompt. Everything else must work."""
+EVERYTHING = {"bert-classification", "llama-generation"}
+"""Places where all checks run; the others run those that a different structure can break."""
+STRUCTURAL = (
+    contract.check_violations_match_apply,
+    contract.check_effective_parameters,
+    contract.check_trainable_count,
+    contract.check_only_declared_parameters_train,
+    contract.check_detach_restores,
+    contract.check_merge,
+)
+PAIRS = [(name, *place) for name in all_methods() for place in PLACES]
+
+
+@cache
+def _read(folder: str, task: Task, labels: int) -> ModelProfile:
+    return read_model(folder, task, labels or 1)
+
+
+def _case(name: str, architecture: str, task: Task, folders: Mapping[str, Path]) -> Case:
+    return make_case(all_methods()[name], architecture, task, folders[architecture], _read)
+
+
+def test_the_catalogue_holds_every_method():
+    """A method whose file is there is under contract; none is forgotten, none is listed by hand."""
+    assert set(all_methods()) == METHODS
+
+
+@pytest.mark.parametrize("name", all_methods())
+def test_facts(name):
+    """What a method declares is complete, legal, and agrees with its search space."""
+    contract.check_facts(all_methods()[name])
+
+
+@pytest.mark.parametrize(("name", "architecture", "task"), PAIRS)
+def test_contract(name, architecture, task, tiny_models):
+    """A method keeps the contract where it works, and says so beforehand where it does not."""
+    method, case = all_methods()[name], _case(name, architecture, task, tiny_models)
+    place = f"{architecture}-{task}"
+    assert bool(method.violations(case.setup)) == ((name, place) in REFUSED), method.violations(case.setup)
+    if (name, place) in REFUSED:
+        contract.check_violations_match_apply(method, case)
+        return
+    for check in contract.CHECKS if place in EVERYTHING else STRUCTURAL:
+        check(method, case)
+
+
+@pytest.mark.parametrize("name", all_methods())
+def test_awkward_setups_are_refused_or_work(name, tiny_models):
+    """Mistaken and odd setups are refused in words, or they train: never a failure inside a library."""
+    method = all_methods()[name]
+    found = awkward(_case(name, "bert", "classification", tiny_models))
+    assert len(found) >= 8
+    for case in found:
+        contract.check_violations_match_apply(method, case)
+
+
+@pytest.mark.parametrize("scheme", ["nf4", "int8"])
+@pytest.mark.parametrize("name", all_methods())
+def test_quantized_base(name, scheme, tiny_models):
+    """A method works on a quantized base exactly where it claims to."""
+    architecture = "gpt2" if (name, "llama-generation") in REFUSED else "llama"
+    case = _case(name, architecture, "generation", tiny_models)
+    contract.check_quantized_base(
+        all_methods()[name], case, scheme, lambda: _quantized(tiny_models[architecture], scheme)
+    )
+
+
+def _quantized(folder: Path, scheme: str) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    config = four if scheme == "nf4" else BitsAndBytesConfig(load_in_8bit=True)
+    return build(folder, "generation", "decoder", 0, quantization_config=config)
