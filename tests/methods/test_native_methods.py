@@ -161,7 +161,7 @@ def test_adapters_learn(name, architecture, tiny_models):
     plain = train(method, attached(method, still), still, steps=20)
     saving = checkpointed(still)
     kept = train(method, attached(method, saving), saving, steps=20)
-    assert plain[-1] < 0.9 * plain[0]
+    assert plain[-1] < plain[0] - 0.15
     assert kept == pytest.approx(plain, rel=1e-4)
 
 
