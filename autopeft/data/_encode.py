@@ -122,8 +122,9 @@ def _for_kind(row: Encoded, tokenizer: Any, kind: ModelKind, limit: int) -> Enco
     if kind != "encoder":
         row.pop("token_type_ids", None)
     # An encoder-decoder's classification head reads the state at EOS and fails on a row without one.
-    if kind == "seq2seq" and row["input_ids"][-1:] != [tokenizer.eos_token_id]:
-        row["input_ids"] = [*row["input_ids"][: limit - 1], tokenizer.eos_token_id]
+    end = tokenizer.eos_token_id
+    if kind == "seq2seq" and end is not None and row["input_ids"][-1:] != [end]:
+        row["input_ids"] = [*row["input_ids"][: limit - 1], end]
         row["attention_mask"] = [1] * len(row["input_ids"])
     return row
 

@@ -152,7 +152,7 @@ def _messages(cell: Any) -> list[dict[str, str]] | None:
         messages.append({"role": _SPEAKERS.get(role, role), "content": content})
     while messages and messages[-1]["role"] != "assistant":
         messages.pop()
-    return messages or None
+    return messages if len(messages) > 1 else None  # an answer to nothing teaches no answering
 
 
 def text_of(row: Row) -> str:

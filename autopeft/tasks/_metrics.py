@@ -150,3 +150,13 @@ def _prefixed(tags: Sequence[str]) -> tuple[str, ...]:
         "O" if tag == "O" else f"{'I' if tag == before else 'B'}-{tag}"
         for tag, before in zip(tags, previous, strict=True)
     )
+
+
+def tag_accuracy(predictions: Predictions) -> float:
+    """Returns the share of tokens that got their tag."""
+    pairs = [
+        (guess, truth)
+        for guessed, true in zip(predictions.predicted, predictions.expected, strict=True)
+        for guess, truth in zip(guessed, true, strict=True)
+    ]
+    return sum(int(guess == truth) for guess, truth in pairs) / len(pairs) if pairs else 0.0

@@ -1,0 +1,26 @@
+"""An answer to an instruction or a chat."""
+
+from autopeft.tasks._declaration import TaskType
+from autopeft.tasks._language import (
+    CAUSAL,
+    completion_losses,
+    encode_instruction,
+    perplexity_decides,
+    predict_losses,
+)
+from autopeft.tasks._metrics import perplexity
+
+TASK = TaskType(
+    name="instruction",
+    title="Instruction following",
+    roles=(("prompt", "completion"), ("messages",)),
+    auto_class=CAUSAL,
+    fresh_head=False,
+    has_labels=False,
+    encode=encode_instruction,
+    predict=predict_losses,
+    losses=completion_losses,
+    metrics={"perplexity": perplexity},
+    default_metric=perplexity_decides,
+    lower_is_better=frozenset({"perplexity"}),
+)

@@ -1,0 +1,84 @@
+"""How rows become tokens, and what a model says on them."""
+
+import pytest
+
+from autopeft.tasks import get_task, ready_tokenizer
+from autopeft.testing.models import tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return ready_tokenizer(tiny_tokenizer())
+
+
+def texts(tokenizer, encoded):
+    """The decoded parts of a row without and with loss."""
+    pairs = list(zip(encoded["input_ids"], encoded["labels"], strict=True))
+    return (
+        tokenizer.decode([token for token, label in pairs if label == -100]),
+        tokenizer.decode([token for token, label in pairs if label != -100]),
+    )
+
+
+def test_loss_is_on_the_completion_alone(tokenizer):
+    """The prompt is given; the completion is learnt, EOS included."""
+    row = get_task("generation").encode({"prompt": "ask", "completion": "say"}, tokenizer, (), 50)
+    assert texts(tokenizer, row) == ("ask\n", "say</s>")
+
+
+def test_a_long_prompt_loses_its_beginning(tokenizer):
+    """Truncation keeps the completion and the prompt's end, and says that it cut."""
+    row = get_task("generation").encode({"prompt": "0123456789", "completion": "say"}, tokenizer, (), 8)
+    assert texts(tokenizer, row) == ("789\n", "say</s>")
+    assert row["truncated"]
+
+
+def test_only_a_completion_over_the_limit_is_cut(tokenizer):
+    """A completion that is too long by itself loses its end, not its beginning."""
+    row = get_task("generation").encode({"prompt": "ask", "completion": "0123456789"}, tokenizer, (), 4)
+    assert texts(tokenizer, row) == ("", "0123")
+
+
+def test_plain_text_is_learnt_throughout(tokenizer):
+    """Text without a prompt has its loss on all tokens."""
+    row = get_task("generation").encode({"text": "all"}, tokenizer, (), 50)
+    assert texts(tokenizer, row) == ("", "all</s>")
+
+
+def test_chat_is_learnt_on_its_last_answer(tokenizer):
+    """The template writes the turns; the last assistant turn alone is learnt and ends in EOS once."""
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "d"},
+    ]
+    row = get_task("instruction").encode({"messages": messages}, tokenizer, (), 200)
+    given, learnt = texts(tokenizer, row)
+    assert given == "<s>user: a</s><s>assistant: b</s><s>user: c</s><s>assistant: "
+    assert learnt == "d</s>"
+
+
+def test_instruction_without_template_uses_headings():
+    """A tokenizer without a chat template still marks who speaks."""
+    bare = tiny_tokenizer()
+    bare.chat_template = None
+    row = get_task("instruction").encode({"prompt": "a", "completion": "b"}, bare, (), 200)
+    assert texts(bare, row) == ("### User:\na\n\n### Assistant:\n", "b</s>")
+
+
+def test_words_carry_their_tag_on_their_first_token(tokenizer):
+    """Other tokens of a word are left out of the loss; cut words take their tags with them."""
+    row = {"tokens": ["ab", "c", "de"], "tags": ["B-X", "O", "I-X"]}
+    encode = get_task("token-classification").encode
+    assert encode(row, tokenizer, ("O", "B-X", "I-X"), 50)["labels"] == [1, -100, 0, 2, -100]
+    cut = encode(row, tokenizer, ("O", "B-X", "I-X"), 3)
+    assert cut["labels"] == [1, -100, 0]
+    assert cut["truncated"]
+
+
+def test_tokenizer_without_pad_token_pads_with_eos():
+    """Decoders without a pad token can be batched."""
+    bare = tiny_tokenizer()
+    bare.pad_token = None
+    assert ready_tokenizer(bare).pad_token_id == bare.eos_token_id
