@@ -9,9 +9,7 @@ from autopeft.cli.output import Output
 
 
 def command(
-    model: Annotated[
-        str | None, typer.Option(help="Model folder (config.json is enough), hub name or GGUF file.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder (with config.json), hub name or GGUF file.")] = None,
     data: Annotated[str | None, typer.Option(help="File, folder or hub name.")] = None,
     task: Annotated[str | None, typer.Option(help="Task type; detected where there is data.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="ROLE=NAME, such as text=review; repeatable.")] = None,

@@ -82,12 +82,9 @@ def _device(device: Device) -> str:
 def _model_rows(model: ModelProfile) -> list[tuple[str, str]]:
     shared = "tied" if model.tied_embeddings else "not tied"
     positions = "no limit" if model.max_positions is None else f"{model.max_positions:,} positions"
-    weights = (
-        "none found" if model.weight_bytes is None else f"{format_bytes(model.weight_bytes)} {model.weight_format}"
-    )
-    head = (
-        f"{', '.join(model.head_modules)}: {model.head_parameters:,} parameters" if model.head_modules else "none new"
-    )
+    size = "none found" if model.weight_bytes is None else f"{format_bytes(model.weight_bytes)}, {model.weight_format}"
+    names = ", ".join(model.head_modules)
+    head = f"{names}: {model.head_parameters:,} new parameters" if names else "nothing new"
     return [
         ("Source", model.source),
         ("Architecture", f"{model.architecture} ({model.model_type}, {model.kind})"),
@@ -98,7 +95,7 @@ def _model_rows(model: ModelProfile) -> list[tuple[str, str]]:
         ("Attention", f"{model.attention_heads} heads, {model.key_value_heads} key-value, {model.head_size} wide"),
         ("Vocabulary", f"{model.vocabulary_size:,} tokens, embeddings {shared}, {positions}"),
         ("By role", _shares(_by_role(model), model.parameters)),
-        ("Weights", weights),
+        ("Weights", size),
     ]
 
 

@@ -1,5 +1,6 @@
 """transformers' config object of a model, with errors a user can act on."""
 
+import struct
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def _from_gguf(name: str, path: Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, OSError, struct.error) as error:
         raise ModelError(
             f"{name} cannot be read as a GGUF model by the installed transformers "
             f"{version('transformers')}: {error}\nConvert it to safetensors, or fetch it again."

@@ -14,9 +14,12 @@ from autopeft.values.names import TASKS, ModelKind, Task
 from autopeft.values.profiles import ModelProfile, ModuleShape
 
 _ONE_OUTPUT: frozenset[Task] = frozenset({"regression", "multiple-choice"})
+_BY_KIND: dict[ModelKind, Task] = {"encoder": "classification", "decoder": "generation", "seq2seq": "seq2seq"}
+DEFAULT_LABELS = 2
+"""Labels assumed where no data says how many there are."""
 
 
-def read_model(source: str, task: Task, labels: int = 2) -> ModelProfile:
+def read_model(source: str, task: Task, labels: int = DEFAULT_LABELS) -> ModelProfile:
     """Returns a model's structure as the task's class builds it, read from its config; no weights are loaded.
 
     A profile is kept on disk: the second call for the same config imports neither torch nor transformers.
@@ -33,7 +36,7 @@ def read_model(source: str, task: Task, labels: int = 2) -> ModelProfile:
     if labels < 1:
         raise invalid("labels", "the task", "at least 1", labels)
     task_type = get_task(task)
-    outputs = labels if task_type.has_labels else int(task in _ONE_OUTPUT)
+    outputs = _outputs(task_type, labels)
     found = find_model(source)
     path = profile_path(found, task, outputs)
     kept = load_profile(path, found)
@@ -50,8 +53,17 @@ def default_task(source: str) -> Task:
     Raises:
         ModelError: as `read_model`.
     """
-    kinds: dict[ModelKind, Task] = {"encoder": "classification", "decoder": "generation", "seq2seq": "seq2seq"}
-    return kinds[model_kind(load_config(find_model(source)))]
+    found = find_model(source)
+    for task in _BY_KIND.values():
+        kept = load_profile(profile_path(found, task, _outputs(get_task(task), DEFAULT_LABELS)), found)
+        if kept is not None:
+            return _BY_KIND[kept.kind]
+    return _BY_KIND[model_kind(load_config(found))]
+
+
+def _outputs(task: TaskType, labels: int) -> int:
+    """Returns the size of the task's output layer, 0 where it has none."""
+    return labels if task.has_labels else int(task.name in _ONE_OUTPUT)
 
 
 def _build(source: ModelSource, task: TaskType, outputs: int) -> ModelProfile:

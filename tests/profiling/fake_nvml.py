@@ -10,35 +10,35 @@ class NVMLError(Exception):
     pass
 
 
-class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801 - named as the library names it
+class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801, N818 - named as the library names it
     pass
 
 
-class NVMLError_DriverNotLoaded(NVMLError):  # noqa: N801
+class NVMLError_DriverNotLoaded(NVMLError):  # noqa: N801, N818
     pass
 
 
-class NVMLError_NotSupported(NVMLError):  # noqa: N801
+class NVMLError_NotSupported(NVMLError):  # noqa: N801, N818
     pass
 
 
-class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801
+class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801, N818
     pass
 
 
-class NVMLError_NoPermission(NVMLError):  # noqa: N801
+class NVMLError_NoPermission(NVMLError):  # noqa: N801, N818
     pass
 
 
-class NVMLError_NotFound(NVMLError):  # noqa: N801
+class NVMLError_NotFound(NVMLError):  # noqa: N801, N818
     pass
 
 
-class NVMLError_InvalidArgument(NVMLError):  # noqa: N801
+class NVMLError_InvalidArgument(NVMLError):  # noqa: N801, N818
     pass
 
 
-class NVMLError_GpuIsLost(NVMLError):  # noqa: N801
+class NVMLError_GpuIsLost(NVMLError):  # noqa: N801, N818
     pass
 
 
@@ -70,7 +70,7 @@ class FakeNvml:
     NVMLError_NotFound = NVMLError_NotFound
     NVMLError_InvalidArgument = NVMLError_InvalidArgument
 
-    def __init__(self, *cards, fails=None):
+    def __init__(self, *cards: Card, fails: BaseException | None = None) -> None:
         self.cards = cards
         self.fails = fails
         self.open = 0

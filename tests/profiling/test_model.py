@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autopeft.errors import InvalidValueError, ModelError
 from autopeft.methods._targets import ROLES, linear_modules
 from autopeft.profiling.model import default_task, read_model
+from autopeft.values.names import Task
 from tests.profiling.architectures import CONFIGS, config_of
 
 CASES = [
@@ -31,7 +34,7 @@ OF_NO_GROUP = {"pos_key_proj", "pos_query_proj", "shared_expert_gate"}
 SEQ2SEQ_ONLY = {"marian", "pegasus"}
 
 
-def real_model(folder, auto_class, task, labels):
+def real_model(folder: Path, auto_class: str, task: Task, labels: int) -> Any:
     import torch
     import transformers
 
@@ -41,13 +44,13 @@ def real_model(folder, auto_class, task, labels):
     return getattr(transformers, auto_class).from_config(config)
 
 
-def folder_with(tmp_path, config):
+def folder_with(tmp_path: Path, config: dict[str, Any]) -> str:
     (tmp_path / "config.json").write_text(json.dumps(config))
     return str(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "task", "labels", "auto_class"), CASES)
-def test_profile_is_the_real_model(tiny_models, name, task, labels, auto_class):
+def test_profile_is_the_real_model(tiny_models, name, task: Task, labels, auto_class):
     """Totals, names, shapes, biases and own parameters are those of the model that the task builds."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -57,6 +60,7 @@ def test_profile_is_the_real_model(tiny_models, name, task, labels, auto_class):
     assert profile.architecture == type(model).__name__
     assert profile.parameters == sum(p.numel() for p in model.parameters())
     modules = dict(model.named_modules())
+    assert sum(m.parameters for m in profile.modules) == profile.parameters
     assert {m.name for m in profile.modules} == {n for n, m in modules.items() if list(m.parameters(recurse=False))}
     linear = {n for n, m in modules.items() if isinstance(m, nn.Linear | Conv1D)}
     assert linear == {m.name for m in profile.modules if m.kind in ("linear", "conv1d")}
@@ -70,7 +74,7 @@ def test_profile_is_the_real_model(tiny_models, name, task, labels, auto_class):
 @pytest.mark.parametrize("name", list(LAYER_ROLES))
 def test_every_layer_has_every_role(tiny_models, name):
     """Each layer holds the roles of its architecture, and no linear module in it is left without one."""
-    task = "seq2seq" if name == "t5" else "classification"
+    task: Task = "seq2seq" if name == "t5" else "classification"
     profile = read_model(str(tiny_models[name]), task)
     for layer in range(profile.layers):
         assert {m.role for m in linear_modules(profile) if m.layer == layer} == LAYER_ROLES[name]
@@ -116,7 +120,7 @@ def test_sizes_are_told_apart(tiny_models):
 @pytest.mark.parametrize("model_type", list(CONFIGS))
 def test_groups_are_known_in_many_architectures(tmp_path, model_type):
     """In every layer attention, qv and mlp select something, and no linear module is without a role."""
-    task = "seq2seq" if model_type in SEQ2SEQ_ONLY else "classification"
+    task: Task = "seq2seq" if model_type in SEQ2SEQ_ONLY else "classification"
     profile = read_model(folder_with(tmp_path, config_of(model_type)), task)
     for layer in range(profile.layers):
         within = [m for m in profile.modules if m.layer == layer]
@@ -237,3 +241,15 @@ def test_task_without_data_follows_the_kind(tiny_models):
     """An encoder classifies, a decoder generates, a seq2seq model maps."""
     found = {name: default_task(str(folder)) for name, folder in tiny_models.items()}
     assert found == {"bert": "classification", "llama": "generation", "gpt2": "generation", "t5": "seq2seq"}
+
+
+def test_default_task_of_a_model_seen_before_imports_no_torch(tiny_models, cache):
+    """Knowing the kind of a kept profile is enough to tell the task."""
+    folder = str(tiny_models["llama"])
+    read_model(folder, "classification")
+    code = (
+        "import sys; from autopeft.profiling.model import default_task;"
+        f"print(default_task({folder!r}), sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "generation []\n"

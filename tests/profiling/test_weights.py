@@ -2,6 +2,7 @@
 
 import json
 import struct
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from autopeft.errors import ModelError
 from autopeft.profiling.weights import weight_files
 
 
-def safetensors(header, body=b"\0" * 16):
+def safetensors(header: Any, body: bytes = b"\0" * 16) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + body
 
