@@ -50,6 +50,8 @@ def planned_tokens(setup: Setup, tokens_per_row: int) -> int:
 
 
 def grows_with_depth(method: Method, setup: Setup) -> bool:
-    """Whether a model of twice the depth would train more: a method that reaches every layer."""
-    deeper = replace(setup, model=replace(setup.model, layers=2 * setup.model.layers))
-    return method.trainable(deeper) > method.trainable(setup)
+    """Whether the method trains less on the same model without its last layer: it reaches every layer."""
+    model = setup.model
+    kept = tuple(module for module in model.modules if module.layer != model.layers - 1)
+    shallower = replace(setup, model=replace(model, layers=model.layers - 1, modules=kept))
+    return method.trainable(setup) > method.trainable(shallower)

@@ -1,7 +1,7 @@
 """From what a user names (a model, data or a description, a device) to a recommendation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopeft.errors import invalid, unknown
 from autopeft.recommend.needs import task_needs
@@ -47,7 +47,7 @@ def suggest(
         tokens_per_row: tokens per row, when there is no data; likewise.
         columns: the data's column by role.
         gpu: a card from the catalogue instead of this machine's.
-        memory_bytes: memory of the device planned for.
+        memory_bytes: memory of the device planned for, all of which may be used.
         constraints: what a candidate must meet.
 
     Raises:
@@ -58,6 +58,8 @@ def suggest(
         model, data, task=task, rows=rows, tokens_per_row=tokens_per_row, columns=columns, gpu=gpu,
         memory_bytes=memory_bytes,
     )  # fmt: skip
+    if memory_bytes is not None and constraints.memory_bytes is None:
+        constraints = replace(constraints, memory_bytes=memory_bytes)
     return recommend_for(profiles, constraints)
 
 

@@ -113,6 +113,31 @@ def test_the_library_answers_as_the_command_does(tiny_models):
     ]
 
 
+def test_memory_means_the_same_in_python_and_on_the_command_line(three_billion):
+    """All of the memory that a user names may be used, in both."""
+    printed = _json("--model", three_billion, *DESCRIBED, "--memory", "6GiB", "--methods", "lora")
+    found = suggest(
+        three_billion, task="classification", rows=5000, tokens_per_row=64, memory_bytes=6 * GIB,
+        constraints=Constraints(methods=("lora",)),
+    )  # fmt: skip
+    assert [s.estimate.memory.total_bytes for s in found.candidates] == [
+        c["peak_memory_bytes"] for c in printed["candidates"]
+    ]
+
+
+def test_data_say_what_would_otherwise_be_described(tiny_models, tmp_path):
+    """With data the task, the rows and the lengths are read off it, in named columns."""
+    rows = [f"{'lovely' if i % 2 else 'dreadful'} film number {i} with words of its own,{i % 2}" for i in range(200)]
+    path = tmp_path / "reviews.csv"
+    path.write_text("\n".join(["review,verdict", *rows]))
+    columns = ("--column", "text=review", "--column", "label=verdict")
+    found = _json("--model", str(tiny_models["bert"]), "--data", str(path), *columns)
+    assert found["task"]["task"] == "classification"
+    assert found["task"]["columns"] == {"text": "review", "label": "verdict"}
+    assert sum(found["task"]["rows"].values()) <= 200
+    assert found["candidates"][0]["fits"]
+
+
 def test_nothing_fits_says_what_each_method_lacks(three_billion):
     """Every method is named with what it lacks in GiB and what would make it fit; the exit code is 3."""
     with pytest.raises(NothingFitsError, match=r"(?s)lora: lacks .* GiB.*full: lacks .* GiB.*a card with") as error:

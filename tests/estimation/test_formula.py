@@ -54,7 +54,9 @@ def test_only_the_layers_linear_weights_are_quantized(scheme):
     setup = _changed(quantization=scheme, dtype="bfloat16")
     linear = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 160)
     rest = 4 * (SMALL.parameters - linear)
-    assert weight_bytes(setup) == rest + int(linear * get_quantization(scheme).bytes_per_weight)
+    coded = get_quantization(scheme).bytes_per_weight
+    assert coded is not None
+    assert weight_bytes(setup) == rest + int(linear * coded)
     assert dequantized_bytes(setup) == 64 * 160 * 2
 
 

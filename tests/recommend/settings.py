@@ -1,6 +1,7 @@
 """Profiles, methods and cases made by hand, so that rules are tested without a model, a device or a clock."""
 
 from dataclasses import replace
+from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -99,7 +100,7 @@ def hardware(*, memory=24 * GIB, kind="cuda", dtype="bfloat16", throughput=True)
 
 def method(family="low-rank", *, name="fake", trainable=None, seeds=None, violations=(), **overrides):
     """A method of a family; by default a plain low-rank pair of rank 8 that can do anything."""
-    able = {
+    able: dict[str, Any] = {
         "tasks": TASKS, "models": MODEL_KINDS, "quantized_base": True, "mergeable": True,
         "identity_at_start": True, "adds_latency": False, "changes_base": False, "takes_targets": True,
         "takes_layers": True,
@@ -137,7 +138,11 @@ def setting(**changes):
 def case(of=None, *, within=None, trained=100_000, **candidate):
     """One candidate of a method in a setting, with a cost made up."""
     within, of = within or setting(), of or method()
-    values = {"parameters": dict(of.seeds[0].parameters), "learning_rate": 1e-3, "batch_size": 16} | candidate
+    values: dict[str, Any] = {
+        "parameters": dict(of.seeds[0].parameters),
+        "learning_rate": 1e-3,
+        "batch_size": 16,
+    } | candidate
     memory = MemoryEstimate(peak_allocated_bytes=1, peak_reserved_bytes=1, context_bytes=0, breakdown={})
     return Case(
         method=of,

@@ -180,12 +180,15 @@ def test_methods_can_be_named_and_excluded(catalogue):
     assert {s.candidate.method for s in found.candidates} == {"plain"}
 
 
-@pytest.mark.parametrize("key", ["methods", "exclude"])
-def test_unknown_methods_get_a_close_match(catalogue, key):
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [("methods", Constraints(methods=("plian",))), ("exclude", Constraints(exclude=("plian",)))],
+)
+def test_unknown_methods_get_a_close_match(catalogue, key, wrong):
     """A name that is not in the catalogue is an error that offers the nearest one."""
     catalogue(PLAIN)
     with pytest.raises(InvalidValueError, match=rf"(?s)`{key}` of the constraints .*Did you mean 'plain'"):
-        recommend(hardware(), SMALL, task(), Constraints(**{key: ("plian",)}))
+        recommend(hardware(), SMALL, task(), wrong)
 
 
 def test_checkpointing_comes_with_need_alone(catalogue):
