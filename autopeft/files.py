@@ -94,7 +94,8 @@ def parse(kind: type[T], content: Any, owner: str) -> T:
     from pydantic import ValidationError
 
     try:
-        value: T = _adapter(kind).validate_python(content)
+        adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
+        value: T = adapter.validate_python(content)
     except ValidationError as error:
         lines = [_sentence(item, kind) for item in error.errors()]
         raise FileFormatError("\n".join([f"{owner} is not a valid {kind.__name__}:", *lines])) from error

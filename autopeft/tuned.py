@@ -133,7 +133,7 @@ class TunedConfig:
 
         data = load_like(self.data, str(source))
         encoded = encode(data, load_tokenizer(self.model.source), self._profile().kind)
-        return {"train": encoded.train, "validation": encoded.validation, "test": encoded.test}
+        return dict(encoded.splits)
 
     def peft_config(self) -> Any:
         """Returns peft's config object, None where the method is not peft's."""
@@ -200,7 +200,7 @@ class TunedConfig:
     def _profile(self) -> "ModelProfile":
         from autopeft.profiling.model import read_model
 
-        profile = read_model(self.model.source, self.model.task, self.model.labels)
+        profile = read_model(self.model.source, self.model.task, max(1, self.model.labels))
         if profile.fingerprint != self.model.fingerprint:
             raise ModelError(
                 f"`model` of the tuned config must be the model that was tuned; the config at {self.model.source} "

@@ -178,7 +178,7 @@ def collate(dataset: EncodedDataset, indices: Sequence[int], device: str) -> dic
     import torch
 
     rows = dataset.__getitems__(list(indices))
-    return {key: torch.tensor([row[key] for row in rows]).to(device) for key in rows[0]}
+    return {key: torch.stack([row[key] for row in rows]).to(device) for key in rows[0]}
 
 
 def linear_schedule(total: int, warmup_share: float) -> Any:

@@ -115,22 +115,22 @@ class Comparison:
                 return float("inf"), state, run.tokens - before
             loss = held_out_loss(
                 run.model,
-                self._data.validation,
+                self._data["validation"],
                 self._worker.task,
                 dtype=candidate.dtype,
                 device=self._worker.device,
-                rows=len(self._data.validation),
+                rows=len(self._data["validation"]),
             )
             return loss, run.state(), run.tokens - before
 
     def _run(self, candidate: Candidate, state: RunState | None, deadline: float) -> Any:
-        return self._worker.attached(candidate, self._plan, self._data.train, deadline, state)
+        return self._worker.attached(candidate, self._plan, self._data["train"], deadline, state)
 
     def _predict(self, run: TrainingRun, candidate: Candidate, *, test: bool) -> Predictions:
         worker = self._worker
         return predict(
             run.model,
-            self._data.test if test else self._data.validation,
+            self._data["test"] if test else self._data["validation"],
             worker.task,
             worker.base(candidate).tokenizer,
             dtype=candidate.dtype,

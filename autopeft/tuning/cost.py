@@ -47,14 +47,14 @@ class Cost:
 
 def settle(prepared: Prepared, worker: Worker, request: Request, limits: Limits) -> Settings:
     """Returns the settings of a new search, sized by a speed measured on the first candidate."""
-    train = prepared.parts[0].train
+    train = prepared.parts[0]["train"]
     speed = measure_speed(worker, prepared.starts[0], train)
     tokens = trial_tokens(train, speed, limits.seconds, request.tokens, len(prepared.parts))
     return Settings(
         schema_version=SCHEMA_VERSION,
         identity=prepared.identity(request),
         tokens=tokens,
-        pruning_rows=pruning_rows(prepared.parts[0].validation, tokens),
+        pruning_rows=pruning_rows(prepared.parts[0]["validation"], tokens),
         tokens_per_second=speed,
     )
 

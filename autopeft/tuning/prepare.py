@@ -1,19 +1,21 @@
 """Everything a search needs before its first trial: profiles, data, objective, and the candidates to start from."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from autopeft.data import Data, EncodedData, encode, folds, load_data, load_metric
-from autopeft.errors import InvalidValueError, NothingFitsError
+from autopeft.data import Data, EncodedData, class_weights, encode, folds, load_data, load_metric
+from autopeft.errors import NothingFitsError, invalid
 from autopeft.estimation import estimate
+from autopeft.files import plain
 from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.task import describe_task
 from autopeft.recommend import recommend
-from autopeft.tasks import get_task
+from autopeft.tasks import Metric, get_task
 from autopeft.training.base import load_tokenizer
 from autopeft.training.scoring import Objective
 from autopeft.tuning.space import Proposal, proposal
@@ -51,7 +53,6 @@ class Request:
     folds: int | None = None
     tokens: int | None = None
     seed: int = 0
-    gpu: str | None = None
     constraints: Constraints = field(default_factory=Constraints)
     spaces: Path | None = None
 
@@ -99,7 +100,7 @@ class Prepared:
         return {
             "model": self.model.fingerprint,
             "task": self.model.task,
-            "data": self.data.fingerprint,
+            "data": _fingerprint(self.data),
             "metric": self.objective.name,
             "methods": sorted(self.proposal.spaces),
             "folds": len(self.parts),
@@ -114,18 +115,18 @@ def prepare(request: Request) -> Prepared:
     Raises:
         AutopeftError: bad data, model, metric, method or GPU name; or nothing fits.
     """
-    hardware = probe_hardware(gpu=request.gpu)
+    hardware = probe_hardware()
     data = load_data(
         request.data,
         task=request.task,
         columns=request.columns,
         metric=request.metric,
         token_limit=request.token_limit,
-        class_weights=request.class_weights,
         seed=request.seed,
     )
-    labels = len(data.spec.labels) or (1 if data.spec.task == "regression" else 0)
-    model = read_model(request.model, data.spec.task, labels)
+    if request.class_weights:
+        data = replace(data, spec=replace(data.spec, class_weights=_weights(data)))
+    model = read_model(request.model, data.spec.task, max(1, len(data.spec.labels)))
     tokenizer = load_tokenizer(request.model)
     task = describe_task(data, tokenizer)
     recommendation = recommend(hardware, model, task, request.constraints)
@@ -146,16 +147,36 @@ def prepare(request: Request) -> Prepared:
         proposal=proposal(starts, request.spaces),
         memory_bytes=limit,
         seed=request.seed,
-        notes=(*hardware.notes, *model.notes, *task.notes, *data.notes, *recommendation.notes),
+        notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *recommendation.notes),
     )
+
+
+def _weights(data: Data) -> tuple[float, ...]:
+    if not data.spec.labels:
+        raise invalid("--class-weights", "a search", "left out for a task without labels", data.spec.task)
+    return class_weights(data)
+
+
+def _cut(encoded: EncodedData) -> tuple[str, ...]:
+    if not encoded.truncated:
+        return ()
+    return (f"{encoded.truncated} rows are longer than {encoded.spec.token_limit} tokens and were cut there.",)
+
+
+def _fingerprint(data: Data) -> str:
+    """Returns a hash of all rows by split: the same data gives the same one wherever its file lies."""
+    import hashlib
+
+    content = json.dumps(plain(data.rows), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _parts(data: Data, request: Request) -> list[Data]:
     count = request.folds
     if count is None:
-        count = 3 if len(data.train) < FOLDED_BELOW else 1
+        count = 3 if len(data.rows["train"]) < FOLDED_BELOW else 1
     if count < 1:
-        raise InvalidValueError(f"`folds` of a search must be at least 1; got {count}.")
+        raise invalid("folds", "a search", "at least 1", count)
     return list(folds(data, count, request.seed)) if count > 1 else []
 
 
@@ -170,10 +191,15 @@ def _starts(recommendation: Recommendation, limit: int | None) -> tuple[Candidat
     return tuple(first.values())[:limit]
 
 
+def _own_metric(name: str) -> Metric:
+    function = load_metric(name)
+    return lambda predictions: float(function(predictions.predicted, predictions.expected))
+
+
 def objective(data: Data) -> Objective:
     """Returns the metric that decides, and the others of the task beside it."""
     task = get_task(data.spec.task)
     name = data.spec.metric
     if ":" in name:
-        return Objective(name=name, metrics={**task.metrics, name: load_metric(name)}, lower_is_better=False)
+        return Objective(name=name, metrics={**task.metrics, name: _own_metric(name)}, lower_is_better=False)
     return Objective(name=name, metrics=task.metrics, lower_is_better=name in task.lower_is_better)

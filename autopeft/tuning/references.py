@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from autopeft.data import Data, EncodedData, EncodedDataset
+from autopeft.data import Data, EncodedData, EncodedDataset, text_of
 from autopeft.tasks import Predictions, TaskType
 from autopeft.training.run import collate
 from autopeft.training.scoring import Objective, predict, score
@@ -26,13 +26,15 @@ def untuned(worker: Worker, data: EncodedData, objective: Objective, candidate: 
     """
     base = worker.base(candidate)
     if not worker.task.fresh_head:
-        said = predict(base.model, data.test, worker.task, base.tokenizer, dtype=candidate.dtype, device=worker.device)
+        said = predict(
+            base.model, data["test"], worker.task, base.tokenizer, dtype=candidate.dtype, device=worker.device
+        )
         return score(said, objective, seed)
     if worker.task.name not in _PROBED:
         return None
-    train = _embeddings(worker, base.model, data.train, PROBE_ROWS)
-    test = _embeddings(worker, base.model, data.test, len(data.test))
-    return _linear(train, _labels(data.train)[:PROBE_ROWS], test, _labels(data.test), objective, seed)
+    train = _embeddings(worker, base.model, data["train"], PROBE_ROWS)
+    test = _embeddings(worker, base.model, data["test"], len(data["test"]))
+    return _linear(train, _labels(data["train"])[:PROBE_ROWS], test, _labels(data["test"]), objective, seed)
 
 
 def tfidf(data: Data, task: TaskType, objective: Objective, seed: int) -> Score | None:
@@ -42,10 +44,10 @@ def tfidf(data: Data, task: TaskType, objective: Objective, seed: int) -> Score 
     if task.name not in _PROBED:
         return None
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    train = vectorizer.fit_transform(_texts(data.train))
-    test = vectorizer.transform(_texts(data.test))
+    train = vectorizer.fit_transform([text_of(row) for row in data.rows["train"]])
+    test = vectorizer.transform([text_of(row) for row in data.rows["test"]])
     order = {label: index for index, label in enumerate(data.spec.labels)}
-    known, expected = ([order[str(row["label"])] for row in rows] for rows in (data.train, data.test))
+    known, expected = ([order[str(row["label"])] for row in rows] for rows in (data.rows["train"], data.rows["test"]))
     return _linear(train, known, test, expected, objective, seed)
 
 
@@ -66,10 +68,6 @@ def _linear(
         weights=[1.0] * len(expected),
     )
     return score(said, objective, seed)
-
-
-def _texts(rows: Sequence[Any]) -> list[str]:
-    return [" ".join(str(value) for role, value in sorted(row.items()) if role != "label") for row in rows]
 
 
 def _labels(dataset: EncodedDataset) -> list[int]:

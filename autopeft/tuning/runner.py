@@ -110,7 +110,7 @@ class TorchRunner:
         """Returns the validation metrics after the whole budget, or None where the trial was pruned."""
         worker = self._worker
         before = record.training
-        with worker.attached(candidate, plan, fold.train, deadline) as run:
+        with worker.attached(candidate, plan, fold["train"], deadline) as run:
             record.trainable = run.trainable_parameters
             for share in plan.readings:
                 try:
@@ -130,7 +130,7 @@ class TorchRunner:
     ) -> Measurement:
         started = time.monotonic()
         loss = held_out_loss(
-            run.model, fold.validation, self._worker.task, dtype=candidate.dtype, device=self._worker.device,
+            run.model, fold["validation"], self._worker.task, dtype=candidate.dtype, device=self._worker.device,
             rows=self._pruning_rows,
         )  # fmt: skip
         record.evaluating += time.monotonic() - started
@@ -146,7 +146,7 @@ class TorchRunner:
         worker = self._worker
         tokenizer = worker.base(candidate).tokenizer
         predictions = predict(
-            run.model, fold.validation, worker.task, tokenizer, dtype=candidate.dtype, device=worker.device
+            run.model, fold["validation"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device
         )
         record.evaluating += time.monotonic() - started
         return self._objective.all_metrics(predictions)

@@ -100,7 +100,7 @@ def _finish(
 def tuned_config(prepared: Prepared, result: SearchResult) -> TunedConfig:
     """Returns the winner as a config for full training."""
     winner = result.winner.config
-    epoch = sum(prepared.encoded.train.lengths)
+    epoch = sum(prepared.encoded["train"].lengths)
     plan = Plan(tokens=round(FULL_EPOCHS * epoch), seed=prepared.seed)
     return TunedConfig(
         schema_version=SCHEMA_VERSION,
@@ -111,10 +111,10 @@ def tuned_config(prepared: Prepared, result: SearchResult) -> TunedConfig:
             labels=prepared.model.labels,
         ),
         candidate=winner,
-        data=prepared.data.spec,
+        data=prepared.encoded.spec,
         training=FullTraining(
             epochs=FULL_EPOCHS,
-            steps=len(plan_steps(prepared.encoded.train, winner, plan)),
+            steps=len(plan_steps(prepared.encoded["train"], winner, plan)),
             warmup_share=plan.warmup_share,
             weight_decay=plan.weight_decay,
             max_gradient_norm=plan.max_gradient_norm,

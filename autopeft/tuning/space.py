@@ -121,11 +121,16 @@ class Dimension:
         """Returns the searched value that lies nearest to a given one."""
         low, high, choices = self.searched.low, self.searched.high, self.searched.choices
         if choices or low is None or high is None:
-            if isinstance(value, str | bool):
-                return value if value in choices else choices[0]
-            numbers = [choice for choice in choices if not isinstance(choice, str | bool)]
-            return min(numbers, key=lambda choice: abs(choice - value))
-        return min(max(value, low), high)  # type: ignore[type-var]
+            return _nearest_choice(value, choices)
+        number = float(value)
+        return value if low <= number <= high else low if number < low else high
+
+
+def _nearest_choice(value: ParameterValue, choices: Sequence[ParameterValue]) -> ParameterValue:
+    if value in choices or isinstance(value, str | bool):
+        return value if value in choices else choices[0]
+    numbers = [choice for choice in choices if not isinstance(choice, str | bool)]
+    return min(numbers, key=lambda choice: abs(choice - value))
 
 
 def dimensions(space: SearchSpace) -> dict[str, Dimension]:
