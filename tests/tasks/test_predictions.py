@@ -1,13 +1,16 @@
 """Every task type on a tiny model: losses per row are the model's own, and padding changes nothing."""
 
+from typing import Any
+
 import pytest
 
 from autopeft.data import Data, encode
 from autopeft.tasks import get_task, ready_tokenizer
 from autopeft.testing.models import tiny_tokenizer
 from autopeft.values.data import DataSpec
+from autopeft.values.names import ModelKind, Task
 
-CASES = {
+CASES: dict[Task, tuple[str, list[dict[str, Any]]]] = {
     "classification": ("bert", [{"text": "good", "label": "y"}, {"text": "bad film", "label": "n"}]),
     "pair-classification": (
         "llama",
@@ -27,16 +30,15 @@ CASES = {
     "reasoning": ("llama", [{"prompt": "1+1", "completion": "#### 2"}, {"prompt": "2", "completion": "it is 2"}]),
     "seq2seq": ("t5", [{"source": "abc", "target": "cba"}, {"source": "d", "target": "d"}]),
 }  # fmt: skip
-KINDS = {"bert": "encoder", "t5": "seq2seq"}
+KINDS: dict[str, ModelKind] = {"bert": "encoder", "t5": "seq2seq"}
+OWN_HEAD = {"generation", "instruction", "reasoning", "seq2seq", "multiple-choice"}
 
 
 def build(task, architecture, folder):
     import transformers
 
     kind = KINDS.get(architecture, "decoder")
-    options = {"generation": {}, "instruction": {}, "reasoning": {}, "seq2seq": {}, "multiple-choice": {}}
-    names = ("n", "y")
-    extra = options.get(task, {"num_labels": 2, "id2label": dict(enumerate(names))})
+    extra: dict[str, Any] = {} if task in OWN_HEAD else {"num_labels": 2, "id2label": {0: "n", 1: "y"}}
     if task == "regression":
         extra = {"num_labels": 1}
     auto = getattr(transformers, get_task(task).auto_class[kind])
