@@ -88,7 +88,7 @@ def test_checkpointing_trades_memory_for_time():
 def test_layers_below_the_first_that_trains_keep_nothing():
     """No gradient reaches them, so upper layers alone cost less memory and less time."""
     upper = _changed(layers="last:1")
-    assert _cost(upper).memory.breakdown["activations"] < _cost(PLAIN).memory.breakdown["activations"]
+    assert _cost(upper).memory.breakdown["activations"] * 2 == _cost(PLAIN).memory.breakdown["activations"]
     assert _cost(upper, tokens=512).step_seconds < _cost(PLAIN, tokens=512).step_seconds
 
 
