@@ -17,6 +17,9 @@ from autopeft.values.profiles import ModelProfile, ModuleShape
 LANGUAGE_TASKS = frozenset({"generation", "instruction", "reasoning", "seq2seq"})
 """Task types whose loss is taken over the vocabulary at every position."""
 
+SEQUENCES_PER_ROW = {"multiple-choice": 4}
+"""Sequences that one row becomes; four choices are usual (SWAG, Zellers et al., arXiv 1808.05326)."""
+
 FULL_PRECISION = 4
 """Bytes of a float32 number, in which losses and norms compute, under autocast too."""
 
@@ -52,7 +55,7 @@ def activation_bytes(setup: Setup, method: Method, tokens: int, adapter: int) ->
         adapter: parameters the method trains, from which the width of its inner activations follows.
     """
     model, candidate = setup.model, setup.candidate
-    positions, width = candidate.batch_size * tokens, DTYPE_BYTES[candidate.dtype]
+    positions, width = positions_per_pass(setup, tokens), DTYPE_BYTES[candidate.dtype]
     first = first_differentiated_layer(setup, method)
     layers = _by_layer(model)
     base = {
@@ -70,6 +73,11 @@ def activation_bytes(setup: Setup, method: Method, tokens: int, adapter: int) ->
         logits_and_loss_bytes=_logits_bytes(setup, positions, width),
         working_bytes=2 * positions * max(model.hidden_size, model.feed_forward_size) * width,
     )
+
+
+def positions_per_pass(setup: Setup, tokens: int) -> int:
+    """Returns the positions of one micro-batch, every choice of a row counted."""
+    return setup.candidate.batch_size * SEQUENCES_PER_ROW.get(setup.task, 1) * tokens
 
 
 def first_differentiated_layer(setup: Setup, method: Method) -> int:

@@ -1,6 +1,6 @@
 """Seconds per optimizer step by roofline: the slower of arithmetic and memory traffic."""
 
-from autopeft.estimation.activations import LANGUAGE_TASKS, first_differentiated_layer
+from autopeft.estimation.activations import LANGUAGE_TASKS, first_differentiated_layer, positions_per_pass
 from autopeft.estimation.memory import weight_bytes
 from autopeft.methods import Method
 from autopeft.methods._targets import linear_modules
@@ -51,5 +51,5 @@ def pass_operations(setup: Setup, method: Method, tokens: int) -> float:
     weights = sum(m.in_features * m.out_features for m in linear_modules(model))
     attention = 2 * model.layers * model.attention_heads * model.head_size * tokens
     head = model.hidden_size * model.vocabulary_size * 2 if setup.task in LANGUAGE_TASKS else 0
-    positions = candidate.batch_size * tokens
+    positions = positions_per_pass(setup, tokens)
     return FORWARD * positions * ((weights + attention) * passes + head)

@@ -108,6 +108,12 @@ def test_vectors_in_every_layer_lengthen_no_sequence():
     assert _cost(few).memory.breakdown["logits_and_loss"] == _cost(many).memory.breakdown["logits_and_loss"]
 
 
+def test_every_choice_is_a_sequence():
+    """A row of four choices costs what four rows of another task cost."""
+    four = replace(_changed(batch_size=16), task="classification")
+    assert _cost(replace(PLAIN, task="multiple-choice")).memory == _cost(four).memory
+
+
 def test_logits_count_for_language_tasks_alone():
     """A vocabulary of logits per position is kept where the loss is over them."""
     assert _cost(PLAIN).memory.breakdown["logits_and_loss"] == 4 * 64 * 1000 * 16
