@@ -133,10 +133,11 @@ def _not_reached(source: str) -> str:
 def _hub_weights(source: str) -> tuple[Format, int | None]:
     """Returns format and size of the weights on the hub; unknown where it cannot be asked now."""
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
 
     try:
         files = HfApi().model_info(source, files_metadata=True, timeout=10).siblings or []
-    except OSError:  # offline or refused: the size is a convenience, the config is already here
+    except (OSError, HTTPError):  # offline or refused: the size is a convenience, the config is already here
         return "none", None
     formats: tuple[tuple[Format, str], ...] = (("safetensors", ".safetensors"), ("pytorch", ".bin"))
     for weight_format, ending in formats:

@@ -253,3 +253,25 @@ def test_default_task_of_a_model_seen_before_imports_no_torch(tiny_models, cache
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "generation []\n"
+
+
+def test_pair_of_encoder_and_decoder_counts_on(tmp_path):
+    """In a pair of BERTs the decoder's layers follow the encoder's, though its own path says `encoder` again."""
+    half = {"model_type": "bert", **CONFIGS["roberta"]}
+    pair = {"model_type": "encoder-decoder", "encoder": half, "decoder": {**half, "is_decoder": True}}
+    profile = read_model(folder_with(tmp_path, pair), "seq2seq")
+    layers = {m.layer for m in profile.modules if m.name.startswith("decoder.") and m.layer is not None}
+    assert (profile.kind, profile.layers, layers) == ("seq2seq", 6, {3, 4, 5})
+
+
+def test_vision_tower_has_no_layers_of_the_language_model(tmp_path):
+    """Layers of a tower beside the language model are not numbered among its own, so no method selects them."""
+    text = {**CONFIGS["gemma3_text"], "model_type": "gemma3_text"}
+    vision = {"model_type": "siglip_vision_model", "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 2,
+              "intermediate_size": 40, "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = {"model_type": "gemma3", "text_config": text, "vision_config": vision}
+    profile = read_model(folder_with(tmp_path, config), "generation")
+    tower = [m for m in profile.modules if "vision_tower" in m.name]
+    assert (profile.layers, profile.hidden_size) == (3, 48)
+    assert len(tower) > 5
+    assert {m.layer for m in tower} == {None}

@@ -1,0 +1,72 @@
+"""Rules of hub names: what lies in the local cache is used as it is, and what the hub refuses is said."""
+
+import shutil
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import HTTPError
+
+from autopeft.errors import ModelError
+from autopeft.profiling.model import read_model
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """An empty cache of the hub's library."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_cached_model_needs_no_network(hub_cache, tiny_models):
+    """A model fetched before is read from the cache, with the size of the weights that lie there."""
+    folder = hub_cache / "models--some--tiny"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    shutil.copytree(tiny_models["bert"], folder / "snapshots" / "abc")
+    profile = read_model("some/tiny", "classification")
+    local = read_model(str(tiny_models["bert"]), "classification")
+    assert (profile.source, profile.weight_bytes) == ("some/tiny", local.weight_bytes)
+    assert profile.fingerprint == local.fingerprint
+
+
+def test_refusal_of_the_hub_is_said(hub_cache, monkeypatch):
+    """A name the hub does not know, or does not show, is told apart from a hub that cannot be reached."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    def refuse(*_):
+        answer: Any = SimpleNamespace(headers={}, request=None)
+        raise RepositoryNotFoundError("404 Client Error\nmore", response=answer)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    with pytest.raises(ModelError, match=r"no config\.json for the model 'some/gone' that may be read: 404 Client Err"):
+        read_model("some/gone", "classification")
+
+
+def test_size_on_the_hub_is_asked_for(hub_cache, monkeypatch, tiny_models):
+    """Where only the config was fetched, the size is the sum of the safetensors files that the hub lists."""
+    config = hub_cache / "fetched" / "config.json"
+    config.parent.mkdir()
+    shutil.copy(tiny_models["bert"] / "config.json", config)
+    names = [("a.safetensors", 5), ("b.safetensors", 7), ("pytorch_model.bin", 100), ("onnx/c.safetensors", 9)]
+    files = [SimpleNamespace(rfilename=name, size=size) for name, size in names]
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(config))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=files))
+    profile = read_model("some/model", "classification")
+    assert (profile.weight_format, profile.weight_bytes) == ("safetensors", 12)
+
+
+@pytest.mark.parametrize("failure", [ConnectionError("offline"), HTTPError("no route")])
+def test_size_unknown_offline(hub_cache, monkeypatch, tiny_models, failure):
+    """A hub that cannot be asked for the size leaves it unknown."""
+
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
+    config = hub_cache / "fetched" / "config.json"
+    config.parent.mkdir()
+    shutil.copy(tiny_models["bert"] / "config.json", config)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(config))
+    profile = read_model("some/model", "classification")
+    assert (profile.weight_format, profile.weight_bytes) == ("none", None)
