@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -43,6 +44,10 @@ def main() -> None:
     """Runs the command line; exit codes: 0 done, 2 bad input, 3 nothing fits, 130 interrupted."""
     # Tokenizers warn when a process forks after using them in parallel; the searches fork no such process.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Loading reports and deprecations inside the libraries are not for the user of a command.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
     try:
         app()
     except AutopeftError as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -33,7 +34,8 @@ def preparation_view(prepared: Prepared) -> Iterator[Any]:
     for candidate in prepared.starts:
         yield f"  [bold]{candidate.method}[/bold]  {describe(candidate)}"
         for reason in suggestions[candidate.method].reasons[:_REASONS_SHOWN]:
-            yield f"    [dim]{reason.because} ({reason.source})[/dim]"
+            yield Padding(f"[dim]{reason.verdict}: {reason.because}[/dim]", (0, 0, 0, 4))
+    yield "  [dim]`autopeft suggest` on the same model and data names the sources.[/dim]"
     for note in prepared.notes:
         yield f"[yellow]Note:[/yellow] {note}"
 

@@ -147,7 +147,7 @@ def prepare(request: Request) -> Prepared:
         proposal=proposal(starts, request.spaces),
         memory_bytes=limit,
         seed=request.seed,
-        notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *recommendation.notes),
+        notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded)),
     )
 
 
@@ -181,14 +181,19 @@ def _parts(data: Data, request: Request) -> list[Data]:
 
 
 def _starts(recommendation: Recommendation, limit: int | None) -> tuple[Candidate, ...]:
-    """Returns the first candidate of each recommended method that fits, in order of preference."""
+    """Returns the first candidate of each recommended method that fits: the best of every family, then the others.
+
+    Rules are a prior. Within a family methods behave alike, so a short search learns more from one of each.
+    """
     first: dict[str, Candidate] = {}
     for suggestion in recommendation.candidates:
         if suggestion.fits:
             first.setdefault(suggestion.candidate.method, suggestion.candidate)
     if not first:
         raise NothingFitsError("None of the recommended candidates fits the memory there is.")
-    return tuple(first.values())[:limit]
+    leaders = {get_method(name).family: name for name in reversed(first)}
+    order = sorted(first, key=lambda name: name not in leaders.values())
+    return tuple(first[name] for name in order)[:limit]
 
 
 def _own_metric(name: str) -> Metric:
