@@ -62,11 +62,11 @@ METHOD = Method(
     seeds=(
         Seed(
             parameters={}, learning_rate=1e-3, targets="none",
-            source="Ben Zaken et al., arXiv 2106.10199: biases take larger rates than full fine-tuning, up to 1e-3",
+            source="Ben Zaken et al., arXiv 2106.10199: biases take larger rates than full fine-tuning",
         ),
         Seed(
             parameters={}, learning_rate=4e-4, targets="none",
-            source="Ben Zaken et al., arXiv 2106.10199: a rate within the range searched on GLUE",
+            source="Ben Zaken et al., arXiv 2106.10199, as above; a gentler start for long runs",
         ),
     ),
     trainable=_trainable,
