@@ -76,10 +76,11 @@ def _check_named(named: Mapping[str, str], columns: Sequence[str], owner: str) -
 def _for_task(
     task: Task, sample: Sequence[RawRow], columns: Sequence[str], named: Mapping[str, str], owner: str
 ) -> dict[str, str]:
-    alternatives = sorted(get_task(task).roles, key=lambda roles: -len(set(roles) & set(named)))
-    # A pair column decides against the alternative without it, for tasks that take one text or two.
-    alternatives.sort(key=lambda roles: -len(roles) if "text" in roles else 0)
-    for roles in alternatives:
+    def preference(roles: tuple[str, ...]) -> tuple[bool, int, bool]:
+        # What the user named comes first; then a pair column decides against the alternative without it.
+        return set(roles) != set(named), -len(set(roles) & set(named)), "text_pair" not in roles
+
+    for roles in sorted(get_task(task).roles, key=preference):
         found = _match((*roles,), columns, named) or _by_content(roles, sample, columns, named)
         if found:
             return found | _optional(task, columns, found, named)

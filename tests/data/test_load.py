@@ -96,7 +96,7 @@ def test_near_duplicates_stay_in_one_split(tmp_path):
         words = sentence(hash_of(row["text"])) + " " + row["text"]
         rows += [{**row, "text": f"{words} one"}, {**row, "text": f"{words.upper()}, one!"}, {**row, "text": words}]
     data = load_data(write(tmp_path, rows))
-    where = {}
+    where: dict[str, set[str]] = {}
     for split, kept in data.rows.items():
         for row in kept:
             where.setdefault(row["text"].casefold().rstrip("!").replace(",", "").removesuffix(" one"), set()).add(split)
@@ -202,6 +202,7 @@ def broken(rows, share):
     [
         ([{"text": sentence(i), "label": "a"} for i in range(9)], {}, r"one label only \('a'\)"),
         (broken(reviews(20), 0.5), {}, r"10 of 20 rows .* have no label \(column 'label'\)(.|\n)*Fill them in"),
+        (broken(reviews(50), 0.06), {}, "3 of 50 rows .* have no label"),
         (reviews(20), {"columns": {"text": "txt"}}, r"no column 'txt' for text(.|\n)*Did you mean 'text'"),
         (reviews(20), {"columns": {"lable": "label"}}, r"no column role 'lable'.*Did you mean 'label'"),
         (reviews(20), {"task": "seq2seq"}, r"seq2seq needs columns for source \+ target"),
@@ -243,3 +244,20 @@ def test_a_few_missing_labels_are_left_out_and_counted(tmp_path):
     data = load_data(write(tmp_path, broken(reviews(100), 0.02)))
     assert data.counts.dropped == {"label missing": 2}
     assert sum(map(len, data.rows.values())) == 98
+
+
+def test_named_task_prefers_its_first_columns(tmp_path):
+    """A task that takes several kinds of rows takes the preferred one that is there, unless the user names another."""
+    rows = [{"prompt": sentence(i), "completion": sentence(-i - 1), "content": sentence(i + 500)} for i in range(20)]
+    source = write(tmp_path, rows)
+    assert set(load_data(source, task="generation").spec.columns) == {"prompt", "completion"}
+    assert load_data(source, task="generation", columns={"text": "content"}).spec.columns == {"text": "content"}
+
+
+def test_regression_takes_a_pair_where_there_is_one(tmp_path):
+    """A second text is not dropped silently, and can be left out by naming the others."""
+    rows = [{"sentence1": sentence(i), "sentence2": sentence(-i - 1), "score": i / 7} for i in range(40)]
+    source = write(tmp_path, rows)
+    assert set(load_data(source, task="regression").spec.columns) == {"text", "text_pair", "label"}
+    named = {"text": "sentence1", "label": "score"}
+    assert load_data(source, task="regression", columns=named).spec.columns == named

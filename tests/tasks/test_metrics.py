@@ -33,6 +33,7 @@ def said(predicted, expected, losses=None, weights=None):
 labels = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
 @settings(deadline=None)  # the first call imports the reference
 @given(labels)
 def test_class_metrics_are_scikit_learns(pairs):
