@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import ModelError
+from autopeft.files import read_json, to_json, write_text
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import TASKS, ModelKind, ParameterValue, Task
 
 ADAPTER = "default"
+CONFIG_FILE = "adapter_config.json"
 ALL_TASKS: tuple[Task, ...] = TASKS
 ALL_KINDS: tuple[ModelKind, ...] = ("encoder", "decoder", "seq2seq")
 _WITH_HEAD = {
@@ -110,6 +112,14 @@ def merge(attached: Any) -> Any:
 def save(attached: Any, folder: Path) -> None:
     """Writes peft's own format: ``adapter_model.safetensors`` with the head, and ``adapter_config.json``."""
     attached.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    path = folder / CONFIG_FILE
+    # peft writes sets, in an order that changes from run to run, and repeats the head's names.
+    write_text(path, to_json({key: _stable(value) for key, value in sorted(read_json(path).items())}))
+
+
+def _stable(value: Any) -> Any:
+    names = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return sorted(set(value)) if names else value
 
 
 def load_into(attached: Any, folder: Path) -> Any:

@@ -72,12 +72,15 @@ def _effective(attached: Any) -> dict[str, ParameterValue]:
 def _load(model: Any, setup: Setup, folder: Path) -> Any:
     attached = _apply(model, setup)
     # The saved matrices are cut to the ranks that were kept; peft cuts the layers alike when it knows them.
-    attached.peft_config[_peft.ADAPTER].rank_pattern = read_json(folder / "adapter_config.json")["rank_pattern"]
+    kept = read_json(folder / _peft.CONFIG_FILE)["rank_pattern"]
+    attached.peft_config[_peft.ADAPTER].rank_pattern = kept
+    attached.autopeft_ranks_settled = kept is not None
     return _peft.load_into(attached, folder)
 
 
 def _after_step(attached: Any, step: int) -> None:
-    attached.base_model.update_and_allocate(step)
+    if not getattr(attached, "autopeft_ranks_settled", False):
+        attached.base_model.update_and_allocate(step)
 
 
 METHOD = Method(
