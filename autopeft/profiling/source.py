@@ -133,7 +133,7 @@ def _not_reached(source: str) -> str:
 def _hub_weights(source: str) -> tuple[Format, int | None]:
     """Returns format and size of the weights on the hub; unknown where it cannot be asked now."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # whichever HTTP library it uses
 
     try:
         files = HfApi().model_info(source, files_metadata=True, timeout=10).siblings or []
