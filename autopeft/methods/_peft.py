@@ -86,8 +86,9 @@ def _unwrap(model: Any) -> None:
             _replace(model, name, module.original_module)
         elif isinstance(module, BaseTunerLayer):
             _replace(model, name, module.get_base_layer())
-    if hasattr(model, "peft_config"):
-        del model.peft_config
+    # What peft leaves on the model itself: its config, and after generating behind a prompt a method.
+    for left in ("peft_config", "prepare_inputs_for_generation"):
+        vars(model).pop(left, None)
 
 
 def _replace(model: Any, name: str, module: Any) -> None:

@@ -93,6 +93,13 @@ def train(method: Method, model: Any, case: Case, seed: int = 0, steps: int = ST
     return losses
 
 
+def generate(model: Any, case: Case) -> None:
+    """Lets a language model write two tokens behind each row; does nothing for the other tasks."""
+    if case.setup.task in ("generation", "seq2seq"):
+        inputs = {key: value for key, value in case.batch().items() if key != "labels"}
+        model.eval().generate(**inputs, max_new_tokens=2, do_sample=False)
+
+
 def difference(left: Any, right: Any) -> float:
     """Returns the largest absolute difference of two tensors; infinite where their shapes differ."""
     return float((left - right).abs().max()) if left.shape == right.shape else float("inf")

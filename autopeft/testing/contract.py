@@ -22,6 +22,7 @@ from autopeft.testing._observe import (
     difference,
     digest,
     digests,
+    generate,
     logits,
     require,
     train,
@@ -173,14 +174,17 @@ def check_gradients_reach_everything(method: Method, case: Case) -> None:
 
 
 def check_detach_restores(method: Method, case: Case) -> None:
-    """After training and `detach` the task model is the original: classes, names, `requires_grad`, and weights."""
+    """After training, generating and `detach` the task model is the original: modules, weights, `requires_grad`."""
     original = case.build()
     weights, modules, trainable = digests(original), classes(original), trainable_names(original)
     model = attached(method, case)
     train(method, model, case)
+    generate(model, case)
     restored = method.detach(model)
     require(classes(restored) == modules, f"{case.name}: `detach` leaves other modules than the original's.")
     require(trainable_names(restored) == trainable, f"{case.name}: `detach` leaves `requires_grad` changed.")
+    replaced = sorted(key for key, value in vars(restored).items() if callable(value) and key not in vars(original))
+    require(not replaced, f"{case.name}: `detach` leaves a method of the model replaced: {replaced}.")
     now = digests(restored)
     require(list(now) == list(weights), f"{case.name}: `detach` leaves other weights by name than the original's.")
     changed = [name for name in weights if weights[name] != now[name]]

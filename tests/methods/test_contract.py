@@ -9,6 +9,7 @@ import pytest
 
 from autopeft.methods import all_methods
 from autopeft.profiling.model import read_model
+from autopeft.quantization import get_quantization, stop_repacking
 from autopeft.testing import contract
 from autopeft.testing.cases import PLACES, Case, awkward, build, make_case
 from autopeft.values.names import Task
@@ -92,9 +93,6 @@ def test_quantized_base(name, scheme, tiny_models):
 
 
 def _quantized(folder: Path, scheme: str) -> Any:
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
-    config = four if scheme == "nf4" else BitsAndBytesConfig(load_in_8bit=True)
-    return build(folder, "generation", "decoder", 0, quantization_config=config)
+    model = build(folder, "generation", "decoder", 0, quantization_config=get_quantization(scheme).config("float32"))
+    stop_repacking(model)
+    return model
