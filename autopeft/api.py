@@ -24,6 +24,7 @@ def search(
     columns: Mapping[str, str] | None = None,
     metric: str | None = None,
     folds: int | None = None,
+    trial_tokens: int | None = None,
     seed: int = 0,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
 ) -> SearchResult:
@@ -40,6 +41,7 @@ def search(
         columns: column by role, such as ``{"text": "review"}``, detected by default.
         metric: one of the task's metrics, or ``package.module:function``.
         folds: validation folds per trial; 3 below 3,000 training rows and 1 above by default.
+        trial_tokens: training tokens of a full trial; sized from the time by default.
         seed: of everything random.
         constraints: memory, trainable parameters, methods.
 
@@ -57,6 +59,7 @@ def search(
         columns=columns,
         metric=metric,
         folds=folds,
+        tokens=trial_tokens,
         seed=seed,
         constraints=constraints,
     )

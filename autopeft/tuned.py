@@ -129,7 +129,7 @@ class TunedConfig:
         padded to the longest of them, so that transformers' default collator can stack them.
         """
         from autopeft.data import encode, load_like
-        from autopeft.training.base import load_tokenizer
+        from autopeft.profiling.tokenizer import load_tokenizer
 
         data = load_like(self.data, str(source))
         encoded = encode(data, load_tokenizer(self.model.source), self._profile().kind)

@@ -44,7 +44,7 @@ def test_public_modules_are_found_and_private_ones_left_alone(package):
 @pytest.mark.parametrize("package", ["missing"], indirect=True)
 def test_a_file_without_declaration_is_a_defect(package):
     """A forgotten declaration is found at once and named."""
-    with pytest.raises(TypeError, match="plugins_missing.empty must declare THING as a Plan"):
+    with pytest.raises(TypeError, match=r"plugins_missing\.empty must declare THING as a Plan"):
         discover(package, "THING", Plan)
 
 

@@ -53,7 +53,7 @@ def test_nan_is_not_written_as_json():
 @pytest.mark.parametrize("read", [read_yaml, read_json])
 def test_unreadable_files_are_named(read, tmp_path):
     """A missing, binary or malformed file gives one error with its path."""
-    with pytest.raises(FileFormatError, match="missing.* does not exist"):
+    with pytest.raises(FileFormatError, match=r"missing.* does not exist"):
         read(tmp_path / "missing")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FileFormatError, match="binary cannot be read"):

@@ -90,6 +90,8 @@ class Method:
         merge: the attached model → the task model with the update folded in; None where it is not mergeable.
         save: (attached model, folder) writes what was trained, head included, as safetensors.
         load: (task model, setup, folder) → the attached model with the saved values.
+        before_training: (attached model, total optimizer steps) fits a schedule to a run whose length was not
+            known when the method was attached; None where nothing depends on it.
         after_step: (attached model, optimizer steps done) runs after each optimizer step's update and before
             its gradients are cleared; None where nothing is needed.
         memory_factor: share of the activations that plain low-rank adapters keep that this method keeps
@@ -115,6 +117,7 @@ class Method:
     merge: Callable[[Any], Any] | None
     save: Callable[[Any, "Path"], None]
     load: Callable[[Any, Setup, "Path"], Any]
+    before_training: Callable[[Any, int], None] | None = None
     after_step: Callable[[Any, int], None] | None = None
     memory_factor: float = 1.0
     baseline: Mapping[str, Seed] = field(default_factory=dict)

@@ -40,14 +40,12 @@ def _violations(setup: Setup) -> tuple[str, ...]:
 
 
 def _config(setup: Setup) -> Any:
-    """The schedule: a tenth of the run to warm up, three tenths at the end with the ranks fixed."""
     from peft import AdaLoraConfig
 
-    given, steps = setup.candidate.parameters, setup.total_steps
+    given = setup.candidate.parameters
     return AdaLoraConfig(
         target_r=given["rank"], init_r=given["initial_rank"], lora_alpha=given["alpha"], lora_dropout=given["dropout"],
-        total_step=steps, tinit=steps // 10, tfinal=3 * steps // 10, deltaT=max(1, steps // 100),
-        fan_in_fan_out=_peft.transposed(setup), **_peft.injected(setup),
+        **_schedule(setup.total_steps), fan_in_fan_out=_peft.transposed(setup), **_peft.injected(setup),
     )  # fmt: skip
 
 
@@ -76,6 +74,18 @@ def _load(model: Any, setup: Setup, folder: Path) -> Any:
     attached.peft_config[_peft.ADAPTER].rank_pattern = kept
     attached.autopeft_ranks_settled = kept is not None
     return _peft.load_into(attached, folder)
+
+
+def _schedule(steps: int) -> dict[str, int]:
+    """Returns peft's schedule: a tenth of the run to warm up, three tenths at the end with the ranks fixed."""
+    return {"total_step": steps, "tinit": steps // 10, "tfinal": 3 * steps // 10, "deltaT": max(1, steps // 100)}
+
+
+def _before_training(attached: Any, steps: int) -> None:
+    """Fits the schedule to the run; peft's allocator reads it from the config at every step."""
+    config = attached.peft_config[_peft.ADAPTER]
+    for key, value in _schedule(max(steps, FEWEST_STEPS)).items():
+        setattr(config, key, value)
 
 
 def _after_step(attached: Any, step: int) -> None:
@@ -110,6 +120,7 @@ METHOD = Method(
     merge=_peft.merge,
     save=_peft.save,
     load=_load,
+    before_training=_before_training,
     after_step=_after_step,
     memory_factor=1.5,
 )  # fmt: skip

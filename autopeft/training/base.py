@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import ModelError
-from autopeft.quantization import get_quantization
+from autopeft.profiling.tokenizer import load_tokenizer
+from autopeft.quantization import get_quantization, stop_repacking
 from autopeft.tasks import get_task
 from autopeft.values.names import Dtype
 from autopeft.values.profiles import ModelProfile
@@ -23,23 +24,6 @@ class Base:
     model: Any
     tokenizer: Any
     fingerprint: str
-
-
-def load_tokenizer(source: str) -> Any:
-    """Returns the tokenizer of a folder, hub name or GGUF file, with a pad token.
-
-    Raises:
-        ModelError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    from autopeft.tasks import ready_tokenizer
-
-    where, options = _location(source)
-    try:
-        return ready_tokenizer(AutoTokenizer.from_pretrained(where, **options))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"The tokenizer of {source} cannot be loaded: {error}") from error
 
 
 def load_base(profile: ModelProfile, *, quantization: str, dtype: Dtype, head_seed: int, device: str) -> Base:
@@ -71,6 +55,7 @@ def load_base(profile: ModelProfile, *, quantization: str, dtype: Dtype, head_se
     else:
         from peft import prepare_model_for_kbit_training
 
+        stop_repacking(model)
         # Norms in float32, and inputs that require gradients: what 4- and 8-bit training needs to be stable.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return Base(model=model, tokenizer=tokenizer, fingerprint=fingerprint(model))

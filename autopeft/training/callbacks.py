@@ -1,24 +1,29 @@
 """Callbacks that carry a method's own steps into transformers' Trainer."""
 
-from collections.abc import Callable
 from typing import Any
 
-from autopeft.methods import get_method
+from autopeft.methods import Method, get_method
 
 
 def method_callbacks(name: str) -> list[Any]:
-    """Returns the callbacks that a method needs: one that calls its ``after_step``, or none."""
-    after_step = get_method(name).after_step
-    return [] if after_step is None else [_after_step_callback(after_step)]
+    """Returns the callbacks that a method needs: one that runs its schedule, or none."""
+    method = get_method(name)
+    return [_callback(method)] if method.before_training or method.after_step else []
 
 
-def _after_step_callback(after_step: Callable[[Any, int], None]) -> Any:
+def _callback(method: Method) -> Any:
     from transformers import TrainerCallback
 
-    class AfterStep(TrainerCallback):  # type: ignore[misc]
-        """Runs after the optimizer has stepped and before the gradients are cleared."""
+    class MethodSteps(TrainerCallback):  # type: ignore[misc]
+        """Fits the method's schedule to the run, and takes its step after each of the optimizer's."""
+
+        def on_train_begin(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
+            if method.before_training is not None:
+                method.before_training(kwargs["model"], state.max_steps)
 
         def on_optimizer_step(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
-            after_step(kwargs["model"], state.global_step + 1)
+            # The gradients are still there: the trainer clears them after this, and counts the step later.
+            if method.after_step is not None:
+                method.after_step(kwargs["model"], state.global_step + 1)
 
-    return AfterStep()
+    return MethodSteps()

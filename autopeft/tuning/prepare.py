@@ -14,9 +14,9 @@ from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.task import describe_task
+from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend import recommend
 from autopeft.tasks import Metric, get_task
-from autopeft.training.base import load_tokenizer
 from autopeft.training.scoring import Objective
 from autopeft.tuning.space import Proposal, proposal
 from autopeft.values.candidates import Candidate, Constraints, Recommendation, Setup

@@ -6,7 +6,7 @@ from typing import Any
 from autopeft.data import Data, EncodedData, EncodedDataset, text_of
 from autopeft.tasks import Predictions, TaskType
 from autopeft.training.run import collate
-from autopeft.training.scoring import Objective, predict, score
+from autopeft.training.scoring import Objective, predict, score, spread
 from autopeft.training.worker import Worker
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score
@@ -32,9 +32,11 @@ def untuned(worker: Worker, data: EncodedData, objective: Objective, candidate: 
         return score(said, objective, seed)
     if worker.task.name not in _PROBED:
         return None
-    train = _embeddings(worker, base.model, data["train"], PROBE_ROWS)
-    test = _embeddings(worker, base.model, data["test"], len(data["test"]))
-    return _linear(train, _labels(data["train"])[:PROBE_ROWS], test, _labels(data["test"]), objective, seed)
+    sample = spread(len(data["train"]), PROBE_ROWS)
+    train = _embeddings(worker, base.model, data["train"], sample)
+    test = _embeddings(worker, base.model, data["test"], range(len(data["test"])))
+    labels = _labels(data["train"])
+    return _linear(train, [labels[index] for index in sample], test, _labels(data["test"]), objective, seed)
 
 
 def tfidf(data: Data, task: TaskType, objective: Objective, seed: int) -> Score | None:
@@ -74,7 +76,7 @@ def _labels(dataset: EncodedDataset) -> list[int]:
     return [int(dataset[index]["labels"]) for index in range(len(dataset))]
 
 
-def _embeddings(worker: Worker, model: Any, dataset: EncodedDataset, rows: int) -> Any:
+def _embeddings(worker: Worker, model: Any, dataset: EncodedDataset, rows: Sequence[int]) -> Any:
     """Returns the mean of the last hidden states over each row's tokens: an array of (rows, hidden)."""
     import numpy as np
     import torch
@@ -82,9 +84,8 @@ def _embeddings(worker: Worker, model: Any, dataset: EncodedDataset, rows: int) 
     parts = []
     model.eval()
     with torch.no_grad():
-        for start in range(0, min(rows, len(dataset)), 32):
-            indices = range(start, min(start + 32, rows, len(dataset)))
-            batch = collate(dataset, indices, worker.device)
+        for start in range(0, len(rows), 32):
+            batch = collate(dataset, rows[start : start + 32], worker.device)
             del batch["labels"]
             hidden = model.base_model(**batch).last_hidden_state.float()
             mask = batch["attention_mask"].unsqueeze(-1)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from autopeft.assets import _download as download
 from autopeft.assets import all_assets, fetch, get_asset
 from autopeft.assets._download import FetchError
 from autopeft.errors import InvalidValueError

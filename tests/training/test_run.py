@@ -1,0 +1,173 @@
+"""A run sees the tokens of its budget, follows its schedule, and goes on from its state as if never stopped."""
+
+import math
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autopeft.data import EncodedDataset, encode, load_data
+from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
+from autopeft.profiling.hardware import probe_hardware
+from autopeft.profiling.model import read_model
+from autopeft.profiling.tokenizer import load_tokenizer
+from autopeft.training import worker as worker_module
+from autopeft.training.class_weights import weighted_loss
+from autopeft.training.devices import memory_guard
+from autopeft.training.run import collate, linear_schedule, plan_steps
+from autopeft.training.worker import Worker
+from autopeft.values.candidates import Candidate
+from autopeft.values.plans import Plan
+from tests.toys import classification_csv
+
+LORA = Candidate(
+    method="lora", parameters={"rank": 4, "alpha": 8, "dropout": 0.0}, learning_rate=5e-3, batch_size=8, accumulation=2
+)
+
+
+def rows_of(lengths):
+    rows = [{"input_ids": [1] * length} for length in lengths]
+    return EncodedDataset(rows=rows, lengths=lengths, truncated=0, pad_values={})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tiny_models):
+    source = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
+    return encode(load_data(str(source)), load_tokenizer(str(tiny_models["bert"])), "encoder")
+
+
+@pytest.fixture
+def worker(tiny_models):
+    profile = read_model(str(tiny_models["bert"]), "classification", 2)
+    return Worker(profile, probe_hardware(), head_seed=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.integers(1, 3000),
+)
+def test_steps_cover_the_token_budget_and_no_more(lengths, batch, accumulation, tokens):
+    """Whatever batch and accumulation, a run sees its budget of tokens, exceeded by less than one micro-batch."""
+    candidate = replace(LORA, batch_size=batch, accumulation=accumulation)
+    steps = plan_steps(rows_of(lengths), candidate, Plan(tokens=tokens))
+    seen = [[sum(lengths[i] for i in micro) for micro in step] for step in steps]
+    total = sum(map(sum, seen))
+    assert total >= tokens
+    assert total - seen[-1][-1] < tokens
+    assert all(1 <= len(step) <= accumulation for step in steps)
+    assert all(len(step) == accumulation for step in steps[:-1])
+
+
+@given(st.integers(1, 500), st.floats(0, 0.5))
+def test_the_schedule_rises_then_falls_to_nothing(total, warmup_share):
+    """The rate's factor stays in (0, 1], rises over the warm-up, falls after it, and is 0 at the end."""
+    factor = linear_schedule(total, warmup_share)
+    values = [factor(step) for step in range(total)]
+    warmup = math.ceil(warmup_share * total)
+    assert all(0 < value <= 1 for value in values)
+    assert values[:warmup] == sorted(values[:warmup])
+    assert values[warmup:] == sorted(values[warmup:], reverse=True)
+    assert factor(total) == 0
+
+
+def test_a_run_learns_and_repeats(worker, data):
+    """The loss falls on learnable data, and the same seed gives the same losses."""
+    plan = Plan(tokens=30_000, seed=1)
+    losses = []
+    for _ in range(2):
+        with worker.attached(replace(LORA, learning_rate=2e-2), plan, data["train"]) as run:
+            losses.append((run.advance(0.2), run.advance(1.0)))
+            assert run.tokens >= 30_000
+            assert run.done == len(run.steps)
+    assert losses[0] == losses[1]
+    assert losses[0][1] < losses[0][0] - 0.02
+
+
+def test_a_run_goes_on_from_its_state(worker, data):
+    """Stopped half-way, detached and resumed, a run ends with the losses of an unbroken one."""
+    plan = Plan(tokens=4_000, seed=2)
+    with worker.attached(LORA, plan, data["train"]) as run:
+        run.advance(0.5)
+        state = run.state()
+        expected = run.advance(1.0)
+    with worker.attached(LORA, plan, data["train"], state=state) as run:
+        assert run.done == state.done
+        assert run.advance(1.0) == expected
+
+
+def test_a_run_with_hidden_state_is_not_cut(worker, data):
+    """A method that keeps state beside its weights refuses to give a state that would lack it."""
+    parameters = {"rank": 2, "initial_rank": 4, "alpha": 8, "dropout": 0.0}
+    candidate = replace(LORA, method="adalora", parameters=parameters)
+    with (
+        worker.attached(candidate, Plan(tokens=8_000), data["train"]) as run,
+        pytest.raises(ValueError, match="keeps state"),
+    ):
+        run.state()
+
+
+def test_divergence_and_deadline_are_expected_outcomes(worker, data):
+    """A NaN loss and a deadline each end a run with their own error, and the base is as before."""
+    plan = Plan(tokens=4_000)
+    with (
+        pytest.raises(DivergedError, match="loss became"),
+        worker.attached(replace(LORA, learning_rate=1e30), plan, data["train"]) as run,
+    ):
+        run.advance(1.0)
+    with (
+        pytest.raises(TimedOutError, match="time was over at step 1 of"),
+        worker.attached(LORA, plan, data["train"], time.monotonic()) as run,
+    ):
+        run.advance(1.0)
+    assert worker_module.fingerprint(worker.base(LORA).model) == worker.base(LORA).fingerprint
+
+
+def test_a_method_that_changes_the_base_is_undone(worker, data):
+    """Full fine-tuning alters every weight during its run and none after it."""
+    candidate = Candidate(method="full", targets="none", learning_rate=1e-3, batch_size=8)
+    with worker.attached(candidate, Plan(tokens=1_000), data["train"]) as run:
+        run.advance(1.0)
+        assert worker_module.fingerprint(worker.base(LORA).model) != worker.base(LORA).fingerprint
+    assert worker_module.fingerprint(worker.base(LORA).model) == worker.base(LORA).fingerprint
+
+
+def test_a_base_that_was_not_restored_stops_everything(worker, data, monkeypatch):
+    """A method that leaves a trace in the base is a defect and raises, never a bad score."""
+    monkeypatch.setattr(worker_module, "restore_weights", lambda *_: None)
+    candidate = Candidate(method="full", targets="none", learning_rate=1e-3, batch_size=8)
+    with (
+        pytest.raises(RuntimeError, match="not restored after a run of 'full'"),
+        worker.attached(candidate, Plan(tokens=500), data["train"]) as run,
+    ):
+        run.advance(1.0)
+
+
+def test_only_memory_errors_become_out_of_memory():
+    """torch's own error and the CPU allocator's are told apart from any other RuntimeError."""
+    with pytest.raises(OutOfMemoryError, match="CUDA out of memory"), memory_guard():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(OutOfMemoryError, match="can't allocate"), memory_guard():
+        torch.empty(2**58, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="size mismatch") as caught, memory_guard():
+        raise RuntimeError("size mismatch")
+    assert not isinstance(caught.value, OutOfMemoryError)
+
+
+def test_class_weights_are_those_of_torch(worker, data):
+    """Weighted classes change the loss to torch's weighted cross entropy, and only while the context lasts."""
+    model = worker.base(LORA).model.eval()
+    batch = collate(data["train"], [0, 1, len(data["train"]) - 1], "cpu")
+    with torch.no_grad():
+        plain = model(**batch)
+        with weighted_loss(model, (1.0, 3.0)):
+            weighted = model(**batch).loss
+        expected = torch.nn.functional.cross_entropy(plain.logits, batch["labels"], torch.tensor([1.0, 3.0]))
+        assert torch.equal(weighted, expected)
+        assert not torch.equal(weighted, plain.loss)
+        assert torch.equal(model(**batch).loss, plain.loss)

@@ -1,0 +1,244 @@
+"""A whole search on a tiny model: what it leaves behind, what it refuses, and how it resumes."""
+
+import csv
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from autopeft.errors import AutopeftError, FileFormatError, NothingFitsError, StudyError
+from autopeft.files import plain
+from autopeft.tuned import TunedConfig
+from autopeft.tuning import folder as folder_module
+from autopeft.tuning.cost import Limits
+from autopeft.tuning.observer import Silent
+from autopeft.tuning.prepare import Request, prepare
+from autopeft.tuning.session import dry_run, run_search
+from autopeft.values.candidates import Constraints
+from autopeft.values.names import STATUSES
+from tests.toys import classification_csv, completion_jsonl
+
+METHODS = ("lora", "ia3", "bitfit", "houlsby_adapter", "prompt_tuning")
+FOUR = Limits(trials=6, seconds=None)
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory, tiny_models):
+    source = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
+    constraints = Constraints(methods=METHODS)
+    return Request(model=str(tiny_models["bert"]), data=str(source), tokens=1500, folds=1, constraints=constraints)
+
+
+@pytest.fixture(scope="module")
+def finished(request_, tmp_path_factory):
+    output = tmp_path_factory.mktemp("search") / "out"
+    return run_search(request_, output, FOUR, resume=False, observer=Silent()), output
+
+
+def test_the_files_say_what_the_result_says(finished):
+    """result.json, trials.csv and tuned.yaml agree with the value that was returned."""
+    result, output = finished
+    assert json.loads((output / "result.json").read_text()) == json.loads(json.dumps(plain(result)))
+    with (output / "trials.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6
+    assert {s: sum(row["status"] == s for row in rows) for s in STATUSES} == dict(result.trials)
+    assert {row["method"] for row in rows} == set(METHODS)
+    tuned = TunedConfig.load(output / "tuned.yaml")
+    assert tuned.candidate == result.winner.config
+    assert tuned.provenance.test == result.winner.test
+    best = max((row for row in rows if row["score"]), key=lambda row: float(row["score"]))
+    assert best["method"] == tuned.candidate.method
+
+
+def test_baselines_are_the_published_recipe(finished):
+    """Default LoRA is rank 16, alpha 32, no dropout, all linear layers, 2e-4; raced LoRA differs in the rate alone."""
+    result, _ = finished
+    default, raced = result.default_lora.config, result.raced_lora.config
+    assert default.method == "lora"
+    assert dict(default.parameters) == {"rank": 16, "alpha": 32, "dropout": 0.0}
+    assert (default.targets, default.learning_rate) == ("all-linear", 2e-4)
+    assert replace(raced, learning_rate=2e-4) == default
+    assert 1e-4 <= raced.learning_rate <= 3e-3
+    assert abs(result.default_lora.tokens - result.winner.tokens) < 400  # the same budget, to a batch
+    assert result.raced_lora.tokens == pytest.approx(2 * result.winner.tokens, rel=0.3)
+    assert result.winner.test.rows == result.default_lora.test.rows
+
+
+def test_intervals_and_differences_fit_together(finished):
+    """A score lies in its interval, and a difference is that of the two scores."""
+    result, _ = finished
+    for contender in (result.winner, result.default_lora, result.raced_lora):
+        assert contender.test.low <= contender.test.value <= contender.test.high
+        assert contender.test.level == 0.95
+    gap = result.difference["default_lora"]
+    assert gap.value == pytest.approx(result.winner.test.value - result.default_lora.test.value)
+    assert gap.distinguishable == (not gap.low <= 0 <= gap.high)
+    assert set(result.references) == {"untuned", "tfidf_logistic_regression"}
+
+
+def test_resuming_a_finished_search_returns_its_result(finished, request_):
+    """Nothing is trained again when the limits are already met."""
+    result, output = finished
+    before = (output / "result.json").stat().st_mtime_ns
+    assert plain(run_search(request_, output, FOUR, resume=True, observer=Silent())) == plain(result)
+    assert (output / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_holds_one_study(finished, request_):
+    """Another search, and the same one without --resume, are refused, saying what differs."""
+    _, output = finished
+    with pytest.raises(StudyError, match=r"holds this study already\. Add --resume"):
+        run_search(request_, output, FOUR, resume=False, observer=Silent())
+    with pytest.raises(StudyError, match=r"another study: .*seed differ"):
+        run_search(replace(request_, seed=1), output, FOUR, resume=True, observer=Silent())
+
+
+def test_a_dry_run_writes_nothing_and_says_the_cost(request_, tmp_path, monkeypatch):
+    """A dry run names candidates, tokens and seconds, and leaves no file."""
+    monkeypatch.chdir(tmp_path)
+    prepared, cost = dry_run(request_, Limits(trials=6, seconds=60.0))
+    assert [c.method for c in cost.candidates] == [c.method for c in prepared.starts]
+    assert cost.tokens == 1500
+    assert cost.download_bytes == 0
+    assert 0 < cost.search_seconds <= 60
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kill_9_in_a_trial(request_, tmp_path):
+    """A real search killed in a trial resumes: the lost trial is recorded, the others stay, the count is met."""
+    output = tmp_path / "out"
+    code = (
+        "import os, signal, sys\n"
+        "os.environ['HF_HUB_OFFLINE'] = '1'\n"
+        "from autopeft import search\n"
+        "from autopeft.training.run import TrainingRun\n"
+        "from autopeft.tuning.search import Trials\n"
+        "from autopeft.values.candidates import Constraints\n"
+        "outcome, step = Trials._outcome, TrainingRun._step\n"
+        "seen = []\n"
+        "def counted(self, *a): seen.append(1); return outcome(self, *a)\n"
+        "def deadly(self, s): len(seen) == 3 and os.kill(os.getpid(), signal.SIGKILL); return step(self, s)\n"
+        "Trials._outcome, TrainingRun._step = counted, deadly\n"
+        "search(sys.argv[1], sys.argv[2], output=sys.argv[3], trials=6, folds=1, seconds=None, trial_tokens=1500,\n"
+        f"       constraints=Constraints(methods={METHODS!r}))\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, request_.model, request_.data, str(output)], check=False, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    result = run_search(request_, output, FOUR, resume=True, observer=Silent())
+    assert result.trials["worker_lost"] == 1
+    assert sum(result.trials.values()) == 7
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(request_, tmp_path, monkeypatch):
+    """When the disk fills up at the end, the error says to make room and resume, and resuming works."""
+    real = folder_module.write_text
+
+    def full(path, text):
+        if path.name == "trials.csv":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, text)
+
+    monkeypatch.setattr(folder_module, "write_text", full)
+    two = Limits(trials=2, seconds=None)
+    with pytest.raises(StudyError, match=r"is full.* make room and --resume"):
+        run_search(request_, tmp_path / "out", two, resume=False, observer=Silent())
+    monkeypatch.undo()
+    result = run_search(request_, tmp_path / "out", two, resume=True, observer=Silent())
+    assert sum(result.trials.values()) == 2
+
+
+def test_diverging_and_slow_trials_are_outcomes(request_, tmp_path):
+    """A search whose every trial diverges says so; one without time for any says that."""
+    spaces = tmp_path / "spaces"
+    spaces.mkdir()
+    (spaces / "ia3.yaml").write_text(
+        "schema_version: 1\nmethod: ia3\nlearning_rate: {low: 0.09, high: 0.1, log: true}\nparameters: {}\n"
+        "targets: [all-linear]\nlayers: [all]\nquantization: [none]\noptimizer: [adamw]\nbatch_size: [16]\n"
+    )
+    wrong = replace(request_, constraints=Constraints(methods=("ia3",)), spaces=spaces)
+    started = time.monotonic()
+    with pytest.raises(StudyError, match=r"No trial was completed .*timed_out"):
+        run_search(replace(wrong, tokens=10**7), tmp_path / "slow", Limits(trials=None, seconds=4), resume=False,
+                   observer=Silent())  # fmt: skip
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1\n", r"`learning_rat` is not a known key. Did you mean 'learning_rate'"),
+        ("", "`learning_rate` is missing"),
+        ("learning_rate: {low: 0.1, high: 0.001}\n", "low ≤ high"),
+        ("learning_rate: {low: 1.0e-5, high: 50.0}\n", r"`learning_rate` must lie in the legal domain .*50"),
+        ("learning_rate: {low: 1.0e-4}\n", "either `low` and `high`, or `choices`"),
+    ],
+)
+def test_a_wrong_search_space_is_named(request_, tmp_path, text, message):
+    """An unknown key or an illegal range in a search-space file stops the search before anything is loaded."""
+    (tmp_path / "ia3.yaml").write_text(
+        "schema_version: 1\nmethod: ia3\nparameters: {}\ntargets: [all-linear]\nlayers: [all]\n"
+        "quantization: [none]\noptimizer: [adamw]\nbatch_size: [16]\n" + text
+    )
+    with pytest.raises(FileFormatError, match=message):
+        prepare(replace(request_, constraints=Constraints(methods=("ia3",)), spaces=tmp_path))
+
+
+def test_nothing_fits(request_):
+    """A budget that no method meets is an error of its own, with the exit code for it."""
+    with pytest.raises(NothingFitsError, match="GiB") as caught:
+        prepare(replace(request_, constraints=Constraints(memory_bytes=1000)))
+    assert caught.value.exit_code == 3
+
+
+def test_a_user_metric_decides(request_, tmp_path, monkeypatch):
+    """--metric package.module:function is called with predictions and truths, and its name stands in the result."""
+    (tmp_path / "mine.py").write_text(
+        "def share(predicted, expected):\n    return sum(map(bool, predicted)) / len(expected)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = run_search(
+        replace(request_, metric="mine:share", constraints=Constraints(methods=("ia3",)), class_weights=True),
+        tmp_path / "out", Limits(trials=1, seconds=None), resume=False, observer=Silent(),
+    )  # fmt: skip
+    assert result.winner.test.metric == "mine:share"
+    assert TunedConfig.load(tmp_path / "out" / "tuned.yaml").data.class_weights is not None
+
+
+def test_folds_and_generation(tiny_models, tmp_path):
+    """A decoder is tuned on completions, each trial scored over folds; perplexity decides and lower is better."""
+    source = completion_jsonl(tmp_path / "pairs.jsonl")
+    request = Request(
+        model=str(tiny_models["llama"]), data=str(source), tokens=400, folds=2,
+        constraints=Constraints(methods=("lora", "prefix_tuning")),
+    )  # fmt: skip
+    result = run_search(request, tmp_path / "out", Limits(trials=3, seconds=None), resume=False, observer=Silent())
+    assert result.winner.test.metric == "perplexity"
+    assert set(result.references) == {"untuned"}
+    with (tmp_path / "out" / "trials.csv").open() as stream:
+        completed = [row for row in csv.DictReader(stream) if row["status"] == "completed"]
+    assert all(int(row["tokens"]) >= 800 for row in completed)
+    best = max(completed, key=lambda row: float(row["score"]))
+    assert best["method"] == result.winner.config.method
+
+
+def test_unknown_names_are_refused_before_anything_is_loaded(request_):
+    """A method, task or column that is not there is named with its closest match."""
+    wrong = [
+        (replace(request_, constraints=Constraints(methods=("lorra",))), "Did you mean 'lora'"),
+        (replace(request_, task="clasification"), "Did you mean 'classification'"),
+        (replace(request_, columns={"text": "txt"}), "text"),
+        (replace(request_, data="missing.csv"), "missing.csv"),
+        (replace(request_, model="missing-model"), "missing-model"),
+        (replace(request_, folds=0), "at least 1"),
+    ]
+    for request, message in wrong:
+        with pytest.raises(AutopeftError, match=message):
+            prepare(request)
