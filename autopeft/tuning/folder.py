@@ -50,12 +50,14 @@ class OutputFolder:
     def locked(self) -> Iterator[None]:
         """Keeps other searches out while the context lasts; the lock dies with the process.
 
+        A search that is refused before it writes anything leaves no folder behind.
+
         Raises:
-            StudyError: another search is running here.
+            StudyError: another search is running here, or the folder cannot be made or written.
         """
         from filelock import FileLock, Timeout
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        made = self._make()
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -66,7 +68,28 @@ class OutputFolder:
         try:
             yield
         finally:
+            self._tidy(made=made)
             lock.release()
+
+    def _make(self) -> bool:
+        """Returns whether the folder had to be made."""
+        made = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / ".lock").touch()
+        except OSError as error:
+            raise StudyError(
+                f"The output folder {self.path} cannot be written: {error.strerror}.\nUse another --output."
+            ) from error
+        return made
+
+    def _tidy(self, *, made: bool) -> None:
+        """Removes the lock's file, and the folder that was made for it, where they hold nothing else."""
+        if [path.name for path in self.path.iterdir()] != [".lock"]:
+            return
+        (self.path / ".lock").unlink()
+        if made:
+            self.path.rmdir()
 
     def settings(self) -> Settings | None:
         """Returns the settings of the study in the folder, None where there is none."""
