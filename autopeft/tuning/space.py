@@ -1,6 +1,7 @@
 """Search spaces: YAML files read against the methods' legal domains, and candidates drawn from them by Optuna."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,17 @@ from autopeft import resources
 from autopeft.errors import FileFormatError, close_match
 from autopeft.files import parse, read_yaml
 from autopeft.methods import Method, get_method
+from autopeft.methods._targets import GROUPS
+from autopeft.optimizers import all_optimizers
+from autopeft.quantization import all_quantizations
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import ParameterValue
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
+
+_LISTS = ("targets", "layers", "quantization", "optimizer", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +82,31 @@ def _problems(space: SearchSpace, method: Method) -> list[str]:
         else:
             problems.append(f"`parameters.{key}` is not a parameter. {close_match(key, method.legal)}".rstrip())
     problems += [f"`parameters.{key}` is missing." for key in method.legal if key not in space.parameters]
-    return problems + _outside("learning_rate", space.learning_rate, method.learning_rate)
+    return problems + _outside("learning_rate", space.learning_rate, method.learning_rate) + _choices(space)
+
+
+def _choices(space: SearchSpace) -> list[str]:
+    """Returns what is wrong with the lists of names and batch sizes: empty, or naming what is not there."""
+    known: dict[str, Iterable[str]] = {"quantization": all_quantizations(), "optimizer": all_optimizers()}
+    problems = [f"`{key}` must name at least one choice." for key in _LISTS if not getattr(space, key)]
+    for key, names in known.items():
+        problems += [
+            f"`{key}` must be one of {', '.join(names)}; got {name!r}. {close_match(name, names)}".rstrip()
+            for name in getattr(space, key)
+            if name not in names
+        ]
+    problems += [
+        f"`targets` must be one of {', '.join(GROUPS)}, none, or names of modules; got {name!r}. "
+        f"{close_match(name, GROUPS)}".rstrip()
+        for name in space.targets
+        if name not in GROUPS and not re.fullmatch(r"[\w., ]+", name)
+    ]
+    problems += [
+        f"`layers` must be all, last:K, every:N or gradient:K with K, N ≥ 1; got {name!r}."
+        for name in space.layers
+        if not re.fullmatch(r"all|(last|every|gradient):0*[1-9]\d*", name)
+    ]
+    return problems + [f"`batch_size` must be at least 1; got {rows}." for rows in space.batch_size if rows < 1]
 
 
 def _outside(key: str, searched: Range, legal: "BaseDistribution") -> list[str]:
@@ -86,6 +116,8 @@ def _outside(key: str, searched: Range, legal: "BaseDistribution") -> list[str]:
         return [f"`{key}` must have either `low` and `high`, or `choices`."]
     if bounds and bounds[0] > bounds[1]:
         return [f"`{key}` must have low ≤ high; got {bounds[0]} > {bounds[1]}."]
+    if bounds and searched.log and bounds[0] <= 0:
+        return [f"`{key}` must have low > 0 where log is true; got {bounds[0]}."]
     wrong = [value for value in (*bounds, *searched.choices) if not _contains(legal, value)]
     return [f"`{key}` must lie in the legal domain {legal}; got {wrong}."] if wrong else []
 
