@@ -12,6 +12,9 @@ from autopeft.tasks import get_task
 from autopeft.values.names import Dtype
 from autopeft.values.profiles import ModelProfile
 
+MOST_MISSING = 0.5
+"""Share of the parameters that a checkpoint may lack: a pooler is often missing, a whole model is another model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
@@ -43,11 +46,18 @@ def load_base(profile: ModelProfile, *, quantization: str, dtype: Dtype, head_se
     from safetensors import SafetensorError
 
     tokenizer = load_tokenizer(profile.source)
+    if profile.weight_format == "none" and Path(profile.source).is_dir():
+        raise ModelError(f"The model folder {profile.source} has no weights.\nFetch or save the model there.")
     torch.manual_seed(head_seed)
     try:
-        model = _task_class(profile).from_pretrained(**_load_options(profile, quantization, dtype, device))
+        model, told = _task_class(profile).from_pretrained(
+            **_load_options(profile, quantization, dtype, device),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The weights of {profile.source} cannot be loaded: {error}") from error
+    _check_loaded(profile, model, told)
     model.config.pad_token_id = tokenizer.pad_token_id
     if quantization == "none":
         model.to(device)
@@ -59,6 +69,24 @@ def load_base(profile: ModelProfile, *, quantization: str, dtype: Dtype, head_se
         # Norms in float32, and inputs that require gradients: what 4- and 8-bit training needs to be stable.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return Base(model=model, tokenizer=tokenizer, fingerprint=fingerprint(model))
+
+
+def _check_loaded(profile: ModelProfile, model: Any, told: Mapping[str, Any]) -> None:
+    """Raises where the weights are not this config's; a head of other sizes, or none, is drawn anew instead."""
+    heads = tuple(module.name for module in profile.modules if module.head)
+    others = sorted(key for key, *_ in told["mismatched_keys"] if not key.startswith(heads))
+    if others:
+        raise ModelError(
+            f"The weights of {profile.source} are not of the sizes in its config.json: {others[0]} and "
+            f"{len(others) - 1} others differ.\nFetch or save the model again."
+        )
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    missing = sum(sizes.get(key, 0) for key in told["missing_keys"] if not key.startswith(heads))
+    if missing > MOST_MISSING * sum(sizes.values()):
+        raise ModelError(
+            f"The weights of {profile.source} are not this architecture's: they lack {missing:,} of its "
+            f"{sum(sizes.values()):,} parameters.\nFetch or save the model again."
+        )
 
 
 def _task_class(profile: ModelProfile) -> Any:
