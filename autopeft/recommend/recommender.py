@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from autopeft.errors import NothingFitsError, unknown
+from autopeft.errors import NothingFitsError, invalid, unknown
 from autopeft.methods import Method, all_methods
 from autopeft.recommend.needs import task_needs
 from autopeft.recommend.plans import Planned, plan, seed_candidates
@@ -61,7 +61,8 @@ def allowed_methods(constraints: Constraints) -> tuple[Method, ...]:
     wanted = constraints.methods or tuple(known)
     left = tuple(known[name] for name in sorted(set(wanted) - set(constraints.exclude)))
     if not left:
-        raise unknown("methods", "the constraints", "nothing: every method is excluded", known)
+        excluded = ",".join(constraints.exclude)
+        raise invalid("exclude", "the constraints", "such that one method at least is left", excluded)
     return left
 
 

@@ -29,6 +29,8 @@ METHODS_TRIED = 8
 FOLDED_BELOW = 3000
 """Below so many training rows one validation split is too noisy, and trials are scored on three folds."""
 
+MOST_FOLDS = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -175,8 +177,8 @@ def _parts(data: Data, request: Request) -> list[Data]:
     count = request.folds
     if count is None:
         count = 3 if len(data.rows["train"]) < FOLDED_BELOW else 1
-    if count < 1:
-        raise invalid("folds", "a search", "at least 1", count)
+    if not 1 <= count <= MOST_FOLDS:
+        raise invalid("folds", "a search", f"at least 1 and at most {MOST_FOLDS}: a trial trains once per fold", count)
     return list(folds(data, count, request.seed)) if count > 1 else []
 
 
