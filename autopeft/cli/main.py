@@ -1,5 +1,6 @@
 """The `autopeft` command: loads one command's file when it is called, and formats the project's own errors."""
 
+import logging
 import os
 import sys
 import warnings
@@ -47,6 +48,7 @@ def main() -> None:
     # Loading reports and deprecations inside the libraries are not for the user of a command.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
     try:
         app()
