@@ -18,7 +18,7 @@ def command(
     name: Annotated[str | None, typer.Argument(help="One method, to see it in full.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Lists the methods, or shows one method's parameters, capabilities and paper."""
+    """List the methods, or show one method's parameters, capabilities and paper."""
     from autopeft.methods import all_methods, get_method
 
     output = Output(as_json=as_json)
@@ -154,12 +154,14 @@ def _choice_table(title: str, rows: dict[str, Any]) -> Any:
     return table
 
 
-def _seeds(value: dict[str, Any]) -> list[str]:
-    from rich.markup import escape
+def _seeds(value: dict[str, Any]) -> list[Any]:
+    from rich.padding import Padding
+    from rich.text import Text
 
-    lines = ["\n[bold]What is tried first[/bold]"]
+    lines: list[Any] = ["\n[bold]What is tried first[/bold]"]
     for seed in value["seeds"]:
         settings = ", ".join(f"{key} {setting}" for key, setting in seed.parameters.items())
-        lines.append(f"  {settings or 'no parameters'}; targets {seed.targets}, rate {seed.learning_rate:g}")
-        lines.append(f"  [dim]{escape(seed.source)}[/dim]")
+        tried = Text(f"{settings or 'no parameters'}; targets {seed.targets}, rate {seed.learning_rate:g}")
+        lines.append(Padding(tried, (0, 0, 0, 2), expand=False))
+        lines.append(Padding(Text(seed.source, style="dim"), (0, 0, 0, 4), expand=False))
     return lines

@@ -70,7 +70,10 @@ def _device(device: Device) -> str:
         said.append(f"{device.other_processes} other processes hold {held}")
     lines = [", ".join(said)]
     if device.throughput is not None:
-        rates = [f"{dtype} {rate:.3g}" for dtype, rate in device.throughput.tflops.items()]
+        rates = [
+            f"{dtype} {rate:.0f}" if rate >= 100 else f"{dtype} {rate:.3g}"
+            for dtype, rate in device.throughput.tflops.items()
+        ]
         lines.append(f"TFLOP/s: {', '.join(rates)}" if rates else "no rate is stated")
         bandwidth = device.throughput.bandwidth_bytes_per_second
         if bandwidth is not None:

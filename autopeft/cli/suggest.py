@@ -12,8 +12,10 @@ def command(
     model: Annotated[str, typer.Option(help="Model folder (config.json is enough), hub name or GGUF file.")],
     data: Annotated[str | None, typer.Option(help="File, folder or hub name; or describe it with --task.")] = None,
     task: Annotated[str | None, typer.Option(help="Task type; detected where there is data.")] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Training rows, without data.")] = None,
-    tokens_per_row: Annotated[int | None, typer.Option(min=1, help="Tokens per row, without data.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Training rows, without data.")] = None,
+    tokens_per_row: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Tokens per row, without data.")
+    ] = None,
     column: Annotated[list[str] | None, typer.Option(help="ROLE=NAME, such as text=review; repeatable.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A card from the catalogue, such as rtx-3090.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory to stay below, such as 10GiB.")] = None,
@@ -23,7 +25,9 @@ def command(
     ] = False,
     methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Show so many candidates. [10; all with --json]")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Show so many candidates. [10; all with --json]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Suggest: rank methods and settings by rules and estimates, in seconds, without training."""

@@ -68,7 +68,7 @@ def view(profiles: "Profiles", found: Recommendation, shown: int) -> tuple[Any, 
         parts.extend(_left_out(found))
     if found.notes:
         parts.append("\n[bold]Notes[/bold]")
-        parts.extend(_text(f"  {note}") for note in found.notes)
+        parts.extend(_indented(note) for note in found.notes)
     return tuple(parts)
 
 
@@ -162,8 +162,14 @@ def _left_out(found: Recommendation) -> list[Any]:
     for rejection in found.rejected:
         lacks = f"lacks {gib(rejection.lacking_bytes)}. " if rejection.lacking_bytes else ""
         remedy = f" Would fit with {rejection.remedy}." if rejection.remedy else ""
-        lines.append(_text(f"  {rejection.method}: {lacks}{' '.join(rejection.because)}{remedy}"))
+        lines.append(_indented(f"{rejection.method}: {lacks}{' '.join(rejection.because)}{remedy}"))
     return lines
+
+
+def _indented(text: str) -> Any:
+    from rich.padding import Padding
+
+    return Padding(_text(text), (0, 0, 0, 2), expand=False)
 
 
 def _text(text: str) -> Any:

@@ -146,6 +146,14 @@ def test_what_is_fetched_is_one_document(autopeft, tmp_path):
     assert told == {"chatterbot": str(there / "pairs.jsonl")}
 
 
+def test_brackets_in_a_path_are_printed(autopeft, tmp_path):
+    """A folder's name is no markup: what stands in square brackets is not swallowed."""
+    there = tmp_path / "cache[1]" / "chatterbot"
+    there.mkdir(parents=True)
+    found = autopeft("fetch", "chatterbot", "--into", tmp_path / "cache[1]")
+    assert "cache[1]" in found.out
+
+
 def test_the_version_is_the_packages(autopeft):
     """--version prints the name and the version, and nothing is run."""
     found = autopeft("--version")
