@@ -44,7 +44,7 @@ def room_of(path):
 def imported_rooms(path):
     """Rooms of the package that a file imports, with the line of the import."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("autopeft."):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("autopeft."):
             yield node.module.split(".")[1], node.lineno
         elif isinstance(node, ast.Import):
             for name in node.names:

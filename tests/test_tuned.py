@@ -1,6 +1,7 @@
 """The tuned config: one file that gives the same model, data, optimizer and schedule to any training code."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -195,3 +196,14 @@ def test_a_broken_config_is_named(make, tmp_path):
         TunedConfig.load(path)
     with pytest.raises(FileFormatError, match="does not exist"):
         TunedConfig.load(tmp_path / "missing.yaml")
+
+
+def test_the_training_example_runs(make, source, tmp_path, capsys):
+    """examples/train.py trains from a config, scores the test split and leaves what was trained."""
+    import runpy
+
+    make().save(tmp_path / "tuned.yaml")
+    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "train.py"))
+    example["main"](str(tmp_path / "tuned.yaml"), str(source), str(tmp_path / "out"), 2)
+    assert "test_loss" in capsys.readouterr().out
+    assert (tmp_path / "out" / "adapter_model.safetensors").stat().st_size > 1000

@@ -12,7 +12,7 @@ THINGS = ("film", "book", "song", "meal", "play", "trip", "game", "talk")
 def sentences(rows, seed=0):
     """Distinct sentences with a label that one word decides."""
     generator = random.Random(seed)
-    made = {}
+    made: dict[str, str] = {}
     while len(made) < rows:
         label = generator.choice(("pos", "neg"))
         word = generator.choice(GOOD if label == "pos" else BAD)

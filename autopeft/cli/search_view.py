@@ -88,6 +88,7 @@ class LiveView:
             transient=True,
         )
         total = limits.seconds if limits.trials is None else float(limits.trials)
+        self._sign = 1.0
         self._bar = self._progress.add_task("profiling", total=total, best="")
 
     def __enter__(self) -> "LiveView":
@@ -101,6 +102,7 @@ class LiveView:
 
     def prepared(self, prepared: Prepared, cost: Cost) -> None:
         """Shows the plan and the cost."""
+        self._sign = prepared.objective.signed(1.0)
         for part in (*preparation_view(prepared), *cost_view(cost, self._limits)):
             self._output.say(part)
 
@@ -116,10 +118,10 @@ class LiveView:
     def trial_ended(self, outcome: TrialOutcome, best: TrialOutcome | None, spent: float) -> None:
         """Prints the trial's line and moves the bar."""
         done = spent if self._limits.trials is None else outcome.number + 1
-        text = "" if best is None or best.score is None else f"best {abs(best.score):.4f} {best.candidate.method}"
+        text = "" if best is None or best.score is None else f"best {self._sign * best.score:.4f} {best.candidate.method}"
         self._progress.update(self._bar, completed=done, best=text)
         loss = f"loss {outcome.curve[-1].validation_loss:.4f}" if outcome.curve else ""
-        score = "" if outcome.score is None else f"score {abs(outcome.score):.4f}"
+        score = "" if outcome.score is None else f"score {self._sign * outcome.score:.4f}"
         line = f"{outcome.number:>3} {outcome.status:<10} {outcome.seconds:>5.1f} s  {loss} {score}"
         self._output.say(f"{line}\n     {outcome.candidate.method} {describe(outcome.candidate)}")
 

@@ -63,6 +63,8 @@ def layer_violations(setup: Setup) -> tuple[str, ...]:
         return ()
     if kind not in ("last", "every", "gradient") or not number.isdecimal() or int(number) < 1:
         return (f"`layers` must be all, last:K, every:N or gradient:K with K, N ≥ 1; got {layers!r}.",)
+    if kind == "gradient" and setup.candidate.quantization != "none":
+        return (f"`layers` {layers!r} needs gradients of the base weights, which a quantized base does not give.",)
     if int(number) > depth:
         return (f"`layers` is {layers!r}, but the model has {depth} layers.",)
     return ()

@@ -4,6 +4,7 @@ import gc
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from autopeft.data import EncodedDataset
 from autopeft.methods import get_method
@@ -11,6 +12,7 @@ from autopeft.tasks import get_task
 from autopeft.training.base import Base, copy_weights, fingerprint, load_base, restore_weights
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import training_device
+from autopeft.training.gradients import layer_gradient_norms, strongest
 from autopeft.training.run import RunState, TrainingRun, plan_steps
 from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.plans import Plan
@@ -33,6 +35,7 @@ class Worker:
         self._class_weights = class_weights
         self.task = get_task(profile.task)
         self._head_seed = head_seed
+        self._norms: dict[int, float] | None = None
         self._base: Base | None = None
         self._base_key: tuple[str, str] | None = None
 
@@ -77,6 +80,7 @@ class Worker:
         import torch
 
         base, method = self.base(candidate), get_method(candidate.method)
+        candidate = self._resolved(base, candidate, dataset)
         steps = plan_steps(dataset, candidate, plan)
         setup = Setup(model=self.profile, task=self.profile.task, candidate=candidate, total_steps=len(steps))
         saved = copy_weights(base.model) if method.capabilities.changes_base else None
@@ -94,6 +98,17 @@ class Worker:
             if saved is not None:
                 restore_weights(base.model, saved)
         self._prove_unchanged(base, candidate)
+
+    def _resolved(self, base: Base, candidate: Candidate, dataset: EncodedDataset) -> Candidate:
+        """Returns the candidate with the layers that ``gradient:K`` comes to on this base and these rows."""
+        kind, _, count = candidate.layers.partition(":")
+        if kind != "gradient" or candidate.layer_indices is not None:
+            return candidate
+        if self._norms is None:
+            self._norms = layer_gradient_norms(
+                base.model, self.profile, dataset, device=self.device, seed=self._head_seed
+            )
+        return replace(candidate, layer_indices=strongest(self._norms, int(count)))
 
     def _prove_unchanged(self, base: Base, candidate: Candidate) -> None:
         if fingerprint(base.model) != base.fingerprint:

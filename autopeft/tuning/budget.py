@@ -9,7 +9,7 @@ from autopeft.tuning.study import READINGS
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 
-FULL_TRIALS = 8
+FULL_TRIALS = 10
 """A search's time is cut into so many full trials; pruning turns them into several times as many starts."""
 
 LONGEST_EPOCHS = 3

@@ -41,7 +41,15 @@ class Comparison:
     """Trains contenders on one worker with one plan, and keeps each performance in a file."""
 
     def __init__(
-        self, worker: Worker, data: EncodedData, plan: Plan, objective: Objective, *, folder: Path, seconds: float
+        self,
+        worker: Worker,
+        data: EncodedData,
+        plan: Plan,
+        objective: Objective,
+        *,
+        folder: Path,
+        seconds: float,
+        racing_rows: int,
     ) -> None:
         """Prepares the comparison.
 
@@ -52,9 +60,11 @@ class Comparison:
             objective: the metric that decides.
             folder: finished performances are kept here, so that a killed comparison goes on.
             seconds: the winner's search seconds: no baseline may take more.
+            racing_rows: validation rows that a race is decided on.
         """
         self._worker, self._data, self._plan = worker, data, plan
         self._objective, self._folder, self._seconds = objective, folder, seconds
+        self._racing_rows = racing_rows
 
     def single(self, name: str, candidate: Candidate) -> Performance:
         """Returns a candidate's performance after the plan's budget."""
@@ -95,7 +105,7 @@ class Comparison:
                 run.advance(1.0)
             seconds = time.monotonic() - started
             return Performance(
-                candidate=best,
+                candidate=run.candidate,
                 validation=self._predict(run, best, test=False),
                 test=self._predict(run, best, test=True),
                 tokens=spent + run.tokens - before,
@@ -119,7 +129,7 @@ class Comparison:
                 self._worker.task,
                 dtype=candidate.dtype,
                 device=self._worker.device,
-                rows=len(self._data["validation"]),
+                rows=self._racing_rows,
             )
             return loss, run.state(), run.tokens - before
 

@@ -46,6 +46,7 @@ class _Record:
     training: float = 0.0
     tokens: int = 0
     trainable: int | None = None
+    candidate: Candidate | None = None
 
 
 class TorchRunner:
@@ -81,6 +82,7 @@ class TorchRunner:
         busy = record.training + record.evaluating
         return replace(
             outcome,
+            candidate=record.candidate or candidate,
             curve=tuple(record.curve),
             tokens=record.tokens,
             seconds=time.monotonic() - started,
@@ -111,7 +113,7 @@ class TorchRunner:
         worker = self._worker
         before = record.training
         with worker.attached(candidate, plan, fold["train"], deadline) as run:
-            record.trainable = run.trainable_parameters
+            record.trainable, record.candidate = run.trainable_parameters, run.candidate
             for share in plan.readings:
                 try:
                     train_loss = run.advance(share)

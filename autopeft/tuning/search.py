@@ -104,7 +104,15 @@ def finish(
         raise StudyError(_nothing_completed(outcomes, folder))
     plan = Plan(tokens=settings.tokens, seed=prepared.seed + 1)
     data, objective = prepared.encoded, prepared.objective
-    comparison = Comparison(worker, data, plan, objective, folder=folder.path / "comparison", seconds=study.seconds)
+    comparison = Comparison(
+        worker,
+        data,
+        plan,
+        objective,
+        folder=folder.path / "comparison",
+        seconds=study.seconds,
+        racing_rows=settings.pruning_rows,
+    )
     observer.phase("Training the winner anew with a fresh seed")
     winner = _winner(comparison, ranked)
     default = default_recipe(winner.candidate)

@@ -15,6 +15,7 @@ from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.training import worker as worker_module
+from autopeft.training.base import fingerprint
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import collate, linear_schedule, plan_steps
@@ -125,7 +126,7 @@ def test_divergence_and_deadline_are_expected_outcomes(worker, data):
         worker.attached(LORA, plan, data["train"], time.monotonic()) as run,
     ):
         run.advance(1.0)
-    assert worker_module.fingerprint(worker.base(LORA).model) == worker.base(LORA).fingerprint
+    assert fingerprint(worker.base(LORA).model) == worker.base(LORA).fingerprint
 
 
 def test_a_method_that_changes_the_base_is_undone(worker, data):
@@ -133,8 +134,8 @@ def test_a_method_that_changes_the_base_is_undone(worker, data):
     candidate = Candidate(method="full", targets="none", learning_rate=1e-3, batch_size=8)
     with worker.attached(candidate, Plan(tokens=1_000), data["train"]) as run:
         run.advance(1.0)
-        assert worker_module.fingerprint(worker.base(LORA).model) != worker.base(LORA).fingerprint
-    assert worker_module.fingerprint(worker.base(LORA).model) == worker.base(LORA).fingerprint
+        assert fingerprint(worker.base(LORA).model) != worker.base(LORA).fingerprint
+    assert fingerprint(worker.base(LORA).model) == worker.base(LORA).fingerprint
 
 
 def test_a_base_that_was_not_restored_stops_everything(worker, data, monkeypatch):
@@ -171,3 +172,27 @@ def test_class_weights_are_those_of_torch(worker, data):
         assert torch.equal(weighted, expected)
         assert not torch.equal(weighted, plain.loss)
         assert torch.equal(model(**batch).loss, plain.loss)
+
+
+def test_gradient_layers_are_those_with_the_largest_norms(worker, data):
+    """gradient:1 picks the layer whose weights the loss pulls at most, records it, and leaves the base as it was."""
+    model = worker.base(LORA).model
+    expected = {}
+    for index, layer in enumerate(model.bert.encoder.layer):
+        layer.requires_grad_(True)
+    from autopeft.data import batches
+    from autopeft.training.gradients import BATCHES, ROWS
+
+    for batch, _ in zip(batches(data["train"], ROWS, 0), range(BATCHES), strict=False):
+        model.eval()
+        model.zero_grad()
+        model(**collate(data["train"], batch, "cpu")).loss.backward()
+        for index, layer in enumerate(model.bert.encoder.layer):
+            linear = [m.weight for m in layer.modules() if isinstance(m, torch.nn.Linear)]
+            expected[index] = expected.get(index, 0.0) + sum(float((w.grad**2).sum()) for w in linear)
+    model.zero_grad()
+    model.requires_grad_(False)
+    with worker.attached(replace(LORA, layers="gradient:1"), Plan(tokens=500), data["train"]) as run:
+        assert run.candidate.layer_indices == (max(expected, key=lambda index: expected[index]),)
+        trained = {name for name, p in run.model.named_parameters() if p.requires_grad and "lora_" in name}
+        assert all(f"layer.{run.candidate.layer_indices[0]}." in name for name in trained)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from autopeft.errors import AutopeftError, FileFormatError, NothingFitsError, StudyError
-from autopeft.files import plain
+from autopeft.files import plain, write_text
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
 from autopeft.tuning.cost import Limits
@@ -139,7 +139,7 @@ def test_kill_9_in_a_trial(request_, tmp_path):
 
 def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(request_, tmp_path, monkeypatch):
     """When the disk fills up at the end, the error says to make room and resume, and resuming works."""
-    real = folder_module.write_text
+    real = write_text
 
     def full(path, text):
         if path.name == "trials.csv":

@@ -28,7 +28,7 @@ def unbroken(tmp_path_factory):
 def test_kill_9_at_random_moments(tmp_path, unbroken):
     """Killed a dozen times at random moments and resumed, a search ends with every trial, each once."""
     generator = random.Random(3)
-    before: list[list] = []
+    before: list[list[object]] = []
     kills = 0
     for _ in range(60):
         child = start(tmp_path)
