@@ -1,6 +1,6 @@
 """Full training from a tuned config: what `autopeft search` ends in, handed to transformers' Trainer.
 
-    python examples/train.py runs/demo/tuned.yaml .cache/vader-movies/reviews.csv trained/
+python examples/train.py runs/demo/tuned.yaml .cache/vader-movies/reviews.csv trained/
 """
 
 import sys

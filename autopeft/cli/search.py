@@ -12,7 +12,7 @@ from autopeft.cli.output import Output
 def command(
     model: Annotated[str, typer.Option(help="Model folder, hub name or GGUF file.")],
     data: Annotated[str, typer.Option(help="CSV, JSONL or Parquet file, datasets folder, or hub name.")],
-    trials: Annotated[int | None, typer.Option(min=1, help="Stop after so many trials.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many trials.")] = None,
     time: Annotated[str | None, typer.Option(help="Stop the trials after so long: 45s, 10m, 1h. [30m]")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the study and its results.")] = Path("autopeft-search"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the folder.")] = False,
@@ -20,11 +20,13 @@ def command(
     task: Annotated[str | None, typer.Option(help="Task type; detected by default.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="ROLE=NAME, such as text=review; repeatable.")] = None,
     metric: Annotated[str | None, typer.Option(help="A metric of the task, or package.module:function.")] = None,
-    folds: Annotated[int | None, typer.Option(min=1, help="Folds per trial; chosen by rows by default.")] = None,
-    token_limit: Annotated[int | None, typer.Option(min=4, help="Longest row in tokens.")] = None,
-    trial_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a full trial.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Folds per trial; chosen by rows by default.")
+    ] = None,
+    token_limit: Annotated[int | None, typer.Option(min=4, metavar="N", help="Longest row in tokens.")] = None,
+    trial_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens of a full trial.")] = None,
     class_weights: Annotated[bool, typer.Option("--class-weights", help="Weigh rare classes up.")] = False,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of everything random.")] = 0,
     methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory to stay below, such as 10GiB.")] = None,
@@ -39,6 +41,8 @@ def command(
     columns = parse_columns(column)
     show = Output(as_json=as_json)
     show.say("Loading libraries …")
+
+    from rich.markup import escape
 
     from autopeft.cli.search_view import LiveView, cost_view, preparation_view, result_view
     from autopeft.profiling.sizes import parse_bytes
@@ -75,6 +79,8 @@ def command(
         try:
             result = run_search(request, output, stops, resume=resume, observer=view)
         except KeyboardInterrupt:
-            show.say(f"\nStopped. What is done is kept in {output}; go on with the same command and --resume.")
+            show.say(
+                f"\nStopped. What is done is kept in {escape(str(output))}; go on with the same command and --resume."
+            )
             raise typer.Exit(130) from None
     show.result(result, *result_view(result))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -34,10 +35,10 @@ def preparation_view(prepared: Prepared) -> Iterator[Any]:
     for candidate in prepared.starts:
         yield f"  [bold]{candidate.method}[/bold]  {describe(candidate)}"
         for reason in suggestions[candidate.method].reasons[:_REASONS_SHOWN]:
-            yield Padding(f"[dim]{reason.verdict}: {reason.because}[/dim]", (0, 0, 0, 4))
+            yield Padding(f"[dim]{reason.verdict}: {escape(reason.because)}[/dim]", (0, 0, 0, 4))
     yield "  [dim]`autopeft suggest` on the same model and data names the sources.[/dim]"
     for note in prepared.notes:
-        yield f"[yellow]Note:[/yellow] {note}"
+        yield f"[yellow]Note:[/yellow] {escape(note)}"
 
 
 def describe(candidate: Candidate) -> str:
@@ -62,7 +63,7 @@ def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
     )
     trials = "" if limits.trials is None else f" {limits.trials} trials,"
     yield (
-        f"      {trials} the trials end in {_minutes(cost.search_seconds)} at most; "
+        f"     {trials} the trials end in {_minutes(cost.search_seconds)} at most; "
         f"the comparison adds about {_minutes(cost.comparison_seconds)}."
     )
     if cost.download_bytes:
@@ -118,7 +119,9 @@ class LiveView:
     def trial_ended(self, outcome: TrialOutcome, best: TrialOutcome | None, spent: float) -> None:
         """Prints the trial's line and moves the bar."""
         done = spent if self._limits.trials is None else outcome.number + 1
-        text = "" if best is None or best.score is None else f"best {self._sign * best.score:.4f} {best.candidate.method}"
+        text = ""
+        if best is not None and best.score is not None:
+            text = f"best {self._sign * best.score:.4f} {best.candidate.method}"
         self._progress.update(self._bar, completed=done, best=text)
         loss = f"loss {outcome.curve[-1].validation_loss:.4f}" if outcome.curve else ""
         score = "" if outcome.score is None else f"score {self._sign * outcome.score:.4f}"
@@ -146,8 +149,9 @@ def result_view(result: SearchResult) -> Iterator[Any]:
     yield f"trials: {counts}; search {result.seconds:.0f} s (overhead {result.overhead_seconds:.0f} s)"
     yield f"trained for the comparison: {_seconds(result)}; in all {result.comparison_seconds:.0f} s"
     for note in result.notes:
-        yield f"[yellow]Note:[/yellow] {note}"
-    yield f"\n{result.output}/tuned.yaml is ready for full training; {result.output}/trials.csv lists the trials."
+        yield f"[yellow]Note:[/yellow] {escape(note)}"
+    output = escape(result.output)
+    yield f"\n{output}/tuned.yaml is ready for full training; {output}/trials.csv lists the trials."
 
 
 def _label(name: str) -> str:

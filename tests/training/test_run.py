@@ -177,8 +177,8 @@ def test_class_weights_are_those_of_torch(worker, data):
 def test_gradient_layers_are_those_with_the_largest_norms(worker, data):
     """gradient:1 picks the layer whose weights the loss pulls at most, records it, and leaves the base as it was."""
     model = worker.base(LORA).model
-    expected = {}
-    for index, layer in enumerate(model.bert.encoder.layer):
+    expected: dict[int, float] = {}
+    for layer in model.bert.encoder.layer:
         layer.requires_grad_(True)
     from autopeft.data import batches
     from autopeft.training.gradients import BATCHES, ROWS
@@ -188,8 +188,8 @@ def test_gradient_layers_are_those_with_the_largest_norms(worker, data):
         model.zero_grad()
         model(**collate(data["train"], batch, "cpu")).loss.backward()
         for index, layer in enumerate(model.bert.encoder.layer):
-            linear = [m.weight for m in layer.modules() if isinstance(m, torch.nn.Linear)]
-            expected[index] = expected.get(index, 0.0) + sum(float((w.grad**2).sum()) for w in linear)
+            grads = [m.weight.grad for m in layer.modules() if isinstance(m, torch.nn.Linear)]
+            expected[index] = expected.get(index, 0.0) + sum(float((g**2).sum()) for g in grads if g is not None)
     model.zero_grad()
     model.requires_grad_(False)
     with worker.attached(replace(LORA, layers="gradient:1"), Plan(tokens=500), data["train"]) as run:
