@@ -9,7 +9,7 @@ BAD = ("bad", "awful", "dull", "poor", "weak")
 THINGS = ("film", "book", "song", "meal", "play", "trip", "game", "talk")
 
 
-def sentences(rows, seed=0):
+def sentences(rows: int, seed: int = 0) -> list[tuple[str, str]]:
     """Distinct sentences with a label that one word decides."""
     generator = random.Random(seed)
     made: dict[str, str] = {}

@@ -13,6 +13,7 @@ from autopeft.files import plain
 from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
+from autopeft.profiling.sizes import format_bytes
 from autopeft.profiling.task import describe_task
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend import recommend
@@ -93,7 +94,7 @@ class Prepared:
         needed = cost.memory.total_bytes
         if needed > self.memory_bytes:
             problems.append(
-                f"It is estimated to need {needed / 2**30:.2f} GiB; there are {self.memory_bytes / 2**30:.2f} GiB."
+                f"It is estimated to need {format_bytes(needed)}; there are {format_bytes(self.memory_bytes)}."
             )
         return problems
 

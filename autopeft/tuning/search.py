@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from autopeft.errors import DivergedError, StudyError
+from autopeft.errors import DivergedError, NothingFitsError, StudyError
 from autopeft.training.worker import Worker
 from autopeft.tuning.compare import Comparison, Performance, default_recipe
 from autopeft.tuning.cost import Limits
@@ -95,13 +95,15 @@ def finish(
     The winner is trained with a seed that no trial has used, because the best of many noisy trials is partly luck.
 
     Raises:
+        NothingFitsError: no trial could run at all.
         StudyError: no trial was completed.
     """
     started = time.monotonic()
     outcomes = study.outcomes()
     ranked = ranking(outcomes)
     if not ranked:
-        raise StudyError(_nothing_completed(outcomes, folder))
+        infeasible = all(outcome.status == "infeasible" for outcome in outcomes)
+        raise (NothingFitsError if infeasible else StudyError)(_nothing_completed(outcomes, folder))
     plan = Plan(tokens=settings.tokens, seed=prepared.seed + 1)
     data, objective = prepared.encoded, prepared.objective
     comparison = Comparison(
