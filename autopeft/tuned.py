@@ -165,7 +165,6 @@ class TunedConfig:
             "per_device_train_batch_size": chosen.batch_size,
             "gradient_accumulation_steps": chosen.accumulation,
             "gradient_checkpointing": chosen.gradient_checkpointing,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False},
             "bf16": chosen.dtype == "bfloat16",
             "fp16": chosen.dtype == "float16",
             "optim": get_optimizer(chosen.optimizer).trainer_name,
@@ -179,6 +178,8 @@ class TunedConfig:
             "remove_unused_columns": False,
             "report_to": "none",
         }
+        if chosen.gradient_checkpointing:
+            arguments["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
         return TrainingArguments(**{**arguments, **overrides})
 
     def callbacks(self) -> list[Any]:
