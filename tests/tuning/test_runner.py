@@ -1,0 +1,79 @@
+"""The runner turns what a trial is expected to meet into an outcome, and nothing else."""
+
+import math
+
+import pytest
+import torch
+
+from autopeft.training.run import TrainingRun
+from autopeft.training.worker import Worker
+from autopeft.tuning.prepare import Request, prepare
+from autopeft.tuning.runner import TorchRunner
+from autopeft.values.candidates import Candidate, Constraints
+from autopeft.values.plans import Plan
+from tests.toys import classification_csv
+
+IA3 = Candidate(method="ia3", learning_rate=5e-3, batch_size=8)
+PLAN = Plan(tokens=800, readings=(0.25, 0.5, 1.0))
+
+
+@pytest.fixture(scope="module")
+def runner(tiny_models, tmp_path_factory):
+    source = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
+    constraints = Constraints(methods=("ia3",))
+    ready = prepare(Request(model=str(tiny_models["bert"]), data=str(source), folds=1, constraints=constraints))
+    return TorchRunner(Worker(ready.model, ready.hardware, head_seed=0), ready.parts, ready.objective, 16)
+
+
+def run(runner, watch=lambda _reading: False):
+    return runner.run(7, IA3, PLAN, watch, math.inf)
+
+
+def test_a_completed_trial_has_a_score_and_a_reading_per_share(runner):
+    """Every share of the plan is read, tokens ascend, and the score is the deciding metric on validation."""
+    outcome = run(runner)
+    assert outcome.status == "completed"
+    assert outcome.number == 7
+    assert outcome.score == outcome.metrics["accuracy"]
+    tokens = [reading.tokens for reading in outcome.curve]
+    assert tokens == sorted(tokens)
+    assert len(tokens) == 3
+    assert outcome.tokens == tokens[-1] >= 800
+    assert outcome.trainable_parameters
+    assert 0 <= outcome.overhead_seconds <= outcome.seconds
+
+
+def test_a_watched_trial_is_pruned_where_the_search_says(runner):
+    """A trial stops at the reading at which it is told to, and has no score."""
+    outcome = run(runner, lambda reading: reading.tokens > 300)
+    assert outcome.status == "pruned"
+    assert outcome.score is None
+    assert len(outcome.curve) == 2
+
+
+@pytest.mark.parametrize(("loss", "status"), [(math.nan, "diverged"), (math.inf, "diverged"), (None, "out_of_memory")])
+def test_nan_and_out_of_memory_are_outcomes(runner, monkeypatch, loss, status):
+    """A NaN loss and a full device end the trial, with the reason; the next trial runs as ever."""
+
+    def backward(_self, _batch, _parts):
+        if loss is None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return loss
+
+    monkeypatch.setattr(TrainingRun, "_backward", backward)
+    outcome = run(runner)
+    assert (outcome.status, outcome.score) == (status, None)
+    assert outcome.reason
+    monkeypatch.undo()
+    assert run(runner).status == "completed"
+
+
+def test_a_defect_is_no_outcome(runner, monkeypatch):
+    """A programming error in a trial keeps its traceback."""
+
+    def broken(_self, _batch, _parts):
+        raise AttributeError("a typo")
+
+    monkeypatch.setattr(TrainingRun, "_backward", broken)
+    with pytest.raises(AttributeError, match="a typo"):
+        run(runner)
