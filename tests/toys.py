@@ -26,7 +26,8 @@ def classification_csv(path, rows=240, seed=0):
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["text", "label"])
-        writer.writerows(sorted(sentences(rows, seed), key=lambda pair: pair[1]))
+        by_label = sorted(sentences(rows, seed), key=lambda pair: pair[1])
+        writer.writerows(by_label)
     return path
 
 
