@@ -53,8 +53,7 @@ class Trials:
         if limits.trials is not None and len(outcomes) >= limits.trials:
             return False
         full = [outcome.seconds for outcome in outcomes if outcome.status == "completed"]
-        longest = min(full) if full else 0.0
-        return time.monotonic() + longest < deadline
+        return time.monotonic() + min(full, default=0.0) < deadline
 
     def _outcome(self, trial: "Trial", candidate: Candidate, deadline: float) -> TrialOutcome:
         problems = self._prepared.obstacles(candidate)
@@ -104,7 +103,8 @@ def finish(
     if not ranked:
         infeasible = all(outcome.status == "infeasible" for outcome in outcomes)
         raise (NothingFitsError if infeasible else StudyError)(_nothing_completed(outcomes, folder))
-    plan = Plan(tokens=settings.tokens, seed=prepared.seed + 1)
+    # Fold k of a trial trains with the search's seed plus k.
+    plan = Plan(tokens=settings.tokens, seed=prepared.seed + len(prepared.parts))
     data, objective = prepared.encoded, prepared.objective
     comparison = Comparison(
         worker,
