@@ -72,7 +72,7 @@ def test_imports_point_one_way():
 def test_method_names_stay_in_their_package():
     """Nothing outside autopeft/methods/ branches on a method: no string literal is a method's name."""
     names = {p.stem for p in (PACKAGE / "methods").glob("*.py") if not p.stem.startswith("_")}
-    assert len(names) == 15
+    assert len(names) >= 15
     # "full" is a word, and the recipe's key in the result is part of the published interface.
     pattern = re.compile(rf"""["']({"|".join(sorted(names - {"full"}))})["']""")
     outside = [path for path in modules() if room_of(path) != "methods"]

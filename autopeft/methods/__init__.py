@@ -4,9 +4,9 @@ from functools import cache
 
 from autopeft.discovery import discover
 from autopeft.errors import unknown
-from autopeft.methods._declaration import Capabilities, Family, Method, Paper, Seed
+from autopeft.methods._declaration import Capabilities, Family, Kind, Method, Paper, Seed
 
-__all__ = ["Capabilities", "Family", "Method", "Paper", "Seed", "all_methods", "baseline", "get_method"]
+__all__ = ["Capabilities", "Family", "Kind", "Method", "Paper", "Seed", "all_methods", "baseline", "get_method"]
 
 
 @cache

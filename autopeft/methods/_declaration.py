@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution, FloatDistribution
 
 Family = Literal["low-rank", "adapter", "soft-prompt", "scaling", "selective", "full"]
+Kind = Literal["method", "composition", "initialization"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class Method:
         memory_factor: share of the activations that plain low-rank adapters keep that this method keeps
             besides, for the formula estimate.
         baseline: default recipes built on this method, by name: the ones a search compares itself with.
+        kind: a method of its own, two of them together, or another method's modules started elsewhere.
     """
 
     name: str
@@ -121,3 +123,4 @@ class Method:
     after_step: Callable[[Any, int], None] | None = None
     memory_factor: float = 1.0
     baseline: Mapping[str, Seed] = field(default_factory=dict)
+    kind: Kind = "method"

@@ -1,8 +1,8 @@
 """What an optimizer declares."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +25,4 @@ class Optimizer:
     options: Mapping[str, float]
     needs_cuda: bool
     source: str
+    kind: Literal["optimizer"] = field(default="optimizer", init=False)

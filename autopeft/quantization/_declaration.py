@@ -1,8 +1,8 @@
 """What a quantization scheme declares."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from autopeft.values.names import Dtype
 
@@ -25,3 +25,4 @@ class Quantization:
     bytes_per_weight: float | None
     config: Callable[[Dtype], Any]
     source: str
+    kind: Literal["quantization"] = field(default="quantization", init=False)
