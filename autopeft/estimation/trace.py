@@ -20,7 +20,7 @@ Pool = Literal["device", "host"]
 PhaseName = Literal["load", "forward", "backward", "optimizer_step", "evaluation"]
 
 ROUNDING = 512
-"""Bytes that torch's CUDA caching allocator rounds every request up to (c10/cuda/CUDACachingAllocator, kMinBlockSize)."""
+"""Bytes that torch's CUDA caching allocator rounds requests up to (kMinBlockSize in c10/cuda/CUDACachingAllocator)."""
 
 
 class Block(NamedTuple):
@@ -47,7 +47,8 @@ class Phase(NamedTuple):
     start: int
 
 
-class Operation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Operation:
     """Operations alike in everything, counted.
 
     Attributes:
@@ -135,9 +136,9 @@ def events(trace: Trace) -> tuple[Event, ...]:
 def _events(trace: Trace) -> Iterator[Event]:
     for index, block in enumerate(trace.blocks):
         if block.pool == "device":
-            yield Event(block.begin, index, True)
+            yield Event(block.begin, index, allocates=True)
             if block.end is not None:
-                yield Event(block.end, index, False)
+                yield Event(block.end, index, allocates=False)
 
 
 def phase_at(trace: Trace, time: int) -> PhaseName:
