@@ -34,7 +34,7 @@ def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) ->
         memory=memory_estimate(setup, method, adapter, activations, hardware.device),
         step_seconds=step_seconds(setup, method, tokens, hardware.device),
         trainable_parameters=trained,
-        total_parameters=setup.model.parameters + (0 if method.capabilities.changes_base else adapter),
+        total_parameters=setup.model.parameters + (0 if method.capabilities.trains_base else adapter),
     )
 
 

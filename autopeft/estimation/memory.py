@@ -44,7 +44,7 @@ def memory_estimate(
         device: planned for; its own context counts where it is known.
     """
     trained = adapter + setup.model.head_parameters
-    changed = adapter if method.capabilities.changes_base else 0
+    changed = adapter if method.capabilities.trains_base else 0
     breakdown = {
         "weights": weight_bytes(setup) + changed * (TRAINED_BYTES - DTYPE_BYTES[setup.candidate.dtype]),
         "adapter": (adapter - changed) * TRAINED_BYTES,

@@ -1,6 +1,6 @@
 """What a method declares: the one shape that the rest of autopeft knows methods by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +36,8 @@ class Capabilities:
         mergeable: can be folded into the base weights, so that inference costs nothing extra.
         identity_at_start: the model's output is unchanged by attaching it.
         adds_latency: still slows inference once deployed, merged where it can be.
-        changes_base: trains weights of the base itself.
+        changes_base: the base's own weights are other ones than before, by training or by where it starts.
+        moves_base: what its start takes out of the base's weights trains beside them, in modules of its own.
         takes_targets: `targets` selects its modules.
         takes_layers: `layers` selects its layers.
         gradient_checkpointing: works with it.
@@ -56,6 +57,12 @@ class Capabilities:
     gradient_checkpointing: bool = True
     uses_context: bool = False
     servers: tuple[str, ...] = ()
+    moves_base: bool = False
+
+    @property
+    def trains_base(self) -> bool:
+        """Whether what trains are weights of the base itself, so that nothing is added to it."""
+        return self.changes_base and not self.moves_base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,8 @@ class Method:
         merge: the attached model → the task model with the update folded in; None where it is not mergeable.
         save: (attached model, folder) writes what was trained, head included, as safetensors.
         load: (task model, setup, folder) → the attached model with the saved values.
+        prepare: (attached model, setup, some training batches) starts the method from data, before the optimizer is
+            made; None where it needs none. Each batch holds the model's arguments, labels included.
         before_training: (attached model, total optimizer steps) fits a schedule to a run whose length was not
             known when the method was attached; None where nothing depends on it.
         after_step: (attached model, optimizer steps done) runs after each optimizer step's update and before
@@ -119,6 +128,7 @@ class Method:
     merge: Callable[[Any], Any] | None
     save: Callable[[Any, "Path"], None]
     load: Callable[[Any, Setup, "Path"], Any]
+    prepare: Callable[[Any, Setup, Sequence[Mapping[str, Any]]], None] | None = None
     before_training: Callable[[Any, int], None] | None = None
     after_step: Callable[[Any, int], None] | None = None
     memory_factor: float = 1.0

@@ -109,7 +109,7 @@ def storages(method: Method, setting: Setting) -> tuple[tuple[str, str], ...]:
         (scheme, small if 0 < all_quantizations()[scheme].bits <= 4 else OPTIMIZER)
         for scheme in schemes(method, setting)
     ]
-    if cuda and method.capabilities.changes_base:
+    if cuda and method.capabilities.trains_base:
         pairs.append(("none", small))
     return tuple(pairs)
 

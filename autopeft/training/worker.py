@@ -1,10 +1,12 @@
 """A worker: keeps one base model loaded, attaches candidates to it, and proves that it stays as it was."""
 
 import gc
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from autopeft.data import EncodedDataset
 from autopeft.methods import get_method
@@ -13,10 +15,13 @@ from autopeft.training.base import Base, copy_weights, fingerprint, load_base, r
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import training_device
 from autopeft.training.gradients import layer_gradient_norms, strongest
-from autopeft.training.run import RunState, TrainingRun, plan_steps
+from autopeft.training.run import RunState, Step, TrainingRun, collate, plan_steps
 from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.plans import Plan
 from autopeft.values.profiles import HardwareProfile, ModelProfile
+
+PREPARING_BATCHES = 8
+"""Micro-batches that a method which starts from data sees; the first ones of its own run, so nothing is held back."""
 
 
 class Worker:
@@ -88,6 +93,8 @@ class Worker:
         model = method.apply(base.model, setup)
         try:
             with weighted_loss(base.model, self._class_weights), _checkpointing(base.model, candidate):
+                if method.prepare is not None:
+                    method.prepare(model, setup, self._first_batches(dataset, steps))
                 run = TrainingRun(model, dataset, candidate, plan, steps, self.device, deadline)
                 if state is not None:
                     run.load_state(state)
@@ -98,6 +105,10 @@ class Worker:
             if saved is not None:
                 restore_weights(base.model, saved)
         self._prove_unchanged(base, candidate)
+
+    def _first_batches(self, dataset: EncodedDataset, steps: tuple[Step, ...]) -> list[dict[str, Any]]:
+        batches = itertools.chain.from_iterable(steps)
+        return [collate(dataset, batch, self.device) for batch in itertools.islice(batches, PREPARING_BATCHES)]
 
     def _resolved(self, base: Base, candidate: Candidate, dataset: EncodedDataset) -> Candidate:
         """Returns the candidate with the layers that ``gradient:K`` comes to on this base and these rows."""
