@@ -61,12 +61,15 @@ class MemoryEstimate:
     Attributes:
         breakdown: what is alive at the peak: ``weights``, ``adapter``, ``gradients``, ``optimizer_state``,
             ``activations``, ``logits_and_loss``, ``temporaries``.
+        peak_phase: ``load``, ``forward``, ``backward``, ``optimizer_step`` or ``evaluation``; empty where the
+            estimate counts everything as alive at once.
     """
 
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     context_bytes: int
     breakdown: Mapping[str, int]
+    peak_phase: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -76,12 +79,22 @@ class MemoryEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a candidate is expected to cost."""
+    """What a candidate is expected to cost.
+
+    Attributes:
+        step_seconds: of one optimizer step, accumulation included; None where the device's speed is not known.
+        step_seconds_low: lower end of the interval that the time is expected in.
+        step_seconds_high: its upper end.
+        notes: what a reader has to know, such as which measurements corrected it.
+    """
 
     memory: MemoryEstimate
     step_seconds: float | None
     trainable_parameters: int
     total_parameters: int
+    step_seconds_low: float | None = None
+    step_seconds_high: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
