@@ -24,6 +24,7 @@ def search(
     columns: Mapping[str, str] | None = None,
     metric: str | None = None,
     folds: int | None = None,
+    repeats: int | None = None,
     trial_tokens: int | None = None,
     seed: int = 0,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
@@ -40,7 +41,8 @@ def search(
         task: the task type, detected by default.
         columns: column by role, such as ``{"text": "review"}``, detected by default.
         metric: one of the task's metrics, or ``package.module:function``.
-        folds: validation folds per trial; 3 below 3,000 training rows and 1 above by default.
+        folds: cross-validation folds per trial; 3 below 3,000 training rows and 1 above by default.
+        repeats: of the cross-validation, each time with other folds; 2 by default.
         trial_tokens: training tokens of a full trial; sized from the time by default.
         seed: of everything random.
         constraints: memory, trainable parameters, methods.
@@ -59,6 +61,7 @@ def search(
         columns=columns,
         metric=metric,
         folds=folds,
+        repeats=repeats,
         tokens=trial_tokens,
         seed=seed,
         constraints=constraints,

@@ -21,8 +21,9 @@ def command(
     column: Annotated[list[str] | None, typer.Option(help="ROLE=NAME, such as text=review; repeatable.")] = None,
     metric: Annotated[str | None, typer.Option(help="A metric of the task, or package.module:function.")] = None,
     folds: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Folds per trial; chosen by rows by default.")
+        int | None, typer.Option(min=1, metavar="N", help="Cross-validate each trial. [3 below 3,000 rows]")
     ] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help="Repeat that with other folds. [2]")] = None,
     token_limit: Annotated[int | None, typer.Option(min=4, metavar="N", help="Longest row in tokens.")] = None,
     trial_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens of a full trial.")] = None,
     class_weights: Annotated[bool, typer.Option("--class-weights", help="Weigh rare classes up.")] = False,
@@ -30,6 +31,7 @@ def command(
     methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory to stay below, such as 10GiB.")] = None,
+    max_trainable: Annotated[str | None, typer.Option(help="Most trained parameters: 5M, or 1% of all.")] = None,
     no_inference_latency: Annotated[
         bool, typer.Option("--no-inference-latency", help="Only methods that merge into the weights.")
     ] = False,
@@ -58,6 +60,7 @@ def command(
         columns=columns,
         metric=metric,
         folds=folds,
+        repeats=repeats,
         token_limit=token_limit,
         tokens=trial_tokens,
         class_weights=class_weights,
@@ -68,6 +71,7 @@ def command(
             methods=parse_names(methods),
             exclude=parse_names(exclude),
         ),
+        max_trainable=max_trainable,
         spaces=search_spaces,
     )
     stops = limits(trials, stop_after)

@@ -23,6 +23,7 @@ def predict(
     *,
     dtype: Dtype,
     device: str,
+    rows: int | None = None,
     batch_size: int = 32,
 ) -> Predictions:
     """Returns predictions for a split's rows in their order.
@@ -34,19 +35,20 @@ def predict(
         tokenizer: for tasks whose predictions are text.
         dtype: of the computation.
         device: torch's name for it.
+        rows: so many of them, evenly spread; None for all.
         batch_size: rows per forward pass.
     """
     import torch
 
-    count = len(dataset)
+    chosen = spread(len(dataset), len(dataset) if rows is None else rows)
     # Batches of like length waste no padding; the order of rows is restored below.
-    order = sorted(range(count), key=lambda index: dataset.lengths[index])
-    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    order = sorted(chosen, key=lambda index: dataset.lengths[index])
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     model.eval()
     with torch.no_grad(), autocast(device, dtype):
         parts = [task.predict(model, collate(dataset, batch, device), tokenizer) for batch in batches]
     position = {index: place for place, index in enumerate(order)}
-    return _rearrange(_join(parts), [position[index] for index in range(count)])
+    return _rearrange(_join(parts), [position[index] for index in chosen])
 
 
 def held_out_loss(

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from autopeft.data import EncodedDataset
+from autopeft.data import EncodedData, EncodedDataset
 from autopeft.training.worker import Worker
-from autopeft.tuning.study import READINGS
+from autopeft.tuning.study import READINGS, REDUCTION
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 
@@ -15,8 +16,28 @@ FULL_TRIALS = 10
 LONGEST_EPOCHS = 3
 """No trial sees the training rows more often than this: more is for the full training."""
 
+FORWARD_SHARE = 1 / 3
+"""Time of a token that is scored over that of a token trained on: a forward pass without a backward one."""
+
+_READING_ROWS = (16, 512)
+_SCORING_ROWS = 32
 _PROBE_STEPS = 8
 _WARM_UP_SHARE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSize:
+    """How much a full trial trains and scores, per fold.
+
+    Attributes:
+        tokens: trained on.
+        pruning_rows: validation rows behind each reading's loss.
+        scoring_rows: validation rows behind the score at the end.
+    """
+
+    tokens: int
+    pruning_rows: int
+    scoring_rows: int
 
 
 def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset) -> float:
@@ -30,33 +51,54 @@ def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset)
         return (run.tokens - tokens) / (run.seconds - seconds)
 
 
-def trial_tokens(
-    dataset: EncodedDataset, tokens_per_second: float, seconds: float | None, given: int | None, folds: int
-) -> int:
-    """Returns the token budget of a full trial, per fold.
+def trial_size(
+    data: EncodedData, tokens_per_second: float, seconds: float | None, given: int | None, parts: int
+) -> TrialSize:
+    """Returns the size of a full trial, so that about ten of them, scored, fill the time.
+
+    Readings see an eighth of the rows trained on and the score half, so that scoring stays below a quarter of a
+    trial; small numbers of rows are noise, so where training is slow they take more of it.
 
     Args:
-        dataset: the training rows.
-        tokens_per_second: from `measure_speed`.
+        data: training and validation rows of a fold.
+        tokens_per_second: of training, from `measure_speed`.
         seconds: the search's time limit, None for no limit.
-        given: what the user asked for; it wins.
-        folds: how many trainings a full trial takes.
+        given: tokens the user asked for; they win.
+        parts: how many trainings a full trial takes, folds times repeats.
     """
+    train, validation = data["train"], data["validation"]
+    tokens = LONGEST_EPOCHS * sum(train.lengths)
     if given is not None:
-        return given
-    most = LONGEST_EPOCHS * sum(dataset.lengths)
-    if seconds is None:
-        return most
-    return max(1, min(most, int(tokens_per_second * seconds / FULL_TRIALS / folds)))
+        tokens = given
+    elif seconds is not None:
+        affordable = tokens_per_second * seconds / FULL_TRIALS / _trainings(parts)
+        scored = _scored_rows(_sized(train, validation, affordable)) * _mean(validation.lengths) * FORWARD_SHARE
+        tokens = max(1, min(tokens, int(max(affordable - scored, affordable / 2))))
+    return _sized(train, validation, tokens)
 
 
-def pruning_rows(dataset: EncodedDataset, tokens: int) -> int:
-    """Returns how many validation rows a reading scores: about half the tokens trained for the first reading.
+def _trainings(parts: int) -> float:
+    """Returns how many trainings a trial comes to on average: one in `REDUCTION` goes on after its first part."""
+    return 1 + (parts - 1) / REDUCTION
 
-    A forward pass costs a third of a training step, so readings stay a small part of a trial.
-    """
-    affordable = int(tokens * READINGS[0] / 2 / _mean(dataset.lengths))
-    return min(len(dataset), max(64, min(512, affordable)))
+
+def _sized(train: EncodedDataset, validation: EncodedDataset, tokens: float) -> TrialSize:
+    rows = tokens / _mean(train.lengths)
+    least, most = _READING_ROWS
+    return TrialSize(
+        tokens=int(tokens),
+        pruning_rows=min(len(validation), max(least, min(most, int(rows / 8)))),
+        scoring_rows=min(len(validation), max(_SCORING_ROWS, int(rows / 2))),
+    )
+
+
+def _scored_rows(size: TrialSize) -> int:
+    return len(READINGS) * size.pruning_rows + size.scoring_rows
+
+
+def evaluation_seconds(size: TrialSize, validation: EncodedDataset, tokens_per_second: float) -> float:
+    """Returns the seconds that a full trial's readings and score take, per fold."""
+    return _scored_rows(size) * _mean(validation.lengths) * FORWARD_SHARE / tokens_per_second
 
 
 def _mean(lengths: Sequence[int]) -> float:

@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from autopeft.estimation import estimate
+from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
-from autopeft.tuning.budget import measure_speed, pruning_rows, trial_tokens
+from autopeft.tuning.budget import FORWARD_SHARE, evaluation_seconds, measure_speed, trial_size
 from autopeft.tuning.folder import SCHEMA_VERSION, Settings
 from autopeft.tuning.prepare import Prepared, Request
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, Setup
 
 COMPARED_BUDGETS = 4
 """Full budgets of the final comparison: the winner, the default recipe, and a race that comes to two."""
@@ -29,11 +31,11 @@ class Cost:
     Attributes:
         candidates: what it starts from, in order.
         tokens: training tokens of a full trial, per fold.
-        trial_seconds: of a trial that is not pruned, evaluation left out.
+        trial_seconds: of a trial that is not pruned, all its folds and its scoring included.
         search_seconds: until the trials are done, at most.
-        comparison_seconds: what the comparison at the end adds, evaluation left out.
+        comparison_seconds: what the comparison at the end adds.
         download_bytes: weights that are not on this machine yet.
-        tokens_per_second: measured here on the first candidate.
+        tokens_per_second: of the first candidate, measured here, or estimated where weights are missing.
     """
 
     candidates: tuple[Candidate, ...]
@@ -45,34 +47,60 @@ class Cost:
     tokens_per_second: float
 
 
-def settle(prepared: Prepared, worker: Worker, request: Request, limits: Limits) -> Settings:
-    """Returns the settings of a new search, sized by a speed measured on the first candidate."""
-    train = prepared.parts[0]["train"]
-    speed = measure_speed(worker, prepared.starts[0], train)
-    tokens = trial_tokens(train, speed, limits.seconds, request.tokens, len(prepared.parts))
+def measured_speed(prepared: Prepared, worker: Worker) -> float:
+    """Returns training tokens per second of the first candidate, measured here; loads the weights."""
+    return measure_speed(worker, prepared.starts[0], prepared.parts[0]["train"])
+
+
+def estimated_speed(prepared: Prepared) -> float:
+    """Returns training tokens per second of the first candidate by its estimate, without its weights.
+
+    The device's own throughput is measured, since a catalogue does not know every machine.
+    """
+    hardware = probe_hardware(measure=True)
+    candidate, train = prepared.starts[0], prepared.parts[0]["train"]
+    setup = Setup(model=prepared.model, task=prepared.model.task, candidate=candidate)
+    tokens = math.ceil(sum(train.lengths) / len(train))
+    seconds = estimate(setup, tokens_per_row=tokens, hardware=hardware).step_seconds
+    if not seconds:
+        raise RuntimeError(f"{hardware.device.name} was measured, and yet there is no step time for {candidate.dtype}.")
+    return candidate.batch_size * candidate.accumulation * tokens / seconds
+
+
+def settle(prepared: Prepared, tokens_per_second: float, request: Request, limits: Limits) -> Settings:
+    """Returns the settings of a new search, sized by the first candidate's speed."""
+    size = trial_size(prepared.parts[0], tokens_per_second, limits.seconds, request.tokens, len(prepared.parts))
     return Settings(
         schema_version=SCHEMA_VERSION,
         identity=prepared.identity(request),
-        tokens=tokens,
-        pruning_rows=pruning_rows(prepared.parts[0]["validation"], tokens),
-        tokens_per_second=speed,
+        size=size,
+        tokens_per_second=tokens_per_second,
     )
 
 
 def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
     """Returns what a search with these settings and limits will cost."""
-    trial = settings.tokens * len(prepared.parts) / settings.tokens_per_second
+    size, speed = settings.size, settings.tokens_per_second
+    training = size.tokens / speed
+    scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
+    trial = (training + scoring) * len(prepared.parts)
     by_trials = math.inf if limits.trials is None else trial * limits.trials
     by_time = math.inf if limits.seconds is None else limits.seconds
     return Cost(
         candidates=prepared.starts,
-        tokens=settings.tokens,
+        tokens=size.tokens,
         trial_seconds=trial,
         search_seconds=min(by_trials, by_time),
-        comparison_seconds=COMPARED_BUDGETS * settings.tokens / settings.tokens_per_second,
+        comparison_seconds=COMPARED_BUDGETS * training + _scoring_seconds(prepared, speed),
         download_bytes=download_bytes(prepared),
-        tokens_per_second=settings.tokens_per_second,
+        tokens_per_second=speed,
     )
+
+
+def _scoring_seconds(prepared: Prepared, tokens_per_second: float) -> float:
+    """Returns the time for scoring whole splits: three contenders and the untuned model."""
+    tokens = sum(prepared.encoded["test"].lengths) + sum(prepared.encoded["validation"].lengths)
+    return COMPARED_BUDGETS * tokens * FORWARD_SHARE / tokens_per_second
 
 
 def download_bytes(prepared: Prepared) -> int:

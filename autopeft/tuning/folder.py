@@ -11,6 +11,7 @@ from typing import Any
 
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain, read_json, to_json, write_text
+from autopeft.tuning.budget import TrialSize
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 
 SCHEMA_VERSION = 1
@@ -22,15 +23,13 @@ class Settings:
 
     Attributes:
         identity: model, data, metric, methods, folds and seed, as plain values.
-        tokens: budget of a full trial.
-        pruning_rows: validation rows behind each reading.
+        size: of a full trial.
         tokens_per_second: measured on this machine before the first trial.
     """
 
     schema_version: int
     identity: dict[str, Any]
-    tokens: int
-    pruning_rows: int
+    size: TrialSize
     tokens_per_second: float
 
 

@@ -17,6 +17,7 @@ from autopeft.profiling.sizes import format_bytes
 from autopeft.profiling.task import describe_task
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend import recommend
+from autopeft.recommend.budget import parse_budget
 from autopeft.tasks import Metric, get_task
 from autopeft.training.scoring import Objective
 from autopeft.tuning.space import Proposal, proposal
@@ -28,9 +29,12 @@ METHODS_TRIED = 8
 """How many methods a search starts from when the user names none: the recommender's first."""
 
 FOLDED_BELOW = 3000
-"""Below so many training rows one validation split is too noisy, and trials are scored on three folds."""
+"""Below so many training rows one validation split is too noisy, and trials are cross-validated."""
 
-MOST_FOLDS = 20
+FOLDS, REPEATS = 3, 2
+"""Folds of the cross-validation, and how often it is done, each time with other folds."""
+
+MOST_TRAININGS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class Request:
         data: file, folder or hub name.
         metric: one of the task's metrics, or ``package.module:function``.
         folds: None chooses by the number of rows.
+        repeats: of the cross-validation, each time with other folds; None repeats it once.
+        max_trainable: most trained parameters, as users write it: ``5M`` or ``1%``; wins over the constraints'.
         tokens: budget of a full trial; None sizes it from the time.
         spaces: folder of search-space files to use in place of the project's own.
     """
@@ -54,9 +60,11 @@ class Request:
     token_limit: int | None = None
     class_weights: bool = False
     folds: int | None = None
+    repeats: int | None = None
     tokens: int | None = None
     seed: int = 0
     constraints: Constraints = field(default_factory=Constraints)
+    max_trainable: str | None = None
     spaces: Path | None = None
 
 
@@ -81,11 +89,12 @@ class Prepared:
     starts: tuple[Candidate, ...]
     proposal: Proposal
     memory_bytes: int
+    max_trainable: int | None
     seed: int
     notes: tuple[str, ...]
 
     def obstacles(self, candidate: Candidate) -> list[str]:
-        """Returns why a candidate cannot run here: what its method refuses, and the memory it would need."""
+        """Returns why a candidate cannot run here: what its method refuses, and what it needs beyond the limits."""
         setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
         problems = list(get_method(candidate.method).violations(setup))
         if problems:
@@ -96,6 +105,8 @@ class Prepared:
             problems.append(
                 f"It is estimated to need {format_bytes(needed)}; there are {format_bytes(self.memory_bytes)}."
             )
+        if self.max_trainable is not None and cost.trainable_parameters > self.max_trainable:
+            problems.append(f"It trains {cost.trainable_parameters:,} parameters; the limit is {self.max_trainable:,}.")
         return problems
 
     def identity(self, request: Request) -> dict[str, Any]:
@@ -106,7 +117,7 @@ class Prepared:
             "data": _fingerprint(self.data),
             "metric": self.objective.name,
             "methods": sorted(self.proposal.spaces),
-            "folds": len(self.parts),
+            "trainings": len(self.parts),
             "seed": request.seed,
             "class_weights": request.class_weights,
         }
@@ -119,6 +130,7 @@ def prepare(request: Request) -> Prepared:
         AutopeftError: bad data, model, metric, method or GPU name; or nothing fits.
     """
     hardware = probe_hardware()
+    _check_folds(request)
     data = load_data(
         request.data,
         task=request.task,
@@ -132,11 +144,13 @@ def prepare(request: Request) -> Prepared:
     model = read_model(request.model, data.spec.task, max(1, len(data.spec.labels)))
     tokenizer = load_tokenizer(request.model)
     task = describe_task(data, tokenizer)
-    recommendation = recommend(hardware, model, task, request.constraints)
+    constraints = _constraints(request, model)
+    recommendation = recommend(hardware, model, task, constraints)
     starts = _starts(recommendation, limit=None if request.constraints.methods else METHODS_TRIED)
-    limit = request.constraints.memory_bytes or hardware.device.free_memory_bytes
+    limit = constraints.memory_bytes or hardware.device.free_memory_bytes
     encoded = encode(data, tokenizer, model.kind)
     parts = tuple(encode(part, tokenizer, model.kind) for part in _parts(data, request)) or (encoded,)
+    proposed = proposal(starts, request.spaces)
     return Prepared(
         hardware=hardware,
         model=model,
@@ -147,11 +161,18 @@ def prepare(request: Request) -> Prepared:
         objective=objective(data),
         recommendation=recommendation,
         starts=starts,
-        proposal=proposal(starts, request.spaces),
+        proposal=proposed,
         memory_bytes=limit,
+        max_trainable=constraints.max_trainable,
         seed=request.seed,
-        notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded)),
+        notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *proposed.moved()),
     )
+
+
+def _constraints(request: Request, model: ModelProfile) -> Constraints:
+    if request.max_trainable is None:
+        return request.constraints
+    return replace(request.constraints, max_trainable=parse_budget(request.max_trainable, model.parameters))
 
 
 def _weights(data: Data) -> tuple[float, ...]:
@@ -174,13 +195,26 @@ def _fingerprint(data: Data) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def _check_folds(request: Request) -> None:
+    count, repeats = request.folds, request.repeats
+    if repeats is not None and repeats < 1:
+        raise invalid("repeats", "a search", "at least 1", repeats)
+    if count is None or count == 1:
+        return
+    if count < 1 or count * (repeats or REPEATS) > MOST_TRAININGS:
+        expected = f"at least 1, and with its {repeats or REPEATS} repeats at most {MOST_TRAININGS} trainings per trial"
+        raise invalid("folds", "a search", expected, count)
+
+
 def _parts(data: Data, request: Request) -> list[Data]:
+    """Returns the folds of a repeated cross-validation, or nothing where the plain split is large enough."""
     count = request.folds
     if count is None:
-        count = 3 if len(data.rows["train"]) < FOLDED_BELOW else 1
-    if not 1 <= count <= MOST_FOLDS:
-        raise invalid("folds", "a search", f"at least 1 and at most {MOST_FOLDS}: a trial trains once per fold", count)
-    return list(folds(data, count, request.seed)) if count > 1 else []
+        count = FOLDS if len(data.rows["train"]) < FOLDED_BELOW else 1
+    if count == 1:
+        return []
+    repeats = range(request.repeats or REPEATS)
+    return [part for repeat in repeats for part in folds(data, count, request.seed + repeat)]
 
 
 def _starts(recommendation: Recommendation, limit: int | None) -> tuple[Candidate, ...]:

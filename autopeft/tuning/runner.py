@@ -12,6 +12,7 @@ from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.run import TrainingRun
 from autopeft.training.scoring import Objective, held_out_loss, predict
 from autopeft.training.worker import Worker
+from autopeft.tuning.budget import TrialSize
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome
@@ -52,17 +53,17 @@ class _Record:
 class TorchRunner:
     """Trains a trial on the worker's base; further folds are trained only when the first was not pruned."""
 
-    def __init__(self, worker: Worker, folds: Sequence[EncodedData], objective: Objective, pruning_rows: int) -> None:
+    def __init__(self, worker: Worker, folds: Sequence[EncodedData], objective: Objective, size: TrialSize) -> None:
         """Prepares the runner.
 
         Args:
             worker: holds the base model.
             folds: the data of each fold; one for a plain split.
             objective: the metric that decides.
-            pruning_rows: validation rows behind each reading's loss.
+            size: how many validation rows stand behind each reading and behind the score.
         """
         self._worker, self._folds = worker, folds
-        self._objective, self._pruning_rows = objective, pruning_rows
+        self._objective, self._size = objective, size
 
     def run(self, number: int, candidate: Candidate, plan: Plan, watch: Watch, deadline: float) -> TrialOutcome:
         """Returns the outcome; only what a trial is expected to meet is caught."""
@@ -133,7 +134,7 @@ class TorchRunner:
         started = time.monotonic()
         loss = held_out_loss(
             run.model, fold["validation"], self._worker.task, dtype=candidate.dtype, device=self._worker.device,
-            rows=self._pruning_rows,
+            rows=self._size.pruning_rows,
         )  # fmt: skip
         record.evaluating += time.monotonic() - started
         if not math.isfinite(loss):
@@ -148,8 +149,9 @@ class TorchRunner:
         worker = self._worker
         tokenizer = worker.base(candidate).tokenizer
         predictions = predict(
-            run.model, fold["validation"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device
-        )
+            run.model, fold["validation"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device,
+            rows=self._size.scoring_rows,
+        )  # fmt: skip
         record.evaluating += time.monotonic() - started
         return self._objective.all_metrics(predictions)
 

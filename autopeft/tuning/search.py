@@ -32,7 +32,7 @@ class Trials:
         """Prepares the loop; `run` starts it."""
         self._study, self._runner, self._prepared = study, runner, prepared
         self._settings, self._observer = settings, observer
-        self._plan = Plan(tokens=settings.tokens, seed=prepared.seed, readings=READINGS)
+        self._plan = Plan(tokens=settings.size.tokens, seed=prepared.seed, readings=READINGS)
 
     def run(self, limits: Limits, began: float) -> None:
         """Runs trials; ``began`` is when this search's clock started, on ``time.monotonic``."""
@@ -104,7 +104,7 @@ def finish(
         infeasible = all(outcome.status == "infeasible" for outcome in outcomes)
         raise (NothingFitsError if infeasible else StudyError)(_nothing_completed(outcomes, folder))
     # Fold k of a trial trains with the search's seed plus k.
-    plan = Plan(tokens=settings.tokens, seed=prepared.seed + len(prepared.parts))
+    plan = Plan(tokens=settings.size.tokens, seed=prepared.seed + len(prepared.parts))
     data, objective = prepared.encoded, prepared.objective
     comparison = Comparison(
         worker,
@@ -113,7 +113,7 @@ def finish(
         objective,
         folder=folder.path / "comparison",
         seconds=study.seconds,
-        racing_rows=settings.pruning_rows,
+        racing_rows=settings.size.pruning_rows,
     )
     observer.phase("Training the winner anew with a fresh seed")
     winner = _winner(comparison, ranked)
@@ -163,6 +163,12 @@ def _references(prepared: Prepared, worker: Worker, candidate: Candidate) -> Map
 def _nothing_completed(outcomes: Sequence[TrialOutcome], folder: OutputFolder) -> str:
     counts = ", ".join(f"{sum(o.status == s for o in outcomes)} {s}" for s in STATUSES)
     reasons = sorted({o.reason for o in outcomes if o.reason})[:3]
-    return "\n".join(
-        [f"No trial was completed ({counts}).", *reasons, f"Give it more --time and --resume; see {folder.trials}."]
-    )
+    return "\n".join([f"No trial was completed ({counts}).", *reasons, f"{_advice(outcomes)}; see {folder.trials}."])
+
+
+def _advice(outcomes: Sequence[TrialOutcome]) -> str:
+    if all(outcome.status in ("infeasible", "out_of_memory") for outcome in outcomes):
+        return "Free memory, raise --memory or --max-trainable, or take a smaller model or shorter rows"
+    if all(outcome.status == "diverged" for outcome in outcomes):
+        return "Lower the learning rates in files of your own, with --search-spaces"
+    return "Give it more --time and --resume"

@@ -7,7 +7,15 @@ from autopeft import __version__
 from autopeft.training.run import plan_steps
 from autopeft.training.worker import Worker
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
-from autopeft.tuning.cost import Cost, Limits, cost_of, settle
+from autopeft.tuning.cost import (
+    Cost,
+    Limits,
+    cost_of,
+    download_bytes,
+    estimated_speed,
+    measured_speed,
+    settle,
+)
 from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
@@ -31,10 +39,13 @@ def limits(trials: int | None, seconds: float | None) -> Limits:
 
 
 def dry_run(request: Request, stops: Limits) -> tuple[Prepared, Cost]:
-    """Returns what a search would start from and cost; nothing is tried and nothing is written."""
+    """Returns what a search would start from and cost; nothing is tried, downloaded or written.
+
+    Speed is measured where the weights are on this machine, and estimated where they have yet to be downloaded.
+    """
     prepared = prepare(request)
-    settings = settle(prepared, _worker(prepared), request, stops)
-    return prepared, cost_of(prepared, settings, stops)
+    speed = estimated_speed(prepared) if download_bytes(prepared) else measured_speed(prepared, _worker(prepared))
+    return prepared, cost_of(prepared, settle(prepared, speed, request, stops), stops)
 
 
 def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, observer: Observer) -> SearchResult:
@@ -56,14 +67,16 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         prepared = prepare(request)
         held = folder.check_may_start(prepared.identity(request), resume=resume)
         worker = _worker(prepared)
-        settings = held or settle(prepared, worker, request, stops)
+        if missing := download_bytes(prepared):
+            observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
+        settings = held or settle(prepared, measured_speed(prepared, worker), request, stops)
         observer.prepared(prepared, cost_of(prepared, settings, stops))
         if held is None:
             folder.begin(settings)
         study = TrialStudy(folder.study, prepared.proposal, seed=request.seed)
         study.enqueue(prepared.starts)
         study.recover()
-        runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.pruning_rows)
+        runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size)
         try:
             Trials(study, runner, prepared, settings, observer).run(stops, began)
         finally:

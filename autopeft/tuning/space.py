@@ -215,17 +215,24 @@ class Proposal:
     def fixed(self, candidate: Candidate) -> dict[str, ParameterValue]:
         """Returns the trial parameters that draw a given candidate, or the nearest one in its space."""
         space = self.spaces[candidate.method]
-        given = {
-            **candidate.parameters,
-            "learning_rate": candidate.learning_rate,
-            "targets": candidate.targets,
-            "layers": candidate.layers,
-            "quantization": candidate.quantization,
-            "optimizer": candidate.optimizer,
-            "batch_size": candidate.batch_size * candidate.accumulation,
-        }
+        given = _values(candidate)
         drawn = {d.name: d.nearest(given[key]) for key, d in dimensions(space).items() if key in given}
         return {"method": candidate.method, **drawn}
+
+    def moved(self) -> list[str]:
+        """Returns a sentence for each start that lies outside its space and is tried at the nearest value instead."""
+        found = []
+        for name, start in self.starts.items():
+            drawn, own = self.fixed(start), dimensions(self.spaces[name])
+            given = _values(start)
+            changes = [
+                f"{key} {given[key]} to {drawn[d.name]}"
+                for key, d in own.items()
+                if key in given and drawn[d.name] != given[key]
+            ]
+            if changes:
+                found.append(f"The start of {name} is moved into its search space: {', '.join(changes)}.")
+        return found
 
     def _candidate(self, space: SearchSpace, values: Mapping[str, Any]) -> Candidate:
         start = self.starts[space.method]
@@ -242,6 +249,19 @@ class Proposal:
             batch_size=micro,
             accumulation=max(1, rows // micro),
         )
+
+
+def _values(candidate: Candidate) -> dict[str, ParameterValue]:
+    """Returns what a candidate sets, by the keys of `dimensions`."""
+    return {
+        **candidate.parameters,
+        "learning_rate": candidate.learning_rate,
+        "targets": candidate.targets,
+        "layers": candidate.layers,
+        "quantization": candidate.quantization,
+        "optimizer": candidate.optimizer,
+        "batch_size": candidate.batch_size * candidate.accumulation,
+    }
 
 
 def proposal(starts: Sequence[Candidate], folder: Path | None = None) -> Proposal:

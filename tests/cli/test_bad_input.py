@@ -132,6 +132,8 @@ def test_labels_missing_in_half_the_rows(search, tmp_path):
         (("--metric", "pkg:missing"), r"pkg(.|\n)*not found"),
         (("--metric", "operator:missing"), r"no function 'missing'"),
         (("--folds", "500"), r"`folds` of .* at most 20.*; got 500"),
+        (("--folds", "2", "--repeats", "11"), r"`folds` of .* 11 repeats at most 20 .*; got 2"),
+        (("--max-trainable", "0"), r"`--max-trainable` of .* must be a count such as 5M .*; got '0'"),
         (("--search-spaces", "/nowhere/at/all"), r"/nowhere/at/all"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
@@ -291,11 +293,13 @@ def test_wrong_search_spaces(search, tmp_path, old, new, message):
 def test_another_study_in_the_folder(autopeft, tiny_models, toy, tmp_path):
     """A folder that holds another study is left as it was, and what differs is said."""
     from autopeft.files import plain, to_json, write_text
+    from autopeft.tuning.budget import TrialSize
     from autopeft.tuning.folder import Settings
 
     out = tmp_path / "held"
     identity = {"seed": 7, "model": "x"}
-    held = Settings(schema_version=1, identity=identity, tokens=1, pruning_rows=1, tokens_per_second=1.0)
+    size = TrialSize(tokens=1, pruning_rows=1, scoring_rows=1)
+    held = Settings(schema_version=1, identity=identity, size=size, tokens_per_second=1.0)
     write_text(out / "search.json", to_json(plain(held)))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for extra in ((), ("--resume",)):

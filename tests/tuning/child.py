@@ -55,7 +55,7 @@ def prepared(obstacles: Any = lambda _candidate: []) -> Any:
 
 def search(folder: Path, trials: int, runner: Any = None) -> TrialStudy:
     """Runs or resumes a search of so many trials."""
-    settings: Any = SimpleNamespace(tokens=900)
+    settings: Any = SimpleNamespace(size=SimpleNamespace(tokens=900))
     with OutputFolder(folder).locked():
         study = open_study(folder)
         study.recover()

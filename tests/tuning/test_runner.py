@@ -7,6 +7,7 @@ import torch
 
 from autopeft.training.run import TrainingRun
 from autopeft.training.worker import Worker
+from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.tuning.runner import TorchRunner
 from autopeft.values.candidates import Candidate, Constraints
@@ -14,6 +15,7 @@ from autopeft.values.plans import Plan
 from tests.toys import classification_csv
 
 IA3 = Candidate(method="ia3", learning_rate=5e-3, batch_size=8)
+SIZE = TrialSize(tokens=800, pruning_rows=16, scoring_rows=24)
 PLAN = Plan(tokens=800, readings=(0.25, 0.5, 1.0))
 
 
@@ -22,7 +24,7 @@ def runner(tiny_models, tmp_path_factory):
     source = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
     constraints = Constraints(methods=("ia3",))
     ready = prepare(Request(model=str(tiny_models["bert"]), data=str(source), folds=1, constraints=constraints))
-    return TorchRunner(Worker(ready.model, ready.hardware, head_seed=0), ready.parts, ready.objective, 16)
+    return TorchRunner(Worker(ready.model, ready.hardware, head_seed=0), ready.parts, ready.objective, SIZE)
 
 
 def run(runner, watch=lambda _reading: False):
