@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from optuna.distributions import BaseDistribution, FloatDistribution
 
-Family = Literal["low-rank", "adapter", "soft-prompt", "scaling", "selective", "full"]
+Family = Literal[
+    "low-rank", "orthogonal", "spectral", "adapter", "soft-prompt", "scaling", "selective", "full",
+]  # fmt: skip
 Kind = Literal["method", "composition", "initialization"]
 
 

@@ -19,9 +19,10 @@ from autopeft.values.profiles import ModelProfile
 LEAST = 15
 """Methods that discovery must find at least; each has a search space of its name beside it."""
 REFUSED = {
-    ("bitfit", "llama-generation"), ("bitfit", "llama-classification"), ("bitfit", "t5-seq2seq"),
-    ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"),
-    ("p_tuning", "llama-classification"), ("prompt_tuning", "llama-classification"),
+    ("bitfit", "llama-classification"), ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"),
+    ("boft", "gpt2-generation"), ("hra", "gpt2-generation"), ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"),
+    ("miss", "gpt2-generation"), ("oft", "gpt2-generation"), ("p_tuning", "llama-classification"),
+    ("prompt_tuning", "llama-classification"), ("shira", "gpt2-generation"),
 }  # fmt: skip
 """No biases; no layers for transposed weights; no last token behind a prompt. Everything else must work."""
 EVERYTHING = {"bert-classification", "llama-generation"}
