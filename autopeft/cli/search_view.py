@@ -1,6 +1,7 @@
 """What `autopeft search` shows a person: the plan, the progress, and the result."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -33,7 +34,7 @@ def preparation_view(prepared: Prepared) -> Iterator[Any]:
     yield "\n[bold]Tried first, and why[/bold]"
     suggestions = {s.candidate.method: s for s in reversed(prepared.recommendation.candidates)}
     for candidate in prepared.starts:
-        yield f"  [bold]{candidate.method}[/bold]  {describe(candidate)}"
+        yield Padding(f"[bold]{candidate.method}[/bold]  {describe(candidate)}", (0, 0, 0, 2))
         for reason in suggestions[candidate.method].reasons[:_REASONS_SHOWN]:
             yield Padding(f"[dim]{reason.verdict}: {escape(reason.because)}[/dim]", (0, 0, 0, 4))
     yield "  [dim]`autopeft suggest` on the same model and data names the sources.[/dim]"
@@ -57,17 +58,23 @@ def _number(value: Any) -> str:
 
 def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
     """Yields what the search will cost."""
-    yield (
-        f"\n[bold]Cost[/bold]  a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
-        f"at {cost.tokens_per_second:,.0f} tokens/s measured here;"
-    )
-    trials = "" if limits.trials is None else f" {limits.trials} trials,"
-    yield (
-        f"     {trials} the trials end in {_minutes(cost.search_seconds)} at most; "
-        f"the comparison adds about {_minutes(cost.comparison_seconds)}."
-    )
+    how = "estimated" if cost.download_bytes else "measured here"
+    trials = "" if limits.trials is None else f"{limits.trials} trials, "
+    lines = [
+        f"a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
+        f"at {cost.tokens_per_second:,.0f} tokens/s {how};",
+        f"{trials}the trials end in {_minutes(cost.search_seconds)} at most, {_clock(cost.search_seconds)}; "
+        f"the comparison adds about {_minutes(cost.comparison_seconds)}.",
+    ]
     if cost.download_bytes:
-        yield f"      {cost.download_bytes / 1e6:,.0f} MB of weights have to be downloaded."
+        lines.append(f"{cost.download_bytes / 1e6:,.0f} MB of weights have to be downloaded.")
+    yield "\n[bold]Cost[/bold]"
+    yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
+
+
+def _clock(seconds: float) -> str:
+    """Returns the time of day at which so many seconds from now end, on this machine's clock."""
+    return f"at {(datetime.now().astimezone() + timedelta(seconds=seconds)):%H:%M}"
 
 
 def _minutes(seconds: float) -> str:
@@ -126,7 +133,8 @@ class LiveView:
         loss = f"loss {outcome.curve[-1].validation_loss:.4f}" if outcome.curve else ""
         score = "" if outcome.score is None else f"score {self._sign * outcome.score:.4f}"
         line = f"{outcome.number:>3} {outcome.status:<10} {outcome.seconds:>5.1f} s  {loss} {score}"
-        self._output.say(f"{line}\n     {outcome.candidate.method} {describe(outcome.candidate)}")
+        self._output.say(line)
+        self._output.say(Padding(f"{outcome.candidate.method} {describe(outcome.candidate)}", (0, 0, 0, 5)))
 
 
 def result_view(result: SearchResult) -> Iterator[Any]:
@@ -143,15 +151,18 @@ def result_view(result: SearchResult) -> Iterator[Any]:
     yield table
     yield f"winner: [bold]{result.winner.config.method}[/bold] {describe(result.winner.config)}"
     for name, gap in result.difference.items():
-        verdict = "" if gap.distinguishable else " [yellow]not distinguishable from zero[/yellow]"
-        yield f"winner minus {_label(name)}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}){verdict}"
+        yield f"winner minus {_label(name)}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+        if not gap.distinguishable:
+            yield Padding("[yellow]not distinguishable from zero[/yellow]", (0, 0, 0, 2))
     counts = ", ".join(f"{count} {status}" for status, count in result.trials.items() if count)
     yield f"trials: {counts}; search {result.seconds:.0f} s (overhead {result.overhead_seconds:.0f} s)"
-    yield f"trained for the comparison: {_seconds(result)}; in all {result.comparison_seconds:.0f} s"
+    yield f"trained for the comparison: {_seconds(result)};"
+    yield f"  with its scoring {result.comparison_seconds:.0f} s"
     for note in result.notes:
         yield f"[yellow]Note:[/yellow] {escape(note)}"
     output = escape(result.output)
-    yield f"\n{output}/tuned.yaml is ready for full training; {output}/trials.csv lists the trials."
+    yield f"\n{output}/tuned.yaml  ready for full training"
+    yield f"{output}/trials.csv  the trials"
 
 
 def _label(name: str) -> str:

@@ -50,6 +50,8 @@ def profile(
     from autopeft.tasks import get_task
 
     named = None if task is None else get_task(task).name
+    if named and model is None and data is None:
+        raise invalid("--task", "a profile", "left out where there is neither a model nor data", task)
     if columns and data is None:
         raise invalid("--column", "a profile", "left out where there is no data", dict(columns))
     hardware = probe_hardware(gpu=gpu, memory_bytes=memory_bytes, measure=measure)

@@ -63,6 +63,11 @@ def load_space(name: str, folder: Path | None = None) -> SearchSpace:
         FileFormatError: an unknown key, a range outside the legal domain, or a file for another method.
     """
     path = (folder or resources.search_spaces()) / f"{name}.yaml"
+    if folder is not None and not path.exists():
+        raise FileFormatError(
+            f"{path} is not there: a folder given with --search-spaces needs a file for each method in the search.\n"
+            f"Copy search_spaces/{name}.yaml of autopeft there, or leave {name} out with --exclude."
+        )
     space = parse(SearchSpace, read_yaml(path), str(path))
     problems = _problems(space, get_method(name))
     if problems:

@@ -86,6 +86,8 @@ def test_folder_without_tokenizer_cannot_count_tokens(table, tmp_path):
 
 def test_columns_without_data_are_refused(tiny_models):
     """A column of no data is a mistake, not something to ignore; so is a task that does not exist."""
+    with pytest.raises(InvalidValueError, match="`--task` of a profile must be left out"):
+        profile(task="classification")
     with pytest.raises(InvalidValueError, match="`--column` of a profile must be left out"):
         profile(str(tiny_models["bert"]), columns={"text": "review"})
     with pytest.raises(InvalidValueError, match=r"(?s)'clasification'.*Did you mean 'classification'"):
