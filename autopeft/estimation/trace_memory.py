@@ -1,0 +1,60 @@
+"""From a traced step to the memory that a device must have: allocated, reserved and the context."""
+
+from autopeft.estimation.allocator import AllocatorSettings, Replay, replay
+from autopeft.estimation.context import ALLOCATOR_KINDS, context_bytes, with_workspaces
+from autopeft.estimation.trace import Peak, Trace, peak
+from autopeft.values.candidates import MemoryEstimate
+from autopeft.values.profiles import Device
+
+
+def trace_memory(trace: Trace, device: Device, settings: AllocatorSettings | None = None) -> MemoryEstimate:
+    """Returns the peak memory of a traced run on a device.
+
+    On a device with torch's caching allocator, allocated and reserved are what a replay through it counts; what
+    it hands out beyond the blocks asked for (workspaces, remainders too small to split off) counts among the
+    temporaries. Elsewhere memory is given back as it is freed, so that reserved is what is allocated.
+
+    Args:
+        trace: of the run, without workspaces.
+        device: planned for.
+        settings: the allocator's; torch's defaults where None.
+    """
+    context, _ = context_bytes(device)
+    if device.kind not in ALLOCATOR_KINDS:
+        return _estimate(peak(trace), None, context)
+    full = with_workspaces(trace, device)
+    return _estimate(peak(full), replay(full, settings or AllocatorSettings()), context)
+
+
+def _estimate(top: Peak, counted: Replay | None, context: int) -> MemoryEstimate:
+    allocated = top.bytes if counted is None else counted.peak_allocated_bytes
+    breakdown = dict(top.breakdown)
+    breakdown["temporaries"] += allocated - top.bytes
+    return MemoryEstimate(
+        peak_allocated_bytes=allocated,
+        peak_reserved_bytes=allocated if counted is None else counted.peak_reserved_bytes,
+        context_bytes=context,
+        breakdown=breakdown,
+        peak_phase=top.phase,
+    )
+
+
+def fits_after_release(trace: Trace, device: Device, limit_bytes: int) -> bool:
+    """Whether a run whose reserved memory would exceed a limit fits when torch gives cached segments back.
+
+    torch does so when the driver has no more memory; each time costs a synchronization.
+
+    Args:
+        trace: of the run, without workspaces.
+        device: planned for, one with torch's caching allocator.
+        limit_bytes: what the card has for this process, its context included.
+    """
+    room = limit_bytes - context_bytes(device)[0]
+    if room <= 0:
+        return False
+    return not replay(with_workspaces(trace, device), AllocatorSettings(limit_bytes=room)).out_of_memory
+
+
+def expandable_memory(trace: Trace, device: Device) -> MemoryEstimate:
+    """Returns the peak memory with ``PYTORCH_ALLOC_CONF=expandable_segments:True``."""
+    return trace_memory(trace, device, AllocatorSettings(expandable_segments=True))

@@ -1,0 +1,86 @@
+"""From a trace to what the device must have: workspaces, reserved memory, the context."""
+
+from dataclasses import replace
+
+import pytest
+
+from autopeft.estimation.context import context_bytes, with_workspaces, workspace_bytes
+from autopeft.estimation.trace import Block, Phase, Trace
+from autopeft.estimation.trace_memory import expandable_memory, fits_after_release, trace_memory
+from autopeft.profiling.catalogue import card_device, load_card
+from autopeft.values.profiles import Device
+
+MIB = 1 << 20
+WORKSPACE = 8 * MIB + MIB // 8
+
+
+def card(name="rtx-3090", **changes):
+    return replace(card_device(load_card(name)), **changes)
+
+
+def traced(*blocks, phases=(Phase("load", 0), Phase("forward", 2), Phase("backward", 4))):
+    return Trace(blocks=blocks, phases=phases, operations=(), trainable_parameters=1, total_parameters=1)
+
+
+TRACE = traced(
+    Block(100 * MIB, "weights", 0, None),
+    Block(300 * MIB, "temporaries", 1, 2),
+    Block(50 * MIB, "activations", 3, 6),
+    Block(40 * MIB, "gradients", 5, None),
+)
+CPU = Device(index=0, name="cpu", kind="cpu", total_memory_bytes=1, free_memory_bytes=1)
+
+
+def test_each_pass_has_a_workspace_of_its_own():
+    """Forward and backward run on two threads, each with a cuBLAS workspace that stays."""
+    added = with_workspaces(TRACE, card()).blocks[len(TRACE.blocks) :]
+    assert [(block.bytes, block.begin, block.end) for block in added] == [(WORKSPACE, 2, None), (WORKSPACE, 4, None)]
+    assert with_workspaces(TRACE, CPU) == TRACE
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("v100-16gb", WORKSPACE), ("l4", WORKSPACE), ("h100-sxm", 32 * MIB), ("rtx-5090", 32 * MIB)]
+)
+def test_workspaces_grow_with_hopper(name, size):
+    """Hopper and Blackwell take 32 MiB where older cards take 8.125."""
+    assert workspace_bytes(card(name)) == size
+
+
+def test_the_breakdown_adds_up_to_what_is_allocated():
+    """Nothing at the peak is left without a name, and reserved is never less than allocated."""
+    for device in (card(), card("h200"), CPU):
+        found = trace_memory(TRACE, device)
+        assert sum(found.breakdown.values()) == found.peak_allocated_bytes <= found.peak_reserved_bytes
+
+
+def test_a_cpu_gives_memory_back():
+    """Without a caching allocator reserved is what is allocated, and there is no context."""
+    found = trace_memory(TRACE, CPU)
+    assert found.peak_allocated_bytes == found.peak_reserved_bytes == 400 * MIB
+    assert (found.context_bytes, found.peak_phase) == (0, "load")
+
+
+def test_a_load_peak_can_be_given_back():
+    """A run that holds 400 MiB cached fits a card where it needs 206, at the cost of a release."""
+    device = card(context_bytes=0)
+    assert trace_memory(TRACE, device).peak_reserved_bytes > 400 * MIB
+    assert fits_after_release(TRACE, device, 402 * MIB)
+    assert not fits_after_release(TRACE, device, 300 * MIB)
+    assert not fits_after_release(TRACE, card(), 300 * MIB)
+
+
+def test_expandable_segments_reuse_what_was_freed():
+    """The freed 300 MiB serve activations and gradients either way; pages of 20 MiB bound what is lost."""
+    found = expandable_memory(TRACE, card())
+    assert found.peak_reserved_bytes % (2 * MIB) == 0
+    assert found.peak_reserved_bytes - found.peak_allocated_bytes < 22 * MIB
+
+
+def test_the_devices_own_context_wins():
+    """A measured or catalogued figure is used; without one an assumption that says so."""
+    assert context_bytes(card(context_bytes=123)) == (123, "the device's profile")
+    size, source = context_bytes(card(context_bytes=None))
+    assert size > 400 * MIB
+    assert source == "assumed"
+    assert context_bytes(replace(CPU, kind="rocm"))[1] == "assumed"
+    assert context_bytes(CPU)[0] == 0
