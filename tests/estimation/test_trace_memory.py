@@ -18,7 +18,10 @@ def card(name="rtx-3090", **changes):
     return replace(card_device(load_card(name)), **changes)
 
 
-def traced(*blocks, phases=(Phase("load", 0), Phase("forward", 2), Phase("backward", 4))):
+PHASES = (Phase("load", 0), Phase("forward", 2), Phase("backward", 4))
+
+
+def traced(*blocks, phases=PHASES):
     return Trace(blocks=blocks, phases=phases, operations=(), trainable_parameters=1, total_parameters=1)
 
 
@@ -60,13 +63,19 @@ def test_a_cpu_gives_memory_back():
     assert (found.context_bytes, found.peak_phase) == (0, "load")
 
 
-def test_a_load_peak_can_be_given_back():
-    """A run that holds 400 MiB cached fits a card where it needs 206, at the cost of a release."""
+def test_cached_segments_can_be_given_back():
+    """A run that holds 720 MiB where 420 are used fits a card of 450 at the cost of a release; not one of 400."""
+    trace = traced(
+        Block(100 * MIB, "weights", 0, None),
+        Block(300 * MIB, "temporaries", 1, 2),
+        Block(320 * MIB, "temporaries", 3, 4),
+        phases=PHASES[:1],
+    )
     device = card(context_bytes=0)
-    assert trace_memory(TRACE, device).peak_reserved_bytes > 400 * MIB
-    assert fits_after_release(TRACE, device, 402 * MIB)
-    assert not fits_after_release(TRACE, device, 300 * MIB)
-    assert not fits_after_release(TRACE, card(), 300 * MIB)
+    assert trace_memory(trace, device).peak_reserved_bytes == 720 * MIB
+    assert fits_after_release(trace, device, 450 * MIB)
+    assert not fits_after_release(trace, device, 400 * MIB)
+    assert not fits_after_release(trace, card(context_bytes=100 * MIB), 450 * MIB)
 
 
 def test_expandable_segments_reuse_what_was_freed():
