@@ -85,6 +85,7 @@ class Estimate:
         step_seconds: of one optimizer step, accumulation included; None where the device's speed is not known.
         step_seconds_low: lower end of the interval that the time is expected in.
         step_seconds_high: its upper end.
+        step_seconds_by_class: the same seconds by class of operation, empty where they are not told apart.
         notes: what a reader has to know, such as which measurements corrected it.
     """
 
@@ -94,6 +95,7 @@ class Estimate:
     total_parameters: int
     step_seconds_low: float | None = None
     step_seconds_high: float | None = None
+    step_seconds_by_class: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
