@@ -1,0 +1,116 @@
+"""What real runs took beside what had been estimated for them: one line of JSON each, in the user's cache.
+
+``AUTOPEFT_CALIBRATION=off`` neither writes nor reads them.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from autopeft import resources
+from autopeft.errors import FileFormatError
+from autopeft.files import parse, plain
+from autopeft.profiling.cache import cache_folder
+from autopeft.values.profiles import Device
+
+SWITCH = "AUTOPEFT_CALIBRATION"
+STACK = ("torch", "transformers", "peft", "bitsandbytes")
+"""Distributions whose versions decide what a run allocates and how fast it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One real run.
+
+    Attributes:
+        card: from `card_name`.
+        stack: from `stack_versions`.
+        date: of the run, ``YYYY-MM-DD``.
+        estimated_allocated_bytes: as estimated without corrections; so are the others.
+        estimated_seconds: of one optimizer step by class of operation; empty where it was not estimated.
+        allocated_bytes: measured peak; None where it was not measured. So are the others.
+        context_bytes: what the process held on the card beside reserved memory.
+        step_seconds: of one optimizer step, the first ones left out.
+    """
+
+    card: str
+    stack: str
+    date: str
+    estimated_allocated_bytes: int
+    estimated_reserved_bytes: int
+    estimated_seconds: Mapping[str, float] = field(default_factory=dict)
+    allocated_bytes: int | None = None
+    reserved_bytes: int | None = None
+    context_bytes: int | None = None
+    step_seconds: float | None = None
+
+
+def enabled() -> bool:
+    """Whether measured runs are kept and used: unless the user has switched that off."""
+    return os.environ.get(SWITCH, "").lower() not in ("off", "0", "no", "false")
+
+
+def observations_path() -> Path:
+    """Returns where the user's observations lie."""
+    return cache_folder() / "observations.jsonl"
+
+
+def record(observation: Observation) -> None:
+    """Keeps an observation.
+
+    A line is appended in one write, so that workers of one search do not lose each other's, and flushed to disk; a
+    line cut short by a crash is left out by readers. A folder that cannot be written costs only the correction,
+    so that is no error.
+    """
+    if not enabled():
+        return
+    line = json.dumps(plain(observation), separators=(",", ":")) + "\n"
+    path = observations_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as stream:
+            stream.write(_line_break(path) + line.encode())
+            os.fsync(stream.fileno())
+    except OSError:
+        return
+
+
+def _line_break(path: Path) -> bytes:
+    """Returns what ends a line that a crash has cut short, so that it does not swallow the next one."""
+    with path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END) == 0:
+            return b""
+        stream.seek(-1, os.SEEK_END)
+        return b"" if stream.read() == b"\n" else b"\n"
+
+
+def observations(card: str, stack: str) -> tuple[Observation, ...]:
+    """Returns the runs of one card and stack in the order they were kept; none where that is switched off."""
+    path = observations_path()
+    if not enabled() or not path.is_file():
+        return ()
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            kept = parse(Observation, json.loads(line), str(path))
+        except (json.JSONDecodeError, FileFormatError):  # cut short, or of another version's schema
+            continue
+        if (kept.card, kept.stack) == (card, stack):
+            found.append(kept)
+    return tuple(found)
+
+
+def card_name(device: Device) -> str:
+    """Returns one name for a card, whether the driver reports it or the catalogue does: the catalogue's file."""
+    for path in sorted((resources.profiles() / "hardware").glob("*.yaml")):
+        if f'"{device.name}"' in path.read_text(encoding="utf-8"):
+            return path.stem
+    return device.name
+
+
+def stack_versions() -> str:
+    """Returns the versions that a run's memory and speed depend on, such as ``torch 2.13.0, …``."""
+    return ", ".join(f"{name} {version(name)}" for name in STACK)
