@@ -1,18 +1,13 @@
-"""What the bottleneck adapters share: where they stand, how they are hooked on, and their parameters.
+"""What the adapters share: where they stand, how they are hooked on, and the parameters of the plain ones."""
 
-An adapter is a child of the projection whose output it changes, called by a forward hook. The projection stays the
-module it was: code that asks for its weight or its dtype (T5 does) finds them, quantized layers keep their own
-forward, base weights keep their names, and recomputation under gradient checkpointing runs the hook again.
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from autopeft.methods import _native, _peft
+from autopeft.methods import _hooks, _native, _peft
 from autopeft.methods._declaration import Capabilities
 from autopeft.methods._legal import contains, declared_violations, refuse
 from autopeft.methods._targets import layer_violations, linear_modules, selected_layers
@@ -20,10 +15,15 @@ from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue, Role
 from autopeft.values.profiles import ModuleShape
 
-CHILD = "autopeft_adapter"
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Build = Callable[[Setup, tuple[ModuleShape, ...]], list[Any]]
+"""(setup, places) → one torch module for each place, which maps a hidden state to the adapted one."""
+
 _NAMES: dict[Role, str] = {"output": "attention output projection", "down": "feed-forward output projection"}
 
-LEGAL = {
+LEGAL: dict[str, "BaseDistribution"] = {
     "bottleneck": IntDistribution(1, 4096, log=True),
     "activation": CategoricalDistribution(("relu", "gelu")),
     "dropout": FloatDistribution(0.0, 0.9),
@@ -51,9 +51,11 @@ def trainable(setup: Setup, roles: tuple[Role, ...]) -> int:
     return sum(2 * m.out_features * inner + inner + m.out_features for m in places(setup, roles))
 
 
-def violations(setup: Setup, roles: tuple[Role, ...]) -> tuple[str, ...]:
+def violations(
+    setup: Setup, roles: tuple[Role, ...], legal: Mapping[str, "BaseDistribution"] = LEGAL
+) -> tuple[str, ...]:
     """Returns why adapters cannot stand after the modules of these roles."""
-    declared = declared_violations(setup, CAPABILITIES, LEGAL)
+    declared = declared_violations(setup, CAPABILITIES, legal)
     if layer_violations(setup):
         return declared
     where = places(setup, roles)
@@ -72,45 +74,36 @@ def _too_wide(setup: Setup, where: tuple[ModuleShape, ...]) -> tuple[str, ...]:
     return ()
 
 
+def bottlenecks(setup: Setup, where: tuple[ModuleShape, ...]) -> list[Any]:
+    """Returns a plain bottleneck for each place."""
+    from autopeft.methods._bottleneck import Bottleneck
+
+    given = setup.candidate.parameters
+    inner, activation, dropout = int(given["bottleneck"]), str(given["activation"]), float(given["dropout"])
+    return [Bottleneck(shape.out_features, inner, activation, dropout) for shape in where]
+
+
 def apply(model: Any, setup: Setup, roles: tuple[Role, ...]) -> Any:
-    """Returns the model with an adapter after each module of these roles in the selected layers.
+    """Returns the model with a plain bottleneck after each module of these roles in the selected layers.
 
     Raises:
         InvalidValueError: the setup is in violation.
     """
     refuse(setup, partial(violations, roles=roles))
-    return _native.attach(model, setup, partial(_add, setup=setup, roles=roles))
+    return stand(model, setup, roles, bottlenecks)
 
 
-def _add(model: Any, setup: Setup, roles: tuple[Role, ...]) -> tuple[list[Any], Callable[[], None]]:
-    owners = [model.get_submodule(shape.name) for shape in places(setup, roles)]
-    hooks, parameters = [], []
-    for owner, shape in zip(owners, places(setup, roles), strict=True):
-        adapter = _make(owner, shape, setup)
-        owner.add_module(CHILD, adapter)
-        hooks.append(owner.register_forward_hook(_adapt))
-        parameters += list(adapter.parameters())
-    return parameters, partial(_remove, owners, hooks)
+def stand(model: Any, setup: Setup, roles: tuple[Role, ...], build: Build) -> Any:
+    """Returns the model with what is built after each module of these roles in the selected layers."""
+    return _native.attach(model, setup, partial(_add, setup=setup, roles=roles, build=build))
 
 
-def _make(owner: Any, shape: ModuleShape, setup: Setup) -> Any:
-    from autopeft.methods._bottleneck import Bottleneck
-
-    given = setup.candidate.parameters
-    inner, activation, dropout = int(given["bottleneck"]), str(given["activation"]), float(given["dropout"])
-    adapter = Bottleneck(shape.out_features, inner, activation, dropout)
-    return adapter.to(owner.weight.device).train(owner.training)
-
-
-def _adapt(owner: Any, _inputs: Any, output: Any) -> Any:
-    return getattr(owner, CHILD)(output)
-
-
-def _remove(owners: list[Any], hooks: list[Any]) -> None:
-    for hook in hooks:
-        hook.remove()
-    for owner in owners:
-        delattr(owner, CHILD)
+def _add(model: Any, setup: Setup, roles: tuple[Role, ...], build: Build) -> _hooks.Added:
+    where = places(setup, roles)
+    owners = [model.get_submodule(shape.name) for shape in where]
+    with owners[0].weight.device:
+        children = build(setup, where)
+    return _hooks.hang(owners, children, _hooks.through_child)
 
 
 def load(model: Any, setup: Setup, folder: Path, roles: tuple[Role, ...]) -> Any:

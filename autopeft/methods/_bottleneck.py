@@ -8,15 +8,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class Bottleneck(nn.Module):
-    """Adds ``up(dropout(activation(down(hidden))))`` to a hidden state of shape (…, width).
+    """Adds ``scale · up(dropout(activation(down(hidden))))`` to a hidden state of shape (…, width).
 
     The up-projection starts at zero, so that the sum is the hidden state itself. Weights are float32 whatever the
     model's dtype; the result has the hidden state's dtype.
     """
 
-    def __init__(self, width: int, bottleneck: int, activation: str, dropout: float) -> None:
+    def __init__(self, width: int, bottleneck: int, activation: str, dropout: float, scale: float = 1.0) -> None:
         super().__init__()
         self.activation_name = activation
+        self.scale = scale
         self.down = nn.Linear(width, bottleneck)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
@@ -25,8 +26,12 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
+    def update(self, hidden: Tensor) -> Tensor:
+        """Returns what is added, in the hidden state's dtype."""
+        inner = self.activation(self.down(hidden.to(self.down.weight.dtype)))
+        made = cast("Tensor", self.up(self.dropout(inner)))
+        return (made * self.scale).to(hidden.dtype)
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Returns the adapted hidden state."""
-        inner = self.activation(self.down(hidden.to(self.down.weight.dtype)))
-        update = cast("Tensor", self.up(self.dropout(inner)))
-        return hidden + update.to(hidden.dtype)
+        return hidden + self.update(hidden)

@@ -119,6 +119,19 @@ def keep(model: Any) -> Any:
     return model
 
 
+def refuse_quantized_merge(model: Any) -> None:
+    """Lets a model pass whose weights can take an update.
+
+    Raises:
+        ModelError: the base is quantized.
+    """
+    if getattr(model, "is_quantized", False):
+        raise ModelError(
+            "The base is quantized, and merging would round the update to its codes.\n"
+            "Load the base without quantization, load the saved adapter into it, and merge there."
+        )
+
+
 def no_peft_config(_setup: Setup) -> None:
     """Returns None: the method is not peft's."""
 
