@@ -5,6 +5,7 @@ from typing import Any
 
 from autopeft.errors import ModelError
 from autopeft.files import read_json, to_json, write_text
+from autopeft.methods._native import refuse_quantized_merge
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import TASKS, ModelKind, ParameterValue, Task
@@ -102,12 +103,19 @@ def merge(attached: Any) -> Any:
     Raises:
         ModelError: the base is quantized.
     """
-    if getattr(attached.get_base_model(), "is_quantized", False):
-        raise ModelError(
-            "The base is quantized, and merging would round the update to its codes.\n"
-            "Load the base without quantization, load the saved adapter into it, and merge there."
-        )
-    return attached.merge_and_unload()
+    refuse_quantized_merge(attached.get_base_model())
+    merged = attached.merge_and_unload()
+    _unwrap_heads(merged)
+    return merged
+
+
+def _unwrap_heads(model: Any) -> None:
+    # peft's merging of trained norms leaves the head in its wrapper.
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            _replace(model, name, module.modules_to_save[ADAPTER])
 
 
 def save(attached: Any, folder: Path) -> None:
@@ -129,21 +137,40 @@ def load_into(attached: Any, folder: Path) -> Any:
     Raises:
         ModelError: the file is missing or holds other parameters than the attached ones.
     """
-    from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
     path = folder / "adapter_model.safetensors"
     if not path.is_file():
         raise ModelError(f"{path} does not exist: the folder holds no saved adapter.")
-    result = set_peft_model_state_dict(attached, load_file(path), adapter_name=ADAPTER)
+    return load_values(attached, load_file(path), path)
+
+
+def load_values(attached: Any, values: dict[str, Any], path: Path) -> Any:
+    """Returns an attached model with values under the names that peft saves them by.
+
+    Raises:
+        ModelError: they are other parameters than the attached ones; ``path`` is where they are from.
+    """
+    from peft import set_peft_model_state_dict
+
+    result = set_peft_model_state_dict(attached, values, adapter_name=ADAPTER)
     # A prompt is loaded apart, strictly, and peft still lists it on both sides.
-    trained = {name for name, parameter in attached.named_parameters() if parameter.requires_grad}
-    lacking = [key for key in result.missing_keys if key in trained and not key.startswith("prompt_encoder.")]
+    missing = {key for key in result.missing_keys if not key.startswith("prompt_encoder.")}
+    lacking = sorted(min(names) for names in _trained_names(attached) if names <= missing)
     foreign = [key for key in result.unexpected_keys if key != "prompt_embeddings"]
     if lacking or foreign:
         lacks = f"lacks {lacking[0]}, which the attached method trains" if lacking else f"holds {foreign[0]} besides"
         raise ModelError(f"{path} {lacks}: it was saved from another model or with other parameters.")
     return attached
+
+
+def _trained_names(attached: Any) -> list[set[str]]:
+    """Returns the names of each trained parameter: all of them, where layers share it and the file has it once."""
+    names: dict[int, set[str]] = {}
+    for name, parameter in attached.named_parameters(remove_duplicate=False):
+        if parameter.requires_grad:
+            names.setdefault(id(parameter), set()).add(name)
+    return list(names.values())
 
 
 def layers(attached: Any, kind: type) -> list[Any]:
