@@ -21,8 +21,8 @@ LEGAL: dict[str, "BaseDistribution"] = {
 }
 
 
-def config(setup: Setup, **variant: bool) -> Any:
-    """Returns peft's config of a variant: ``use_rslora`` or ``use_dora``, or plain."""
+def config(setup: Setup, **variant: bool | str) -> Any:
+    """Returns peft's config of a variant: ``use_rslora``, ``use_dora`` or ``init_lora_weights``, or plain."""
     from peft import LoraConfig
 
     given = setup.candidate.parameters

@@ -67,11 +67,18 @@ def logits(model: Any, case: Case) -> Any:
 
 def attached(method: Method, case: Case, seed: int = 0) -> Any:
     """Returns a fresh model with the method attached, the random parts drawn from the seed."""
+    return attach(method, case, case.build(), seed)
+
+
+def attach(method: Method, case: Case, model: Any, seed: int = 0) -> Any:
+    """Returns the model with the method attached as a run attaches it, started from data where it asks for some."""
     import torch
 
-    model = case.build()
     torch.manual_seed(seed)
-    return method.apply(model, case.setup)
+    model = method.apply(model, case.setup)
+    if method.prepare is not None:
+        method.prepare(model, case.setup, [case.batch()])
+    return model
 
 
 def train(method: Method, model: Any, case: Case, seed: int = 0, steps: int = STEPS) -> list[float]:

@@ -24,7 +24,7 @@ PLACES: tuple[tuple[str, Task], ...] = (
 """Tiny model and task of each place where a method is tried."""
 
 ReadModel = Callable[[str, Task, int], ModelProfile]
-"""(folder, task, labels) → profile of the model that the task builds."""
+"""(folder, task, labels, at least 1) → profile of the model that the task builds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def cases(method: Method, folders: Mapping[str, Path], read: ReadModel) -> tuple
 def make_case(method: Method, architecture: str, task: Task, folder: Path, read: ReadModel) -> Case:
     """Returns the case of one tiny model and one task, whether the method can work there or not."""
     labels = 0 if task in ("generation", "seq2seq") else LABELS
-    setup = Setup(model=read(str(folder), task, labels), task=task, candidate=example(method), total_steps=20)
+    setup = Setup(model=read(str(folder), task, labels or 1), task=task, candidate=example(method), total_steps=20)
     original = partial(_original, folder, task, KINDS[architecture], labels)
     return Case(
         name=f"{method.name}-{architecture}-{task}", setup=setup,

@@ -1,6 +1,5 @@
 """Every method of the catalogue keeps the contract on every tiny model it claims."""
 
-import itertools
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,8 @@ from autopeft.values.profiles import ModelProfile
 
 LEAST = 15
 """Methods that discovery must find at least; each has a search space of its name beside it."""
-PLACE_NAMES = tuple(f"{architecture}-{task}" for architecture, task in PLACES)
+FOUR_BIT_ONLY = ("ir_qlora", "loftq", "lq_lora")
+"""They repair what quantization lost, so that they keep the whole contract on a 4-bit base and nowhere else."""
 REFUSED = {
     ("bitfit", "llama-classification"), ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"),
     ("boft", "gpt2-generation"), ("c3a", "gpt2-generation"), ("delora", "gpt2-generation"),
@@ -27,6 +27,7 @@ REFUSED = {
     ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"), ("miss", "gpt2-generation"), ("oft", "gpt2-generation"),
     ("p_tuning", "llama-classification"), ("prompt_tuning", "llama-classification"), ("road", "gpt2-generation"),
     ("shira", "gpt2-generation"),
+    *((name, f"{architecture}-{task}") for name in FOUR_BIT_ONLY for architecture, task in PLACES),
 }  # fmt: skip
 """No biases; no layers for transposed weights; no last token behind a prompt. Everything else must work."""
 EVERYTHING = {"bert-classification", "llama-generation"}

@@ -1,0 +1,82 @@
+"""CorDA: LoRA that starts from the part of each weight that matters most for the data's activations.
+
+With C the covariance of a layer's inputs, W C = U Σ Vᵀ; B and A are the first r triplets, A multiplied by C⁻¹, and
+their product is taken out of W (section 3.2 of the paper, instruction-previewed adaptation). C is damped on its
+diagonal, so that it can be inverted. Without batches it starts as LoRA does.
+"""
+
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+
+from autopeft.methods import _lora, _peft, _starts
+from autopeft.methods._declaration import Method, Paper, Seed
+from autopeft.methods._from_data import Batches, covariances
+from autopeft.methods._legal import declared_violations, refuse
+from autopeft.values.candidates import Setup
+
+DAMPING = 0.01
+"""Share of the mean variance that is added to every variance."""
+
+
+def _violations(setup: Setup) -> tuple[str, ...]:
+    return (*declared_violations(setup, _starts.CAPABILITIES, _lora.LEGAL), *_lora.too_large(setup))
+
+
+def _apply(model: Any, setup: Setup) -> Any:
+    refuse(setup, _violations)
+    return _peft.attach(model, _lora.config(setup))
+
+
+def damped(covariance: Any) -> Any:
+    """Returns the covariance with `DAMPING` on its diagonal."""
+    import torch
+
+    return covariance + DAMPING * covariance.diagonal().mean() * torch.eye(len(covariance), device=covariance.device)
+
+
+def _prepare(attached: Any, _setup: Setup, batches: Batches) -> None:
+    seen = covariances(attached, batches)
+    for name, layer in _starts.layers(attached):
+        _starts.move(layer, _factors(layer, damped(seen[name])))
+
+
+def _factors(layer: Any, covariance: Any) -> _starts.Factors:
+    import torch
+
+    u, values, vh = torch.linalg.svd(_starts.weight_of(layer) @ covariance, full_matrices=False)
+    first, second = _starts.principal(u, values, vh, _starts.rank_of(layer), _starts.scaling_of(layer))
+    return torch.linalg.solve(covariance, first, left=False), second
+
+
+METHOD = Method(
+    name="corda",
+    kind="initialization",
+    title="CorDA",
+    family="low-rank",
+    paper=Paper(
+        title="CorDA: Context-Oriented Decomposition Adaptation of Large Language Models",
+        year=2024, address="https://arxiv.org/abs/2406.05223",
+    ),
+    summary="LoRA that starts from the part of each weight that the training data's activations use most.",
+    capabilities=_starts.CAPABILITIES,
+    legal=_lora.LEGAL,
+    learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
+    seeds=(
+        Seed(
+            parameters={"rank": 16, "alpha": 16, "dropout": 0.0}, learning_rate=2e-4,
+            source="Yang et al., arXiv 2406.05223: the recipe of PiSSA, alpha equal to the rank; rank and rate for"
+            " short runs are a choice of this project",
+        ),
+    ),
+    trainable=_lora.parameters,
+    violations=_violations,
+    apply=_apply,
+    peft_config=_lora.config,
+    effective=_lora.effective,
+    detach=_peft.detach,
+    merge=_peft.merge,
+    save=_starts.save,
+    load=_starts.load,
+    prepare=_prepare,
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""IR-QLoRA: LoRA on 4-bit codes that keep as much information as they can.
+
+Each block of weights is shifted by a constant τ before it is coded, chosen near the block's median so that the codes'
+entropy is largest (information calibration quantization, section 3.2 of the paper); the constants stand frozen beside
+the codes and are added back. The paper's second part, a connection without parameters around both factors, is left
+out: it changes what LoRA computes, not where it starts.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+
+from autopeft.methods import _codes, _lora, _peft, _shifts, _starts
+from autopeft.methods._declaration import Method, Paper, Seed
+from autopeft.methods._legal import refuse
+from autopeft.values.candidates import Setup
+
+_violations = partial(_codes.violations, legal=_lora.LEGAL)
+
+
+def _apply(model: Any, setup: Setup) -> Any:
+    refuse(setup, _violations)
+    return _codes.attach(model, setup, _start)
+
+
+def _start(layer: Any, weight: Any) -> None:
+    state = layer.get_base_layer().weight.quant_state
+    shifts = _shifts.most_informative(weight, state.blocksize, state.code)
+    _codes.encode(layer, weight - _shifts.spread(shifts, state.blocksize, tuple(weight.shape)))
+    _shifts.add(layer.get_base_layer(), shifts, state.blocksize, tuple(weight.shape))
+
+
+def _detach(attached: Any) -> Any:
+    for _, layer in _starts.layers(attached):
+        _shifts.remove(layer.get_base_layer())
+    return _peft.detach(attached)
+
+
+def _load(model: Any, setup: Setup, folder: Path) -> Any:
+    return _peft.load_into(_apply(model, setup), folder)
+
+
+METHOD = Method(
+    name="ir_qlora",
+    kind="initialization",
+    title="IR-QLoRA",
+    family="low-rank",
+    paper=Paper(
+        title="Accurate LoRA-Finetuning Quantization of LLMs via Information Retention",
+        year=2024, address="https://arxiv.org/abs/2402.05445",
+    ),
+    summary="LoRA on a 4-bit base whose blocks are shifted so that their codes keep the most information.",
+    capabilities=_codes.CAPABILITIES,
+    legal=_lora.LEGAL,
+    learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
+    seeds=(
+        Seed(
+            parameters={"rank": 64, "alpha": 16, "dropout": 0.1}, learning_rate=2e-4,
+            source="Dettmers et al., QLoRA, arXiv 2305.14314: the recipe that Qin et al., arXiv 2402.05445, follow",
+        ),
+    ),
+    trainable=_lora.parameters,
+    violations=_violations,
+    apply=_apply,
+    peft_config=_lora.config,
+    effective=_lora.effective,
+    detach=_detach,
+    merge=None,
+    save=_codes.save,
+    load=_load,
+)  # fmt: skip

@@ -1,0 +1,67 @@
+"""LoftQ: LoRA on a 4-bit base that starts by repairing what quantization lost.
+
+Alternately the codes take what the factors leave of the weight, Q = q(W - B A), and the factors become the best
+approximation of what the codes leave, B A = SVD_r(W - Q) (algorithm 1 of the paper); it begins with B A = 0. With one
+iteration the codes stay as they were loaded.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+
+from autopeft.methods import _codes, _lora, _peft, _repairs
+from autopeft.methods._declaration import Method, Paper, Seed
+from autopeft.methods._legal import refuse
+from autopeft.values.candidates import Setup
+
+_violations = partial(_codes.violations, legal=_repairs.LEGAL)
+
+
+def _apply(model: Any, setup: Setup) -> Any:
+    refuse(setup, _violations)
+    return _codes.attach(model, setup, partial(_start, iterations=int(setup.candidate.parameters["iterations"])))
+
+
+def _start(layer: Any, weight: Any, iterations: int) -> None:
+    _codes.nearest(layer, weight - _codes.dequantized(layer))
+    for _ in range(iterations - 1):
+        _codes.nearest(layer, weight - _codes.encode(layer, weight - _codes.product(layer)))
+    _repairs.mark(layer, iterations)
+
+
+def _load(model: Any, setup: Setup, folder: Path) -> Any:
+    return _peft.load_into(_apply(model, setup), folder)
+
+
+METHOD = Method(
+    name="loftq",
+    kind="initialization",
+    title="LoftQ",
+    family="low-rank",
+    paper=Paper(
+        title="LoftQ: LoRA-Fine-Tuning-Aware Quantization for Large Language Models",
+        year=2023, address="https://arxiv.org/abs/2310.08659",
+    ),
+    summary="LoRA on a 4-bit base whose factors start as the best repair of what quantization lost.",
+    capabilities=_codes.CAPABILITIES,
+    legal=_repairs.LEGAL,
+    learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
+    seeds=(
+        Seed(
+            parameters={"rank": 16, "alpha": 16, "dropout": 0.0, "iterations": 5}, learning_rate=3e-4,
+            source="Li et al., arXiv 2310.08659: five alternations, ranks 16 and 32; alpha equal to the rank, and the"
+            " rate, are a choice of this project",
+        ),
+    ),
+    trainable=_lora.parameters,
+    violations=_violations,
+    apply=_apply,
+    peft_config=_lora.config,
+    effective=_repairs.effective,
+    detach=_peft.detach,
+    merge=None,
+    save=_codes.save,
+    load=_load,
+)  # fmt: skip

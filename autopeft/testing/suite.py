@@ -1,0 +1,49 @@
+"""The whole contract in one call, for a method of your own."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autopeft.methods import Method
+from autopeft.profiling.model import read_model
+from autopeft.quantization import get_quantization, stop_repacking
+from autopeft.testing import contract
+from autopeft.testing.cases import KINDS, Case, awkward, build, cases
+from autopeft.testing.models import ARCHITECTURES, tiny_model_folder
+
+SCHEMES = ("nf4", "int8")
+
+
+def check_method(method: Method, folder: Path) -> tuple[str, ...]:
+    """Holds a method to the whole contract, in a few seconds, and returns the names of the places it was tried in.
+
+    Its declaration, then every check on each tiny model it claims, setups asked for by mistake, and a quantized base.
+
+    Args:
+        method: the declaration, as its module has it.
+        folder: where the tiny models are written.
+
+    Raises:
+        ContractError: a rule is broken; the message says which and where.
+    """
+    contract.check_facts(method)
+    folders = {name: tiny_model_folder(name, folder / name) for name in ARCHITECTURES}
+    found = cases(method, folders, read_model)
+    contract.require(bool(found), f"{method.name} refuses every tiny model it is tried on.")
+    for case in found:
+        contract.check(method, case)
+    for case in awkward(found[0]):
+        contract.check_violations_match_apply(method, case)
+    decoders = [case for case in found if case.setup.task == "generation"]
+    for case in decoders[:1]:
+        for scheme in SCHEMES:
+            contract.check_quantized_base(method, case, scheme, partial(_quantized, case, scheme))
+    return tuple(case.name for case in found)
+
+
+def _quantized(case: Case, scheme: str) -> Any:
+    source = Path(case.setup.model.source)
+    kind = KINDS[source.name]
+    model = build(source, case.setup.task, kind, 0, quantization_config=get_quantization(scheme).config("float32"))
+    stop_repacking(model)
+    return model
