@@ -38,7 +38,7 @@ def plan_steps(dataset: EncodedDataset, candidate: Candidate, plan: Plan) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """Everything a run needs to go on later on a freshly attached model, held in memory."""
+    """Everything a run needs to go on later on a freshly attached model."""
 
     done: int
     tokens: int
@@ -46,6 +46,7 @@ class RunState:
     weights: tuple[Any, ...]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
+    scaler: dict[str, Any]
     random: Any
 
 
@@ -140,16 +141,12 @@ class TrainingRun:
         self._scaler.scale(loss).backward()
         return float(loss.detach())
 
-    def state(self) -> RunState:
-        """Returns a copy of the run's state.
-
-        Raises:
-            ValueError: the method keeps state of its own between steps, which this does not cover.
-        """
+    def state(self) -> RunState | None:
+        """Returns a copy of the run's state; None where the method keeps state of its own between steps."""
         import torch
 
         if self._after_step is not None:
-            raise ValueError(f"A run of {self.candidate.method!r} keeps state beside its weights.")
+            return None
         return RunState(
             done=self.done,
             tokens=self.tokens,
@@ -157,7 +154,8 @@ class TrainingRun:
             weights=tuple(p.detach().clone() for p in self._trainable),
             optimizer=copy.deepcopy(self._optimizer.state_dict()),
             schedule=self._schedule.state_dict(),
-            random=torch.get_rng_state(),
+            scaler=self._scaler.state_dict(),
+            random=(torch.get_rng_state(), *self._device_random()),
         )
 
     def load_state(self, state: RunState) -> None:
@@ -170,7 +168,17 @@ class TrainingRun:
                 parameter.copy_(value)
         self._optimizer.load_state_dict(state.optimizer)
         self._schedule.load_state_dict(state.schedule)
-        torch.set_rng_state(state.random)
+        self._scaler.load_state_dict(state.scaler)
+        general, *own = state.random
+        torch.set_rng_state(general)
+        if own:
+            torch.cuda.set_rng_state(own[0], self.device)
+
+    def _device_random(self) -> tuple[Any, ...]:
+        """Returns the state of the device's own random numbers, which dropout on a GPU draws from."""
+        import torch
+
+        return (torch.cuda.get_rng_state(self.device),) if self.device.startswith("cuda") else ()
 
 
 def collate(dataset: EncodedDataset, indices: Sequence[int], device: str) -> dict[str, Any]:

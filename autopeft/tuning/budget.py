@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from autopeft.data import EncodedData, EncodedDataset
 from autopeft.training.worker import Worker
-from autopeft.tuning.study import READINGS, REDUCTION
+from autopeft.tuning.halving import READINGS, REDUCTION
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 

@@ -9,6 +9,7 @@ from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import FORWARD_SHARE, evaluation_seconds, measure_speed, trial_size
 from autopeft.tuning.folder import SCHEMA_VERSION, Settings
+from autopeft.tuning.halving import full_trials
 from autopeft.tuning.prepare import Prepared, Request
 from autopeft.values.candidates import Candidate, Setup
 
@@ -32,7 +33,7 @@ class Cost:
         candidates: what it starts from, in order.
         tokens: training tokens of a full trial, per fold.
         trial_seconds: of a trial that is not pruned, all its folds and its scoring included.
-        search_seconds: until the trials are done, at most.
+        search_seconds: until the trials are done: at most where a time is given, else about.
         comparison_seconds: what the comparison at the end adds.
         download_bytes: weights that are not on this machine yet.
         tokens_per_second: of the first candidate, measured here, or estimated where weights are missing.
@@ -84,7 +85,7 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
     training = size.tokens / speed
     scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
     trial = (training + scoring) * len(prepared.parts)
-    by_trials = math.inf if limits.trials is None else trial * limits.trials
+    by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials)
     by_time = math.inf if limits.seconds is None else limits.seconds
     return Cost(
         candidates=prepared.starts,

@@ -43,6 +43,7 @@ class OutputFolder:
         self.tuned = path / "tuned.yaml"
         self.trials = path / "trials.csv"
         self.result = path / "result.json"
+        self.states = path / "states"
         self._settings = path / "search.json"
 
     @contextmanager
@@ -143,7 +144,7 @@ class OutputFolder:
 _COLUMNS = (
     "number", "status", "method", "parameters", "targets", "layers", "quantization", "optimizer", "learning_rate",
     "batch_size", "accumulation", "trainable_parameters", "tokens", "seconds", "overhead_seconds", "peak_bytes",
-    "validation_loss", "score", "reason",
+    "validation_loss", "score", "continues", "reason",
 )  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from autopeft.data import EncodedData
 from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
+from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
-from autopeft.training.run import TrainingRun
+from autopeft.training.run import RunState, TrainingRun
 from autopeft.training.scoring import Objective, held_out_loss, predict
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
@@ -18,23 +21,36 @@ from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan
 
-Watch = Callable[[Measurement], bool]
-"""Receives each reading of a trial before the last; answers whether to prune it."""
+Stops = Callable[[Measurement], bool]
+"""Receives each reading of a trial before the last; answers whether the trial stops there."""
 
 
 class Runner(Protocol):
     """Runs one trial and returns what came of it; it decides nothing about the search."""
 
-    def run(self, number: int, candidate: Candidate, plan: Plan, watch: Watch, deadline: float) -> TrialOutcome:
+    def run(
+        self,
+        number: int,
+        candidate: Candidate,
+        plan: Plan,
+        stops: Stops,
+        deadline: float,
+        earlier: TrialOutcome | None,
+    ) -> TrialOutcome:
         """Returns the outcome of a trial.
 
         Args:
             number: of the trial.
             candidate: what to train.
             plan: for how many tokens, and when to report.
-            watch: asked after every reading but the last.
+            stops: asked after every reading but the last.
             deadline: on ``time.monotonic``'s clock; a trial that meets it ends as ``timed_out``.
+            earlier: the stopped trial of the same candidate that this one goes on from.
         """
+        ...
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forgets the state of all stopped trials but these."""
         ...
 
 
@@ -51,9 +67,11 @@ class _Record:
 
 
 class TorchRunner:
-    """Trains a trial on the worker's base; further folds are trained only when the first was not pruned."""
+    """Trains a trial on the worker's base; further folds are trained only when the first came to its end."""
 
-    def __init__(self, worker: Worker, folds: Sequence[EncodedData], objective: Objective, size: TrialSize) -> None:
+    def __init__(
+        self, worker: Worker, folds: Sequence[EncodedData], objective: Objective, size: TrialSize, states: Path
+    ) -> None:
         """Prepares the runner.
 
         Args:
@@ -61,71 +79,105 @@ class TorchRunner:
             folds: the data of each fold; one for a plain split.
             objective: the metric that decides.
             size: how many validation rows stand behind each reading and behind the score.
+            states: the folder for the state of stopped trials.
         """
-        self._worker, self._folds = worker, folds
+        self._worker, self._folds, self._states = worker, folds, states
         self._objective, self._size = objective, size
 
-    def run(self, number: int, candidate: Candidate, plan: Plan, watch: Watch, deadline: float) -> TrialOutcome:
+    def run(
+        self,
+        number: int,
+        candidate: Candidate,
+        plan: Plan,
+        stops: Stops,
+        deadline: float,
+        earlier: TrialOutcome | None,
+    ) -> TrialOutcome:
         """Returns the outcome; only what a trial is expected to meet is caught."""
         started = time.monotonic()
-        record = _Record(curve=[])
-        outcome = TrialOutcome(number=number, status="completed", candidate=candidate)
+        record = _Record(curve=list(earlier.curve) if earlier else [])
+        outcome = TrialOutcome(
+            number=number, status="completed", candidate=candidate, continues=earlier.number if earlier else None
+        )
         reset_peak(self._worker.device)
         try:
             with memory_guard():
-                outcome = self._folded(outcome, plan, watch, deadline, record)
+                outcome = self._folded(outcome, plan, stops, deadline, record)
         except OutOfMemoryError as error:
             outcome = _ended(outcome, "out_of_memory", error)
         except DivergedError as error:
             outcome = _ended(outcome, "diverged", error)
         except TimedOutError as error:
             outcome = _ended(outcome, "timed_out", error)
-        busy = record.training + record.evaluating
+        seconds = time.monotonic() - started
+        overhead = max(0.0, seconds - record.training - record.evaluating)
+        # What ran out of time while going on does not replace what it went on from, whose time counts by itself.
+        carried = None if outcome.status == "timed_out" else earlier
         return replace(
             outcome,
             candidate=record.candidate or candidate,
             curve=tuple(record.curve),
             tokens=record.tokens,
-            seconds=time.monotonic() - started,
-            overhead_seconds=max(0.0, time.monotonic() - started - busy),
+            seconds=seconds + (carried.seconds if carried else 0.0),
+            overhead_seconds=overhead + (carried.overhead_seconds if carried else 0.0),
             peak_bytes=peak_bytes(self._worker.device),
             trainable_parameters=record.trainable,
         )
 
+    def keep(self, numbers: Collection[int]) -> None:
+        """Removes the state of all stopped trials but these."""
+        for path in self._states.glob("*"):
+            if path.stem not in {str(number) for number in numbers}:
+                path.unlink()
+
+    def _state_of(self, number: int) -> Path:
+        return self._states / f"{number}.safetensors"
+
     def _folded(
-        self, outcome: TrialOutcome, plan: Plan, watch: Watch, deadline: float, record: _Record
+        self, outcome: TrialOutcome, plan: Plan, stops: Stops, deadline: float, record: _Record
     ) -> TrialOutcome:
-        scores = []
-        for index, fold in enumerate(self._folds):
+        first, *others = self._folds
+        metrics = self._first_fold(outcome, first, plan, stops, deadline, record)
+        if metrics is None:
+            return replace(outcome, status="pruned", reason="behind other trials at the same tokens")
+        scores = [metrics]
+        for index, fold in enumerate(others, start=1):
             fold_plan = replace(plan, seed=plan.seed + index)
-            metrics = self._one_fold(
-                outcome.candidate, fold, fold_plan, watch if index == 0 else None, deadline, record
-            )
-            if metrics is None:
-                return replace(outcome, status="pruned", reason="behind other trials at the same tokens")
-            scores.append(metrics)
+            scores.append(self._further_fold(outcome.candidate, fold, fold_plan, deadline, record))
         means = {name: sum(part[name] for part in scores) / len(scores) for name in scores[0]}
         return replace(outcome, metrics=means, score=self._objective.signed(means[self._objective.name]))
 
-    def _one_fold(
-        self, candidate: Candidate, fold: EncodedData, plan: Plan, watch: Watch | None, deadline: float, record: _Record
+    def _first_fold(
+        self, outcome: TrialOutcome, fold: EncodedData, plan: Plan, stops: Stops, deadline: float, record: _Record
     ) -> dict[str, float] | None:
-        """Returns the validation metrics after the whole budget, or None where the trial was pruned."""
-        worker = self._worker
-        before = record.training
-        with worker.attached(candidate, plan, fold["train"], deadline) as run:
+        """Returns the validation metrics after the whole budget, or None where the trial was stopped."""
+        candidate = outcome.candidate
+        with self._worker.attached(candidate, plan, fold["train"], deadline, self._earlier_state(outcome)) as run:
             record.trainable, record.candidate = run.trainable_parameters, run.candidate
-            for share in plan.readings:
-                try:
+            for share in plan.readings[len(record.curve) :]:
+                with _timed(run, record):
                     train_loss = run.advance(share)
-                finally:
-                    record.training = before + run.seconds
-                if watch is None:
-                    continue
                 reading = self._reading(run, candidate, fold, train_loss, record)
-                if share < 1.0 and watch(reading):
+                if share < 1.0 and stops(reading):
+                    state = run.state()
+                    if state is not None:
+                        save_state(state, self._state_of(outcome.number))
                     return None
-            record.tokens += run.tokens if watch is None else 0
+            return self._metrics(run, candidate, fold, record)
+
+    def _earlier_state(self, outcome: TrialOutcome) -> RunState | None:
+        """Returns the state to go on from; None where none was kept, so that the trial begins anew."""
+        if outcome.continues is None or not self._state_of(outcome.continues).exists():
+            return None
+        return load_state(self._state_of(outcome.continues))
+
+    def _further_fold(
+        self, candidate: Candidate, fold: EncodedData, plan: Plan, deadline: float, record: _Record
+    ) -> dict[str, float]:
+        with self._worker.attached(candidate, plan, fold["train"], deadline) as run:
+            with _timed(run, record):
+                run.advance(1.0)
+            record.tokens += run.tokens
             return self._metrics(run, candidate, fold, record)
 
     def _reading(
@@ -154,6 +206,16 @@ class TorchRunner:
         )  # fmt: skip
         record.evaluating += time.monotonic() - started
         return self._objective.all_metrics(predictions)
+
+
+@contextmanager
+def _timed(run: TrainingRun, record: _Record) -> Iterator[None]:
+    """Adds what a run trains to the record, however it ends."""
+    before = run.seconds
+    try:
+        yield
+    finally:
+        record.training += run.seconds - before
 
 
 def _ended(outcome: TrialOutcome, status: Status, error: Exception) -> TrialOutcome:

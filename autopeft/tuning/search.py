@@ -9,11 +9,12 @@ from autopeft.training.worker import Worker
 from autopeft.tuning.compare import Comparison, Performance, default_recipe
 from autopeft.tuning.cost import Limits
 from autopeft.tuning.folder import OutputFolder, Settings
+from autopeft.tuning.halving import READINGS, begun, best_waiting, promotable, waiting
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.references import tfidf, untuned
 from autopeft.tuning.runner import Runner
-from autopeft.tuning.study import READINGS, TrialStudy
+from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import STATUSES
 from autopeft.values.outcomes import Measurement, Score, SearchResult, TrialOutcome
@@ -21,6 +22,9 @@ from autopeft.values.plans import Plan
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
+
+Turn = tuple["Trial", Candidate, TrialOutcome | None]
+"""A trial to run, its candidate, and the trial that it goes on from."""
 
 
 class Trials:
@@ -36,37 +40,55 @@ class Trials:
 
     def run(self, limits: Limits, began: float) -> None:
         """Runs trials; ``began`` is when this search's clock started, on ``time.monotonic``."""
-        earlier = self._study.seconds
-        deadline = float("inf") if limits.seconds is None else began + limits.seconds - earlier
-        while self._may_start(limits, deadline):
-            trial, candidate = self._study.ask()
+        spent_before = self._study.seconds
+        deadline = float("inf") if limits.seconds is None else began + limits.seconds - spent_before
+        while (turn := self._next(limits, deadline)) is not None:
+            trial, candidate, earlier = turn
             self._observer.trial_started(trial.number, candidate)
-            outcome = self._outcome(trial, candidate, deadline)
+            outcome = self._outcome(trial, candidate, deadline, earlier)
             self._study.tell(trial, outcome)
-            spent = earlier + time.monotonic() - began
+            spent = spent_before + time.monotonic() - began
             self._study.spend(spent)
-            self._observer.trial_ended(outcome, best_trial(self._study.outcomes()), spent)
+            outcomes = self._study.outcomes()
+            self._runner.keep(waiting(outcomes))
+            self._observer.trial_ended(outcome, best_trial(outcomes), spent)
 
-    def _may_start(self, limits: Limits, deadline: float) -> bool:
-        """Returns whether another trial has a place: in number, and in time should it run to its end."""
-        outcomes = [outcome for outcome in self._study.outcomes() if outcome.status != "worker_lost"]
-        if limits.trials is not None and len(outcomes) >= limits.trials:
-            return False
-        full = [outcome.seconds for outcome in outcomes if outcome.status == "completed"]
-        return time.monotonic() + min(full, default=0.0) < deadline
+    def _next(self, limits: Limits, deadline: float) -> Turn | None:
+        """Returns whose turn it is: the recommended starts first, then who is promoted, then a new trial."""
+        outcomes = self._study.outcomes()
+        left = deadline - time.monotonic()
+        may_begin = (limits.trials is None or begun(outcomes) < limits.trials) and left > _full_seconds(outcomes)
+        if self._study.queued and may_begin:
+            return (*self._study.ask(), None)
+        earlier = promotable(outcomes) or (None if may_begin or limits.seconds is None else best_waiting(outcomes))
+        if earlier is not None and left > 0:
+            return (*self._study.ask_again(earlier), earlier)
+        return (*self._study.ask(), None) if may_begin else None
 
-    def _outcome(self, trial: "Trial", candidate: Candidate, deadline: float) -> TrialOutcome:
+    def _outcome(
+        self, trial: "Trial", candidate: Candidate, deadline: float, earlier: TrialOutcome | None
+    ) -> TrialOutcome:
         problems = self._prepared.obstacles(candidate)
         if problems:
             return TrialOutcome(
                 number=trial.number, status="infeasible", candidate=candidate, reason=" ".join(problems)
             )
-        position = iter(range(len(READINGS)))
+        others = [o for o in self._study.outcomes() if earlier is None or o.number != earlier.number]
+        curve = list(earlier.curve) if earlier else []
 
-        def watch(reading: Measurement) -> bool:
-            return self._study.prunes(trial, reading, next(position))
+        def stops(reading: Measurement) -> bool:
+            self._study.report(trial, reading, len(curve))
+            curve.append(reading)
+            here = TrialOutcome(number=trial.number, status="pruned", candidate=candidate, curve=tuple(curve))
+            # Who would be promoted at once need not be taken off and put on again.
+            return self._study.queued or promotable([*others, here]) is not here
 
-        return self._runner.run(trial.number, candidate, self._plan, watch, deadline)
+        return self._runner.run(trial.number, candidate, self._plan, stops, deadline, earlier)
+
+
+def _full_seconds(outcomes: Sequence[TrialOutcome]) -> float:
+    """Returns the time of the fastest full trial: with less left, no new one can come to its end."""
+    return min((outcome.seconds for outcome in outcomes if outcome.status == "completed"), default=0.0)
 
 
 def best_trial(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:

@@ -76,12 +76,14 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         study = TrialStudy(folder.study, prepared.proposal, seed=request.seed)
         study.enqueue(prepared.starts)
         study.recover()
-        runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size)
+        runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states)
         try:
             Trials(study, runner, prepared, settings, observer).run(stops, began)
         finally:
             folder.write_trials(study.outcomes())
-        return _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
+        result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
+        runner.keep(())
+        return result
 
 
 def _worker(prepared: Prepared) -> Worker:

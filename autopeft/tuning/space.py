@@ -57,22 +57,56 @@ def load_space(name: str, folder: Path | None = None) -> SearchSpace:
 
     Args:
         name: of the method.
-        folder: holds ``<name>.yaml``; the project's own ``search_spaces/`` by default.
+        folder: holds ``<name>.yaml``; the project's own ``search_spaces/`` by default. For a method that is not
+            the catalogue's there need be no file: its legal domain is searched.
 
     Raises:
         FileFormatError: an unknown key, a range outside the legal domain, or a file for another method.
     """
-    path = (folder or resources.search_spaces()) / f"{name}.yaml"
+    path, method = (folder or resources.search_spaces()) / f"{name}.yaml", get_method(name)
+    if "." in name and not path.is_file():
+        return legal_space(method)
     if folder is not None and not path.exists():
         raise FileFormatError(
             f"{path} is not there: a folder given with --search-spaces needs a file for each method in the search.\n"
             f"Copy search_spaces/{name}.yaml of autopeft there, or leave {name} out with --exclude."
         )
     space = parse(SearchSpace, read_yaml(path), str(path))
-    problems = _problems(space, get_method(name))
+    problems = _problems(space, method)
     if problems:
         raise FileFormatError("\n".join([f"{path} is not a valid search space:", *(f"  {p}" for p in problems)]))
     return space
+
+
+def legal_space(method: Method) -> SearchSpace:
+    """Returns all that is legal for a method as a search space, with the usual choices of what every method has."""
+    takes = method.capabilities.takes_targets
+    return SearchSpace(
+        schema_version=1,
+        method=method.name,
+        learning_rate=_whole(method.learning_rate),
+        parameters={key: _whole(domain) for key, domain in method.legal.items()},
+        targets=("attention", "mlp", "all-linear") if takes else ("none",),
+        layers=("all",),
+        quantization=("none",),
+        optimizer=("adamw",),
+        batch_size=(8, 16, 32),
+    )
+
+
+def _whole(domain: "BaseDistribution") -> Range:
+    """Returns a legal domain as a range; one with steps as its values."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(domain, CategoricalDistribution):
+        return Range(choices=tuple(choice for choice in domain.choices if choice is not None))
+    if not isinstance(domain, IntDistribution | FloatDistribution):
+        raise TypeError(f"{type(domain).__name__} is no domain of a method's parameter.")
+    step = domain.step
+    if step is None or (isinstance(domain, IntDistribution) and step == 1):
+        return Range(low=domain.low, high=domain.high, log=domain.log)
+    count = int((domain.high - domain.low) / step + 1e-9) + 1
+    return Range(choices=tuple(domain.low + index * step for index in range(count)))
 
 
 def _problems(space: SearchSpace, method: Method) -> list[str]:

@@ -19,12 +19,7 @@ _OUTCOME = "outcome"
 _RETRY = "retry"
 _SPENT = "seconds"
 
-REDUCTION = 3
-"""Successive halving keeps one trial in so many at each reading."""
-
-READINGS = (0.25, 0.5, 1.0)
-"""Shares of a full trial at which it is read. Short trials tell little before: at a ninth of 90,000 tokens the
-losses of all methods still lay within noise of the untrained model's (see benchmarks/LOG.md)."""
+_CONTINUES = "continues"
 
 
 class TrialStudy:
@@ -52,7 +47,6 @@ class TrialStudy:
                 storage=f"sqlite:///{path}",
                 study_name="autopeft",
                 direction="minimize",
-                pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
                 load_if_exists=True,
             )
         except (StorageInternalError, SQLAlchemyError) as error:
@@ -86,22 +80,52 @@ class TrialStudy:
         drawn = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         # A process that died while its trial was being drawn leaves nothing to record or to repeat.
         if self._proposal.complete(drawn):
-            if not trial.user_attrs.get(_RETRY, False):
+            continues = trial.user_attrs.get(_CONTINUES)
+            # What was continued still waits where it stopped; only a trial that began anew has to be repeated.
+            if continues is None and not trial.user_attrs.get(_RETRY, False):
                 self._study.enqueue_trial(drawn, user_attrs={_RETRY: True})
             outcome = TrialOutcome(
                 number=trial.number,
                 status="worker_lost",
                 candidate=self._proposal.given(drawn),
+                continues=continues,
                 reason="the process ended during the trial",
             )
             optuna.trial.Trial(self._study, trial._trial_id).set_user_attr(_OUTCOME, plain(outcome))
         self._study.tell(trial.number, state=_state("worker_lost"))
+
+    @property
+    def queued(self) -> bool:
+        """Whether a trial waits that nobody has begun."""
+        from optuna.trial import TrialState
+
+        return bool(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def ask(self) -> tuple["Trial", Candidate]:
         """Returns the next trial and its candidate."""
         self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
         trial = self._study.ask()
         return trial, self._proposal.draw(trial)
+
+    def ask_again(self, earlier: TrialOutcome) -> tuple["Trial", Candidate]:
+        """Returns a trial that goes on from an earlier one: the same candidate, its readings reported already."""
+        import optuna
+
+        before = self._study.get_trials(deepcopy=False)[earlier.number]
+        # It begins at once, past the queue, which `Study.ask` would serve first.
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING,
+                params=before.params,
+                distributions=before.distributions,
+                user_attrs={_CONTINUES: earlier.number},
+            )
+        )
+        added = self._study.get_trials(deepcopy=False)[-1]
+        trial = optuna.trial.Trial(self._study, added._trial_id)
+        for position, reading in enumerate(earlier.curve):
+            self.report(trial, reading, position)
+        return trial, self._proposal.given(before.params)
 
     def _sampler(self, number: int) -> Any:
         import optuna
@@ -113,16 +137,15 @@ class TrialStudy:
                 seed=self._seed + number, n_startup_trials=len(self._proposal.spaces), multivariate=True, group=True
             )
 
-    def prunes(self, trial: "Trial", reading: Measurement, position: int) -> bool:
-        """Records a reading and returns whether the trial falls behind others at the same share of the budget.
+    def report(self, trial: "Trial", reading: Measurement, position: int) -> None:
+        """Records a reading, from which the sampler learns.
 
         Args:
-            trial: from `ask`.
+            trial: from `ask` or `ask_again`.
             reading: its measurement.
-            position: of the reading among `READINGS`, from 0.
+            position: of the reading among the trial's, from 0.
         """
-        trial.report(reading.validation_loss, step=REDUCTION**position)
-        return trial.should_prune()
+        trial.report(reading.validation_loss, step=position)
 
     def tell(self, trial: "Trial", outcome: TrialOutcome) -> None:
         """Stores a trial's outcome; once stored it survives whatever comes."""
@@ -134,9 +157,14 @@ class TrialStudy:
         self._study.tell(number, value, state=_state(outcome.status))
 
     def outcomes(self) -> tuple[TrialOutcome, ...]:
-        """Returns the outcomes of all trials that ended, by number."""
+        """Returns the outcomes of all trials that ended, by number; one that was continued is left out.
+
+        Who was lost, or ran out of time, while going on has not replaced what it went on from.
+        """
         trials = self._study.get_trials(deepcopy=False)
-        return tuple(_outcome(trial) for trial in trials if _OUTCOME in trial.user_attrs)
+        found = [_outcome(trial) for trial in trials if _OUTCOME in trial.user_attrs]
+        continued = {outcome.continues for outcome in found if outcome.status not in ("worker_lost", "timed_out")}
+        return tuple(outcome for outcome in found if outcome.number not in continued)
 
     @property
     def seconds(self) -> float:

@@ -9,10 +9,11 @@ from typing import Any
 
 from autopeft.tuning.cost import Limits
 from autopeft.tuning.folder import OutputFolder
+from autopeft.tuning.halving import READINGS
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.search import Trials
 from autopeft.tuning.space import proposal
-from autopeft.tuning.study import READINGS, TrialStudy
+from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
@@ -27,20 +28,30 @@ class SimulatedRunner:
 
     def __init__(self, pause: float = 0.004) -> None:
         self.pause = pause
+        self.trained = 0.0
+        self.kept: frozenset[int] = frozenset()
 
-    def run(self, number, candidate, plan, watch, deadline) -> TrialOutcome:
-        curve = []
-        for share in READINGS:
+    def run(self, number, candidate, plan, stops, deadline, earlier) -> TrialOutcome:
+        curve = list(earlier.curve) if earlier else []
+        continues = earlier.number if earlier else None
+        for share in READINGS[len(curve) :]:
             time.sleep(self.pause)
+            self.trained += share - (curve[-1].seconds if curve else 0.0)
             loss = abs(candidate.learning_rate - 3e-3) * 100 + 1 / (1 + 9 * share)
             curve.append(
                 Measurement(tokens=int(plan.tokens * share), seconds=share, train_loss=loss, validation_loss=loss)
             )
-            if share < 1 and watch(curve[-1]):
-                return TrialOutcome(number=number, status="pruned", candidate=candidate, curve=tuple(curve))
+            if share < 1 and stops(curve[-1]):
+                return TrialOutcome(
+                    number=number, status="pruned", candidate=candidate, curve=tuple(curve), continues=continues
+                )
         return TrialOutcome(
-            number=number, status="completed", candidate=candidate, curve=tuple(curve), score=-curve[-1].validation_loss
-        )
+            number=number, status="completed", candidate=candidate, curve=tuple(curve), continues=continues,
+            score=-curve[-1].validation_loss,
+        )  # fmt: skip
+
+    def keep(self, numbers) -> None:
+        self.kept = frozenset(numbers)
 
 
 def open_study(folder: Path, seed: int = 0) -> TrialStudy:

@@ -24,11 +24,12 @@ def runner(tiny_models, tmp_path_factory):
     source = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
     constraints = Constraints(methods=("ia3",))
     ready = prepare(Request(model=str(tiny_models["bert"]), data=str(source), folds=1, constraints=constraints))
-    return TorchRunner(Worker(ready.model, ready.hardware, head_seed=0), ready.parts, ready.objective, SIZE)
+    states = tmp_path_factory.mktemp("states")
+    return TorchRunner(Worker(ready.model, ready.hardware, head_seed=0), ready.parts, ready.objective, SIZE, states)
 
 
-def run(runner, watch=lambda _reading: False):
-    return runner.run(7, IA3, PLAN, watch, math.inf)
+def run(runner, stops=lambda _reading: False, earlier=None, number=7):
+    return runner.run(number, IA3, PLAN, stops, math.inf, earlier)
 
 
 def test_a_completed_trial_has_a_score_and_a_reading_per_share(runner):
@@ -51,6 +52,34 @@ def test_a_watched_trial_is_pruned_where_the_search_says(runner):
     assert outcome.status == "pruned"
     assert outcome.score is None
     assert len(outcome.curve) == 2
+
+
+def test_a_stopped_trial_goes_on_where_it_stood(runner, monkeypatch):
+    """Promoted twice from its stored state, a trial has the curve and score of one that never stopped."""
+    steps = []
+    step = TrainingRun._step
+
+    def counted(*arguments):
+        steps.append(1)
+        return step(*arguments)
+
+    monkeypatch.setattr(TrainingRun, "_step", counted)
+    unbroken = run(runner)
+    whole = len(steps)
+    first = run(runner, lambda _: True, number=11)
+    second = run(runner, lambda _: True, first, number=12)
+    runner.keep({12})
+    third = run(runner, lambda _: True, second, number=13)
+    assert [len(o.curve) for o in (first, second, third)] == [1, 2, 3]
+    assert [o.continues for o in (first, second, third)] == [None, 11, 12]
+    assert [r.validation_loss for r in third.curve] == [r.validation_loss for r in unbroken.curve]
+    assert third.score == unbroken.score
+    assert third.seconds > second.seconds > first.seconds
+    assert len(steps) == 2 * whole, "nothing is trained twice"
+    runner.keep(())
+    anew = run(runner, lambda _: True, second, number=14)
+    assert anew.score == unbroken.score, "a trial whose state is gone is trained anew"
+    assert len(steps) == 3 * whole
 
 
 @pytest.mark.parametrize(("loss", "status"), [(math.nan, "diverged"), (math.inf, "diverged"), (None, "out_of_memory")])

@@ -74,7 +74,7 @@ def test_an_outcome_stored_before_the_kill_counts(tmp_path, monkeypatch):
     study = open_study(tmp_path)
     trial, candidate = study.ask()
     plan = type("Plan", (), {"tokens": 900})()
-    outcome = SimulatedRunner(0).run(trial.number, candidate, plan, lambda _: False, 0)
+    outcome = SimulatedRunner(0).run(trial.number, candidate, plan, lambda _: False, 0, None)
     monkeypatch.setattr(study, "_close", lambda *_: None)
     study.tell(trial, outcome)
     study = open_study(tmp_path)
@@ -109,6 +109,8 @@ def test_a_programming_error_stops_the_search_and_leaves_it_resumable(tmp_path):
 
     with pytest.raises(KeyError, match="a typo"):
         search(tmp_path, 8, Broken())
-    assert [o.number for o in open_study(tmp_path).outcomes()] == [0, 1, 2]
+    ended = open_study(tmp_path).outcomes()
+    assert 1 <= len(ended) <= 3
+    assert all(o.number < 3 for o in ended)
     done = snapshot(search(tmp_path, 8))
     assert sum(status != "worker_lost" for _, status, *_ in done) == 8

@@ -1,0 +1,78 @@
+"""Successive halving with promotions: who goes on from a reading, decided from outcomes alone.
+
+Every trial stops at its first reading. The best third of those that were read there goes on to the next one, from
+where it stopped; whoever is overtaken waits, and goes on when enough others have fallen behind it (asynchronous
+successive halving, Li et al., arXiv 1810.05934).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from autopeft.values.outcomes import TrialOutcome
+
+REDUCTION = 3
+"""One trial in so many goes on from each reading."""
+
+READINGS = (0.25, 0.5, 1.0)
+"""Shares of a full trial at which it is read. Short trials tell little before: at a ninth of 90,000 tokens the
+losses of all methods still lay within noise of the untrained model's (see benchmarks/LOG.md)."""
+
+KEPT = 4
+"""Trials per reading whose state is kept on disk; any other that is promoted after all begins anew."""
+
+MOST_LOST = 2
+"""A trial whose continuation took its process down so often is not continued again."""
+
+
+def promotable(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:
+    """Returns the trial that has earned its next reading, the furthest first; None where all must wait.
+
+    The best at each reading goes on in any case, so that a search has a completed trial early.
+    """
+    return _first_waiting(outcomes, lambda read: max(1, read // REDUCTION))
+
+
+def best_waiting(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:
+    """Returns the best of the trials that wait, the furthest first: what the last seconds of a search are for."""
+    return _first_waiting(outcomes, lambda read: read)
+
+
+def _first_waiting(outcomes: Sequence[TrialOutcome], places: Callable[[int], int]) -> TrialOutcome | None:
+    lost = Counter(o.continues for o in outcomes if o.status == "worker_lost" and o.continues is not None)
+    for position in reversed(range(len(READINGS) - 1)):
+        read = sorted((o for o in outcomes if len(o.curve) > position), key=lambda o: loss_at(o, position))
+        for outcome in read[: places(len(read))]:
+            waits = outcome.status == "pruned" and len(outcome.curve) == position + 1
+            if waits and lost[outcome.number] < MOST_LOST:
+                return outcome
+    return None
+
+
+def loss_at(outcome: TrialOutcome, position: int) -> tuple[float, int]:
+    """Returns the validation loss of a reading, and the number of the trial, which breaks a tie."""
+    return outcome.curve[position].validation_loss, outcome.number
+
+
+def begun(outcomes: Sequence[TrialOutcome]) -> int:
+    """Returns how many trials were begun: what was lost, or ran out of time going on, is not counted once more."""
+    return sum(
+        o.status != "worker_lost" and not (o.status == "timed_out" and o.continues is not None) for o in outcomes
+    )
+
+
+def waiting(outcomes: Sequence[TrialOutcome]) -> frozenset[int]:
+    """Returns the numbers of the best trials that wait at each reading: those whose state is worth keeping."""
+    found: set[int] = set()
+    for position in range(len(READINGS) - 1):
+        stopped = [o for o in outcomes if o.status == "pruned" and len(o.curve) == position + 1]
+        found |= {o.number for o in sorted(stopped, key=lambda o: loss_at(o, position))[:KEPT]}
+    return frozenset(found)
+
+
+def full_trials(count: int) -> float:
+    """Returns how many full trials' training so many started ones come to, when no more are started."""
+    total, before = 0.0, 0.0
+    for share in READINGS:
+        total += count * (share - before)
+        before, count = share, max(1, count // REDUCTION)
+    return total

@@ -1,0 +1,125 @@
+"""Successive halving with promotions: who goes on, how much is trained, and that nothing is trained twice."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autopeft.tuning.cost import Limits
+from autopeft.tuning.halving import (
+    KEPT,
+    MOST_LOST,
+    READINGS,
+    REDUCTION,
+    begun,
+    best_waiting,
+    full_trials,
+    promotable,
+    waiting,
+)
+from autopeft.tuning.observer import Silent
+from autopeft.tuning.search import Trials
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Measurement, TrialOutcome
+from tests.tuning.child import SimulatedRunner, open_study, prepared
+
+CANDIDATE = Candidate(method="ia3", learning_rate=1e-3)
+SETTINGS: Any = SimpleNamespace(size=SimpleNamespace(tokens=900))
+
+
+def trial(number, *losses, status="pruned", continues=None):
+    curve = tuple(Measurement(tokens=1, seconds=1.0, train_loss=loss, validation_loss=loss) for loss in losses)
+    return TrialOutcome(number=number, status=status, candidate=CANDIDATE, curve=curve, continues=continues)
+
+
+def test_the_best_of_each_reading_goes_on_at_once():
+    """A single trial goes on, so that a search has a completed one early; then it takes three for the next."""
+    assert promotable([trial(0, 0.5)]) == trial(0, 0.5)
+    done = trial(0, 0.5, 0.4, 0.3, status="completed")
+    assert promotable([done, trial(1, 0.6)]) is None
+    assert promotable([done, trial(1, 0.4)]) == trial(1, 0.4)
+    assert promotable([done, *(trial(n, 0.6 + n) for n in range(1, 5))]) is None
+    assert promotable([done, *(trial(n, 0.6 + n) for n in range(1, 6))]) == trial(1, 1.6)
+
+
+def test_the_furthest_is_promoted_first():
+    """Of two that have earned it, the one that has come further goes on."""
+    assert promotable([trial(0, 0.1), trial(1, 0.5, 0.2)]) == trial(1, 0.5, 0.2)
+
+
+def test_a_trial_that_takes_its_process_down_is_left_alone():
+    """After two lost continuations a trial is not continued again; one is no reason to give it up."""
+    lost = [trial(n, status="worker_lost", continues=0) for n in range(1, MOST_LOST + 1)]
+    assert promotable([trial(0, 0.5), *lost[:1]]) == trial(0, 0.5)
+    assert promotable([trial(0, 0.5), *lost]) is None
+
+
+def test_what_counts_as_begun():
+    """A lost trial, and one that ran out of time while going on, were begun before and count once."""
+    others = [trial(1, status="worker_lost"), trial(2, status="timed_out", continues=0)]
+    assert begun([trial(0, 0.5), *others, trial(3, status="timed_out"), trial(4, status="infeasible")]) == 3
+
+
+@given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=40))
+def test_a_share_of_every_reading_goes_on(losses):
+    """Promoted until nobody has earned it, a third of those read have gone on, and they are the best third."""
+    outcomes = [trial(number, loss) for number, loss in enumerate(losses)]
+    while (chosen := promotable(outcomes)) is not None:
+        last = len(chosen.curve) == len(READINGS) - 1
+        further = trial(
+            chosen.number, *[r.validation_loss for r in chosen.curve], losses[chosen.number],
+            status="completed" if last else "pruned",
+        )  # fmt: skip
+        outcomes[chosen.number] = further
+    for position in range(len(READINGS) - 1):
+        read = sorted((o for o in outcomes if len(o.curve) > position), key=lambda o: (losses[o.number], o.number))
+        gone = {o.number for o in read if len(o.curve) > position + 1}
+        assert gone == {o.number for o in read[: max(1, len(read) // REDUCTION)]}
+    shares = [0.0, *READINGS]
+    trained = sum(shares[len(o.curve)] for o in outcomes)
+    assert trained == pytest.approx(full_trials(len(losses)))
+
+
+@given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=40))
+def test_the_best_that_wait_are_kept(losses):
+    """The state of the best waiting trials is kept, and the next to be promoted is among them."""
+    outcomes = [trial(number, loss) for number, loss in enumerate(losses)]
+    kept = waiting(outcomes)
+    assert len(kept) == min(KEPT, len(losses))
+    assert best_waiting(outcomes) in [outcomes[number] for number in kept]
+
+
+def search(folder, trials, runner, limit=None):
+    study = open_study(folder)
+    loop = Trials(study, runner, prepared(), SETTINGS, Silent())
+    loop.run(Limits(trials=trials, seconds=limit), time.monotonic())
+    return study.outcomes()
+
+
+def test_nothing_is_trained_twice(tmp_path):
+    """A search of so many trials trains exactly what successive halving takes, each rung of each trial once."""
+    runner = SimulatedRunner(0.0)
+    outcomes = search(tmp_path, 18, runner)
+    assert len(outcomes) == 18
+    shares = [0.0, *READINGS]
+    assert runner.trained == pytest.approx(sum(shares[len(o.curve)] for o in outcomes))
+    assert promotable(outcomes) is None
+    assert runner.kept == waiting(outcomes)
+    assert sum(o.status == "completed" for o in outcomes) >= 1
+
+
+def test_the_last_seconds_go_to_who_waits(tmp_path):
+    """With too little time for a new trial, the best of those that wait go on instead of leaving it unused."""
+    runner = SimulatedRunner(0.02)
+
+    class Slow(SimulatedRunner):
+        def run(self, number, candidate, plan, stops, deadline, earlier):
+            found = runner.run(number, candidate, plan, stops, deadline, earlier)
+            return TrialOutcome(**{**vars(found), "seconds": 60.0})
+
+    outcomes = search(tmp_path, None, Slow(), limit=2.0)
+    assert begun(outcomes) < 6, "nothing new is begun once a full trial has shown that it takes a minute"
+    assert all(o.status == "completed" for o in outcomes)
