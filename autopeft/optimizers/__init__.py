@@ -1,4 +1,9 @@
-"""The catalogue of optimizers: one file each, found by walking this package."""
+"""The catalogue of optimizers: one file each, found by walking this package.
+
+Left out: schedule-free AdamW (Defazio et al., arXiv 2405.15682). Its library is not among the dependencies, and its
+steps need the model switched between training and evaluation weights around every reading of a loss, which neither
+the training loop here nor a user's trainer does by itself.
+"""
 
 from functools import cache
 

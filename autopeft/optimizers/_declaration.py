@@ -10,11 +10,12 @@ class Optimizer:
     """One optimizer.
 
     Attributes:
-        state_bytes_per_parameter: optimizer state per trained parameter, in bytes.
+        state_bytes_per_parameter: optimizer state per trained parameter, in bytes; exact for `typical_matrix`.
         build: (model, learning rate, weight decay) → a ``torch.optim.Optimizer`` over the trainable parameters.
         trainer_name: the value of ``TrainingArguments.optim`` that comes nearest.
         options: fixed options, such as LoRA+'s ratio, for the catalogue.
         needs_cuda: whether it only runs on a CUDA device.
+        typical_matrix: a trained matrix of a size that it is meant for.
     """
 
     name: str
@@ -25,4 +26,5 @@ class Optimizer:
     options: Mapping[str, float]
     needs_cuda: bool
     source: str
+    typical_matrix: tuple[int, int] = (16, 1024)
     kind: Literal["optimizer"] = field(default="optimizer", init=False)

@@ -10,7 +10,11 @@ from torch import nn
 from autopeft.errors import InvalidValueError
 from autopeft.optimizers import all_optimizers, get_optimizer
 
-NAMES = {"adafactor", "adamw", "adamw_8bit", "lora_plus", "paged_adamw_8bit"}
+NAMES = {
+    "adafactor", "adamw", "adamw_8bit", "adamw_fused", "galore", "lion", "lora_fa", "lora_plus", "paged_adamw_8bit",
+}  # fmt: skip
+OF_PEFT = {"lora_fa"}
+"""Takes peft's model and nothing else; its tests stand apart."""
 ON_CPU = sorted(name for name, optimizer in all_optimizers().items() if not optimizer.needs_cuda)
 
 
@@ -62,7 +66,7 @@ def test_paging_is_said_to_need_cuda():
     assert sorted(NAMES - set(ON_CPU)) == ["paged_adamw_8bit"]
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(NAMES - OF_PEFT))
 def test_only_what_trains_is_stepped_over_and_only_matrices_decay(name, pair):
     """Frozen weights are left out; biases, norms and scaling vectors do not decay."""
     found = rates(get_optimizer(name).build(pair, 1e-3, 0.1), pair)
@@ -73,7 +77,7 @@ def test_only_what_trains_is_stepped_over_and_only_matrices_decay(name, pair):
     assert {decay for _, decay in found.values()} == {0.1, 0.0}
 
 
-@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("name", sorted(set(ON_CPU) - OF_PEFT))
 def test_it_learns_on_a_cpu(name, pair):
     """Each optimizer that claims to run without CUDA lowers a loss there, and leaves the frozen base alone."""
     rows, labels = torch.randn(32, 96), torch.arange(32) % 2
@@ -90,13 +94,14 @@ def test_it_learns_on_a_cpu(name, pair):
     assert torch.equal(pair.base.weight, base)
 
 
-@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("name", sorted(set(ON_CPU) - OF_PEFT))
 def test_declared_state_is_the_kept_state(name):
     """The state an estimate counts on is what a step leaves, for a matrix of typical size."""
+    rows, columns = get_optimizer(name).typical_matrix
     model = nn.Module()
-    model.lora_B = nn.Linear(1024, 16, bias=False)
+    model.lora_B = nn.Linear(columns, rows, bias=False)
     optimizer = get_optimizer(name).build(model, 1e-3, 0.0)
-    model.lora_B.weight.grad = torch.ones_like(model.lora_B.weight)
+    model.lora_B.weight.grad = torch.randn_like(model.lora_B.weight)
     optimizer.step()
     kept = [
         v for s in optimizer.state.values() for k, v in s.items() if torch.is_tensor(v) and not k.startswith("qmap")
@@ -118,6 +123,87 @@ def test_lora_plus_refuses_a_model_without_second_factors():
     """Where there is nothing to speed up, the user learns it instead of getting plain AdamW under another name."""
     with pytest.raises(InvalidValueError, match="the model trains no low-rank pair with a B matrix"):
         get_optimizer("lora_plus").build(nn.Linear(4, 4), 1e-3, 0.0)
+
+
+def test_the_fused_optimizer_is_fused_or_refused(pair):
+    """It never runs as another kernel under the same name."""
+    assert get_optimizer("adamw_fused").build(pair, 1e-3, 0.0).defaults["fused"] is True
+    with pytest.raises(InvalidValueError, match="an optimizer that the model's device has a kernel for"):
+        get_optimizer("adamw_fused").build(pair.to("meta"), 1e-3, 0.0)
+
+
+def test_galore_moves_large_matrices_within_its_rank():
+    """A step changes a large matrix by rank 16 at most, in the gradient's main directions, wide or tall."""
+    torch.manual_seed(0)
+    for rows, columns in ((64, 40), (40, 64)):
+        model = nn.Linear(columns, rows, bias=False)
+        optimizer = get_optimizer("galore").build(model, 1e-2, 0.0)
+        before = model.weight.detach().clone()
+        gradient = torch.randn(rows, columns)
+        model.weight.grad = gradient.clone()
+        optimizer.step()
+        moved = model.weight.detach() - before
+        assert int((torch.linalg.svdvals(moved) > 1e-5).sum()) == 16
+        u, _, vh = torch.linalg.svd(gradient)
+        inside = moved @ vh[:16].T @ vh[:16] if rows > columns else u[:, :16] @ u[:, :16].T @ moved
+        assert torch.allclose(inside, moved, atol=1e-6)
+
+
+def test_galore_renews_its_projection_every_gap():
+    """The projection follows the gradient after 200 steps, not before."""
+    model = nn.Linear(40, 64, bias=False)
+    optimizer = get_optimizer("galore").build(model, 1e-4, 0.0)
+    seen = []
+    for _ in range(201):
+        model.weight.grad = torch.randn_like(model.weight)
+        optimizer.step()
+        seen.append(optimizer.state[model.weight]["projection"])
+    assert torch.equal(seen[0], seen[199])
+    assert not torch.equal(seen[0], seen[200])
+
+
+def test_galore_refuses_what_it_would_not_project():
+    """Adapters are below its rank already, and plain AdamW under another name helps nobody."""
+    with pytest.raises(InvalidValueError, match="no trained matrix has both sides above 16"):
+        get_optimizer("galore").build(nn.Linear(1024, 16), 1e-3, 0.0)
+
+
+@pytest.fixture
+def low_rank():
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 40), nn.Linear(40, 2))
+    return get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["0"], modules_to_save=["1"]))
+
+
+def test_lora_fa_freezes_the_first_factors_and_learns(low_rank):
+    """A stays as it was drawn, B and the head learn, and what is kept is two moments of what still trains."""
+    rows, labels = torch.randn(32, 24), torch.arange(32) % 2
+    optimizer = get_optimizer("lora_fa").build(low_rank, 1e-2, 0.0)
+    trained = {n: p.detach().clone() for n, p in low_rank.named_parameters() if p.requires_grad}
+    assert not any("lora_A" in name for name in trained)
+    first = {n: p.detach().clone() for n, p in low_rank.named_parameters() if "lora_A" in n}
+    losses = []
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(low_rank(rows), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    after = dict(low_rank.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in first.items())
+    assert not any(torch.equal(after[name], value) for name, value in trained.items())
+    kept = sum(v.numel() * v.element_size() for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v))
+    declared = get_optimizer("lora_fa").state_bytes_per_parameter
+    assert kept / sum(v.numel() for v in trained.values()) == declared
+
+
+def test_lora_fa_refuses_a_model_without_pefts_pairs(pair):
+    """It needs to know which factors belong together, which peft's config and names say."""
+    with pytest.raises(InvalidValueError, match="no low-rank pairs of peft's"):
+        get_optimizer("lora_fa").build(pair, 1e-3, 0.0)
 
 
 def test_adamw_is_fused_where_it_can_be(pair):

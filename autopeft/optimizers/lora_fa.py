@@ -1,0 +1,39 @@
+"""LoRA-FA: freezes the first factor of every low-rank pair and corrects the second one's gradient for it."""
+
+from typing import Any
+
+from autopeft.errors import invalid
+from autopeft.optimizers._declaration import Optimizer
+
+
+def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
+    """Returns peft's optimizer; the A matrices of the model require no gradient from then on.
+
+    Raises:
+        InvalidValueError: the model is not one of peft's with one low-rank pair per layer.
+    """
+    from peft import LoraConfig
+    from peft.optimizers import create_lorafa_optimizer
+
+    config = getattr(model, "peft_config", {}).get("default")
+    # Parameters are paired by "lora" in their names, which a magnitude has too.
+    if not isinstance(config, LoraConfig) or config.use_dora:
+        expected = "one that suits what trains; the model has no low-rank pairs of peft's, an A and a B matrix alone"
+        advice = "Use it with a method that has them, or choose 'adamw'."
+        raise invalid("optimizer", "a candidate", expected, "lora_fa", advice)
+    return create_lorafa_optimizer(
+        model=model, r=config.r, lora_alpha=config.lora_alpha, lr=learning_rate, weight_decay=weight_decay
+    )
+
+
+OPTIMIZER = Optimizer(
+    name="lora_fa",
+    title="LoRA-FA, the first factors frozen",
+    # of what still trains; an estimate that counts the frozen first factors too is on the high side
+    state_bytes_per_parameter=8.0,
+    build=_build,
+    trainer_name="adamw_torch",
+    options={},
+    needs_cuda=False,
+    source="Zhang et al., arXiv 2308.03303, through peft 0.21's LoraFAOptimizer",
+)
