@@ -16,7 +16,7 @@ def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
     from peft.optimizers import create_lorafa_optimizer
 
     config = getattr(model, "peft_config", {}).get("default")
-    # Parameters are paired by "lora" in their names, which a magnitude has too.
+    # Parameters are paired by what their names begin with, as a magnitude's name does too.
     if not isinstance(config, LoraConfig) or config.use_dora:
         expected = "one that suits what trains; the model has no low-rank pairs of peft's, an A and a B matrix alone"
         advice = "Use it with a method that has them, or choose 'adamw'."
