@@ -4,9 +4,24 @@ from functools import cache
 
 from autopeft.discovery import discover
 from autopeft.errors import unknown
+from autopeft.methods import _additive as additive
 from autopeft.methods._declaration import Capabilities, Family, Kind, Method, Paper, Seed
+from autopeft.methods._imported import imported
+from autopeft.methods._targets import target_modules
 
-__all__ = ["Capabilities", "Family", "Kind", "Method", "Paper", "Seed", "all_methods", "baseline", "get_method"]
+__all__ = [
+    "Capabilities",
+    "Family",
+    "Kind",
+    "Method",
+    "Paper",
+    "Seed",
+    "additive",
+    "all_methods",
+    "baseline",
+    "get_method",
+    "target_modules",
+]
 
 
 @cache
@@ -18,11 +33,17 @@ def all_methods() -> dict[str, Method]:
 
 
 def get_method(name: str) -> Method:
-    """Returns one method.
+    """Returns one method, of the catalogue or of anybody's.
+
+    Args:
+        name: of the catalogue, or the import path of a module that declares ``METHOD``, such as
+            ``mypackage.my_method``; such a method goes by its path.
 
     Raises:
-        InvalidValueError: no method has this name; the closest match is offered.
+        InvalidValueError: no method has this name, the closest match is offered; or the path leads to none.
     """
+    if "." in name:
+        return imported(name)
     methods = all_methods()
     if name not in methods:
         raise unknown("method", "the catalogue", name, methods)

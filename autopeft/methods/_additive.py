@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from autopeft.methods import _hooks, _native, _peft
 from autopeft.methods._declaration import Capabilities
@@ -91,3 +91,32 @@ def merge(model: Any) -> Any:
     """
     _hooks.fold(model)
     return _native.keep(model)
+
+
+class Functions(TypedDict):
+    """What every method of this kind declares alike, by the names of `Method`."""
+
+    capabilities: Capabilities
+    violations: Callable[[Setup], tuple[str, ...]]
+    apply: Callable[[Any, Setup], Any]
+    peft_config: Callable[[Setup], Any]
+    effective: Callable[[Any], dict[str, ParameterValue]]
+    detach: Callable[[Any], Any]
+    merge: Callable[[Any], Any]
+    save: Callable[[Any, Path], None]
+    load: Callable[[Any, Setup, Path], Any]
+
+
+def functions(form: Form) -> Functions:
+    """Returns what a declaration of this kind takes from here: ``Method(…, **functions(form))``."""
+    return Functions(
+        capabilities=CAPABILITIES,
+        violations=partial(violations, form=form),
+        apply=partial(apply, form=form),
+        peft_config=_native.no_peft_config,
+        effective=partial(effective, form=form),
+        detach=_native.detach,
+        merge=merge,
+        save=_native.save,
+        load=partial(load, form=form),
+    )

@@ -10,12 +10,11 @@ as large as the weights it is added to, in float32: the method measures how many
 not meant for large models.
 """
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from autopeft.methods import _additive, _native
+from autopeft.methods import _additive
 from autopeft.methods._declaration import Method, Paper, Seed
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -80,7 +79,6 @@ METHOD = Method(
         year=2020, address="https://arxiv.org/abs/2012.13255",
     ),
     summary="A few hundred numbers, spread over all weights at random; takes as much memory as the base.",
-    capabilities=_additive.CAPABILITIES,
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-5, 1e-1, log=True),
     seeds=(
@@ -96,13 +94,5 @@ METHOD = Method(
         ),
     ),
     trainable=_dimension,
-    violations=partial(_additive.violations, form=FORM),
-    apply=partial(_additive.apply, form=FORM),
-    peft_config=_native.no_peft_config,
-    effective=partial(_additive.effective, form=FORM),
-    detach=_native.detach,
-    merge=_additive.merge,
-    save=_native.save,
-    load=partial(_additive.load, form=FORM),
-    memory_factor=1.0,
+    **_additive.functions(FORM),
 )  # fmt: skip

@@ -9,12 +9,11 @@ silently where B would be as small, and takes neither transposed layers nor a qu
 for this one: both factors in full, on any of those.
 """
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from autopeft.methods import _additive, _native, _peft
+from autopeft.methods import _additive, _peft
 from autopeft.methods._declaration import Method, Paper, Seed
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -72,7 +71,6 @@ METHOD = Method(
         year=2022, address="https://arxiv.org/abs/2212.10650",
     ),
     summary="A Kronecker product of two full matrices: high rank from few weights, on quantized and Conv1D layers too.",
-    capabilities=_additive.CAPABILITIES,
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-5, 5e-2, log=True),
     seeds=(
@@ -86,12 +84,5 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=partial(_additive.violations, form=FORM),
-    apply=partial(_additive.apply, form=FORM),
-    peft_config=_native.no_peft_config,
-    effective=partial(_additive.effective, form=FORM),
-    detach=_native.detach,
-    merge=_additive.merge,
-    save=_native.save,
-    load=partial(_additive.load, form=FORM),
+    **_additive.functions(FORM),
 )  # fmt: skip

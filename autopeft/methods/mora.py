@@ -8,13 +8,12 @@ side by side; the side is even then. M starts at zero, so the start is the base.
 input, the last group is filled up with zeros (the authors' code repeats the beginning of the input there).
 """
 
-from functools import partial
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from autopeft.methods import _additive, _native, _peft
+from autopeft.methods import _additive, _peft
 from autopeft.methods._declaration import Method, Paper, Seed
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -93,7 +92,6 @@ METHOD = Method(
         year=2024, address="https://arxiv.org/abs/2405.12130",
     ),
     summary="One square matrix per layer at LoRA's budget: updates of high rank, for tasks that store knowledge.",
-    capabilities=_additive.CAPABILITIES,
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-5, 1e-2, log=True),
     seeds=(
@@ -107,12 +105,5 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=partial(_additive.violations, form=FORM),
-    apply=partial(_additive.apply, form=FORM),
-    peft_config=_native.no_peft_config,
-    effective=partial(_additive.effective, form=FORM),
-    detach=_native.detach,
-    merge=_additive.merge,
-    save=_native.save,
-    load=partial(_additive.load, form=FORM),
+    **_additive.functions(FORM),
 )  # fmt: skip

@@ -9,12 +9,11 @@ the form rests on; the start is this project's: orthonormal factors of Gaussian 
 the base.
 """
 
-from functools import partial
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _additive, _lora, _native, _peft
+from autopeft.methods import _additive, _lora, _peft
 from autopeft.methods._declaration import Method, Paper, Seed
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -56,7 +55,6 @@ METHOD = Method(
         year=2026, address="https://arxiv.org/abs/2601.09185",
     ),
     summary="LoRA in the form of a singular value decomposition with orthonormal factors: no rank is lost.",
-    capabilities=_additive.CAPABILITIES,
     legal=_lora.LEGAL,
     learning_rate=FloatDistribution(1e-5, 5e-2, log=True),
     seeds=(
@@ -71,13 +69,6 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=partial(_additive.violations, form=FORM),
-    apply=partial(_additive.apply, form=FORM),
-    peft_config=_native.no_peft_config,
-    effective=partial(_additive.effective, form=FORM),
-    detach=_native.detach,
-    merge=_additive.merge,
-    save=_native.save,
-    load=partial(_additive.load, form=FORM),
     memory_factor=1.2,
+    **_additive.functions(FORM),
 )  # fmt: skip

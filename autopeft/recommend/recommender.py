@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autopeft.errors import NothingFitsError, invalid, unknown
-from autopeft.methods import Method, all_methods
+from autopeft.methods import Method, all_methods, get_method
 from autopeft.recommend.needs import task_needs
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
@@ -56,10 +56,11 @@ def allowed_methods(constraints: Constraints) -> tuple[Method, ...]:
     known = all_methods()
     for key, names in (("methods", constraints.methods), ("exclude", constraints.exclude)):
         for name in names:
-            if name not in known:
+            if name not in known and "." not in name:
                 raise unknown(key, "the constraints", name, known)
     wanted = constraints.methods or tuple(known)
-    left = tuple(known[name] for name in sorted(set(wanted) - set(constraints.exclude)))
+    # What the catalogue does not know is an import path, and of somebody else's package.
+    left = tuple(known.get(name) or get_method(name) for name in sorted(set(wanted) - set(constraints.exclude)))
     if not left:
         excluded = ",".join(constraints.exclude)
         raise invalid("exclude", "the constraints", "such that one method at least is left", excluded)

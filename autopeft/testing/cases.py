@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from autopeft import resources
 from autopeft.files import read_yaml
 from autopeft.methods import Method
+from autopeft.tuning.space import legal_space
 from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.names import ModelKind, ParameterValue, Task
 from autopeft.values.profiles import ModelProfile
@@ -67,21 +68,29 @@ def make_case(method: Method, architecture: str, task: Task, folder: Path, read:
 
 
 def example(method: Method) -> Candidate:
-    """Returns a candidate from the low end of what the method searches by default; it suits tiny models."""
-    space = read_yaml(resources.search_spaces() / f"{method.name}.yaml")
-    entries = space.get("parameters") or {}
+    """Returns a candidate from the low end of what the method searches by default; it suits tiny models.
+
+    A method of nobody's catalogue has no file to say so: it is the low end of what is legal.
+    """
+    path = resources.search_spaces() / f"{method.name}.yaml"
+    if path.is_file():
+        entries = read_yaml(path).get("parameters") or {}
+    else:
+        entries = {name: asdict(whole) for name, whole in legal_space(method).parameters.items()}
     targets = "all-linear" if method.capabilities.takes_targets else "none"
     parameters = {name: _low(entry) for name, entry in entries.items()}
     return Candidate(method=method.name, parameters=parameters, targets=targets, learning_rate=1e-3, batch_size=ROWS)
 
 
 def _low(entry: Mapping[str, Any]) -> ParameterValue:
-    if "choices" in entry:
+    if entry.get("choices"):
         first: ParameterValue = entry["choices"][0]
         return first
     low, high = entry["low"], entry["high"]
+    if isinstance(low, int):
+        return low
     # A rate such as dropout starts at 0, where it would not show whether it took effect.
-    return low if isinstance(low, int) else low + (high - low) / 2
+    return float((low * high) ** 0.5) if entry.get("log") else float(low + (high - low) / 2)
 
 
 @cache
