@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import typer
 
@@ -50,6 +51,8 @@ def main() -> None:
     # Loading reports and deprecations inside the libraries are not for the user of a command.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Metrics and methods of the user's own are found where the command runs; installed packages come first.
+    sys.path.append(str(Path.cwd()))
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
     try:
