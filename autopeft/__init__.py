@@ -3,14 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autopeft.api import profile, search, suggest
+    from autopeft.api import estimate, profile, search, suggest
     from autopeft.tuned import TunedConfig
 
 __version__ = "0.1.0"
-__all__ = ["TunedConfig", "__version__", "profile", "search", "suggest"]
+__all__ = ["TunedConfig", "__version__", "estimate", "profile", "search", "suggest"]
 
 _HOMES = {
     "TunedConfig": "autopeft.tuned",
+    "estimate": "autopeft.api",
     "profile": "autopeft.api",
     "search": "autopeft.api",
     "suggest": "autopeft.api",

@@ -5,11 +5,78 @@ from pathlib import Path
 
 from autopeft.profiling import profile
 from autopeft.recommend.suggest import suggest
-from autopeft.values.candidates import Constraints
-from autopeft.values.names import Task
+from autopeft.values.candidates import Candidate, Constraints
+from autopeft.values.costs import RunCost
+from autopeft.values.names import ParameterValue, Task
 from autopeft.values.outcomes import SearchResult
 
-__all__ = ["profile", "search", "suggest"]
+__all__ = ["estimate", "profile", "search", "suggest"]
+
+
+def estimate(
+    model: str,
+    *,
+    method: str | None = None,
+    parameters: Mapping[str, ParameterValue] | None = None,
+    targets: str | None = None,
+    layers: str | None = None,
+    quantization: str = Candidate.quantization,
+    dtype: str | None = None,
+    optimizer: str = Candidate.optimizer,
+    learning_rate: float | None = None,
+    batch_size: int = 1,
+    accumulation: int = 1,
+    sequence_length: int | None = None,
+    gradient_checkpointing: bool = False,
+    task: str | None = None,
+    gpu: str | None = None,
+    memory_bytes: int | None = None,
+    reserve_bytes: int = 0,
+    strategy: str = "none",
+    devices: int = 1,
+    maximize: str | None = None,
+    measure: bool = False,
+) -> RunCost:
+    """Returns the peak memory and the step time of one way to fine-tune, without a GPU and without weights.
+
+    Args:
+        model: a folder (``config.json`` is enough), a hub name or a GGUF file.
+        method: a method of the catalogue, by default the default recipe's.
+        parameters: its parameters, such as ``{"rank": 16}``; the recipe's where they are not given.
+        targets: ``attention``, ``qv``, ``mlp``, ``all-linear`` or module names separated by commas.
+        layers: ``all``, ``last:K``, ``every:N`` or ``gradient:K``.
+        quantization: how the base weights are stored, such as ``nf4-double``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default the device's.
+        optimizer: an optimizer of the catalogue.
+        learning_rate: above 0; it costs nothing.
+        batch_size: rows per forward pass.
+        accumulation: forward passes per optimizer step.
+        sequence_length: tokens per row; 512, or the model's positions where they are fewer.
+        gradient_checkpointing: recompute activations in the backward pass.
+        task: the task type, by default that of the kind of model.
+        gpu: a card of the catalogue instead of this machine's.
+        memory_bytes: plan as if the device had this much memory.
+        reserve_bytes: memory to leave to others, such as a display.
+        strategy: ``none``, ``ddp`` or ``fsdp``.
+        devices: how many work together under it.
+        maximize: find the largest ``batch-size``, ``sequence-length`` or ``rank`` that fits; the cost is that run's.
+        measure: time this machine's device first.
+
+    Raises:
+        AutopeftError: a name, a number or a combination cannot be, or the model cannot be read.
+    """
+    from autopeft.estimation.answer import answer, run_cost
+    from autopeft.estimation.question import Question
+
+    given = {"targets": targets, "layers": layers}
+    settings = {**(parameters or {}), **{key: value for key, value in given.items() if value is not None}}
+    question = Question(
+        model=model, method=method, settings=settings, quantization=quantization, dtype=dtype, optimizer=optimizer,
+        learning_rate=learning_rate, batch_size=batch_size, accumulation=accumulation,
+        sequence_length=sequence_length, gradient_checkpointing=gradient_checkpointing, task=task, gpu=gpu,
+        memory_bytes=memory_bytes, reserve_bytes=reserve_bytes, strategy=strategy, devices=devices, measure=measure,
+    )  # fmt: skip
+    return run_cost(answer(question, maximize))
 
 
 def search(

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from autopeft import __version__
-from autopeft.cli import fetch, methods, profile, search, suggest
+from autopeft.cli import estimate, fetch, methods, profile, search, suggest
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -37,13 +37,14 @@ def _root(
 
 app.command("profile")(profile.command)
 app.command("suggest")(suggest.command)
+app.command("estimate")(estimate.command)
 app.command("search")(search.command)
 app.command("methods")(methods.command)
 app.command("fetch")(fetch.command)
 
 
 def main() -> None:
-    """Runs the command line; exit codes: 0 done, 2 bad input, 3 nothing fits, 130 interrupted."""
+    """Runs the command line; exit codes: 0 done, 2 bad input, 3 nothing fits (`estimate`: --check), 130 interrupted."""
     # Tokenizers warn when a process forks after using them in parallel; the searches fork no such process.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that spin while they wait cost little on an idle machine and half of all speed on a shared one.

@@ -34,6 +34,23 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, str] | None:
     return {role: name for role, _, name in (pair.partition("=") for pair in pairs)}
 
 
+def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Returns ``NAME=VALUE`` pairs as a mapping; a value may hold an equals sign.
+
+    Raises:
+        InvalidValueError: a pair has no equals sign, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if not name or not value:
+            raise invalid("--set", "the command", "NAME=VALUE, such as rank=16", pair)
+        if name in found:
+            raise invalid("--set", "the command", "given once for each name", name)
+        found[name] = value
+    return found
+
+
 def parse_names(text: str | None) -> tuple[str, ...]:
     """Returns names separated by commas."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())

@@ -102,7 +102,7 @@ def test_one_run_moves_time_part_of_the_way():
     """A single run is believed less than many: the factor lies between 1 and what it says."""
     one = replace(RUN, estimated_seconds={"matmul": 1.0}, step_seconds=2.0)
     first, many = fit("h200", [one]), fit("h200", [one] * 30)
-    assert 1.2 < first.seconds_factors["matmul"] < many.seconds_factors["matmul"] < 2.0
+    assert 1.2 < first.seconds_factors["matmul"] < 1.9 < many.seconds_factors["matmul"] < 2.0
     assert first.spread is None
 
 

@@ -1,0 +1,122 @@
+"""What `autopeft estimate` shows: the document for programs; a bar of the breakdown and what to change for people."""
+
+from dataclasses import fields
+from typing import Any
+
+from autopeft.estimation.answer import Answer, run_cost
+from autopeft.estimation.remedies import Remedy
+from autopeft.profiling.sizes import format_bytes
+
+BAR = 36
+"""Columns of a full bar, so that a line stays below 80."""
+
+WORDS = {
+    "weights": "weights",
+    "adapter": "adapter",
+    "gradients": "gradients",
+    "optimizer_state": "optimizer state",
+    "activations": "activations",
+    "logits_and_loss": "logits and loss",
+    "temporaries": "temporaries",
+}
+"""The kinds of memory as people read them."""
+
+PHASES = {"optimizer_step": "optimizer step"}
+
+
+def document(found: Answer) -> dict[str, Any]:
+    """Returns the JSON document; ``maximum`` is there where it was asked for, null where nothing fits."""
+    cost = run_cost(found)
+    keys = [key.name for key in fields(cost) if key.name != "maximum" or found.maximize is not None]
+    return {key: getattr(cost, key) for key in keys}
+
+
+def view(found: Answer) -> tuple[Any, ...]:
+    """Returns what a person sees: the run, the verdict, the breakdown as bars, the time, what to change first."""
+    parts: list[Any] = [_text(_run(found)), _text(_verdict(found)), "", *_bars(found), "", *_sums(found)]
+    if found.maximize is not None and found.maximum is not None:
+        parts.append(_text(f"The largest {found.maximize.words} that fits is {found.maximum:,}."))
+    if found.remedies:
+        parts += ["\n[bold]What to change first[/bold]", *(_remedy_line(remedy) for remedy in found.remedies)]
+    if found.notes:
+        parts += ["\n[bold]Notes[/bold]", *(_indented(note) for note in found.notes)]
+    return tuple(parts)
+
+
+def _run(found: Answer) -> str:
+    setup, tokens = found.plan.setup, found.plan.tokens
+    candidate = setup.candidate
+    rows = f"batch {candidate.batch_size}×{candidate.accumulation} of {tokens:,} tokens"
+    weights = candidate.dtype if candidate.quantization == "none" else f"{candidate.quantization}, {candidate.dtype}"
+    said = [f"{name} {value}" for name, value in candidate.parameters.items() if value not in (0.0, False)]
+    said += [] if candidate.targets == "none" else [candidate.targets]
+    said += [] if candidate.layers == "all" else [f"layers {candidate.layers}"]
+    recomputed = ["checkpointing"] if candidate.gradient_checkpointing else []
+    return (
+        f"{setup.model.architecture}: {', '.join([candidate.method, *said])}\n"
+        f"{', '.join([weights, candidate.optimizer, rows, *recomputed])}"
+    )
+
+
+def _verdict(found: Answer) -> str:
+    total, limit = found.estimate.memory.total_bytes, found.plan.limit_bytes
+    left = found.headroom_bytes
+    how = f"{format_bytes(left)} left" if left >= 0 else f"{format_bytes(-left)} too much"
+    fits = "It fits" if found.fits else "It does not fit"
+    each = f" each of {found.plan.devices}" if found.plan.devices > 1 else ""
+    return f"{fits}: {format_bytes(total)} of {format_bytes(limit)} on{each} {found.plan.device.name}, {how}."
+
+
+def _bars(found: Answer) -> list[Any]:
+    breakdown = found.estimate.memory.breakdown
+    largest = max(*breakdown.values(), 1)
+    allocated = max(found.estimate.memory.peak_allocated_bytes, 1)
+    lines = []
+    for kind, words in WORDS.items():
+        size = breakdown[kind]
+        bar = "█" * round(BAR * size / largest) or ("▏" if size else "")
+        lines.append(_text(f"{words:<16}{bar:<{BAR}} {format_bytes(size):>10} {size / allocated:>5.0%}"))
+    return lines
+
+
+def _sums(found: Answer) -> list[Any]:
+    cost, memory = found.estimate, found.estimate.memory
+    phase = PHASES.get(memory.peak_phase, memory.peak_phase)
+    peak = f" in the {phase}" if phase else ""
+    sums = (
+        f"Peak{peak}: {format_bytes(memory.peak_allocated_bytes)} allocated, "
+        f"{format_bytes(memory.peak_reserved_bytes)} reserved, {format_bytes(memory.context_bytes)} context"
+    )
+    share = cost.trainable_parameters / max(cost.total_parameters, 1)
+    trained = f"Trains {cost.trainable_parameters:,} of {cost.total_parameters:,} parameters ({share:.2%})"
+    return [_text(sums), _text(trained), _text(_time(found))]
+
+
+def _time(found: Answer) -> str:
+    cost = found.estimate
+    if cost.step_seconds is None or found.tokens_per_second is None:
+        return "Time: not known for this device; --measure times it where it is this machine's"
+    interval = ""
+    if cost.step_seconds_low is not None and cost.step_seconds_high is not None:
+        interval = f" ({cost.step_seconds_low:.3g} to {cost.step_seconds_high:.3g})"
+    return f"Step: {cost.step_seconds:.3g} s{interval}, {found.tokens_per_second:,.0f} tokens/s"
+
+
+def _remedy_line(remedy: Remedy) -> Any:
+    mark = "fits" if remedy.fits else "still too much"
+    return _indented(
+        f"{remedy.words}: {format_bytes(remedy.gain_bytes)} less, {format_bytes(remedy.total_bytes)}, {mark}"
+    )
+
+
+def _indented(text: str) -> Any:
+    from rich.padding import Padding
+
+    return Padding(_text(text), (0, 0, 0, 2), expand=False)
+
+
+def _text(text: str) -> Any:
+    """Returns text that is printed as it is: a name or a path may hold square brackets."""
+    from rich.text import Text
+
+    return Text(text)
