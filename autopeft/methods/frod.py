@@ -1,0 +1,86 @@
+"""FRoD: a full basis shared by alike weights of all layers; each one's spectrum and a few rotations train."""
+
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import FloatDistribution
+
+from autopeft.methods import _injected, _peft
+from autopeft.methods._declaration import Paper, Seed
+from autopeft.values.candidates import Setup
+from autopeft.values.names import ParameterValue
+from autopeft.values.profiles import ModuleShape
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+LEGAL: dict[str, "BaseDistribution"] = {
+    "rotations": FloatDistribution(1e-6, 1.0, log=True),
+    "dropout": FloatDistribution(0.0, 0.9),
+}
+
+
+def _pairs(width: int, share: float) -> int:
+    """Returns how many pairs of directions are rotated: a share of the square, at least one, without the diagonal."""
+    most = width * (width - 1)
+    return max(1, min(int(width * width * share), most)) if most else 0
+
+
+def _trainable(setup: Setup) -> int:
+    """The spectrum, one value per input, and one value per rotated pair."""
+    share = float(setup.candidate.parameters["rotations"])
+
+    def values(module: ModuleShape) -> int:
+        return module.in_features + _pairs(module.in_features, share)
+
+    return _injected.total(setup, values)
+
+
+def _config(setup: Setup) -> Any:
+    from peft import FrodConfig
+
+    given = setup.candidate.parameters
+    return FrodConfig(
+        sparse_rate=given["rotations"], frod_dropout=given["dropout"], progressbar=False,
+        fan_in_fan_out=_peft.transposed(setup), **_peft.injected(setup),
+    )  # fmt: skip
+
+
+def _effective(attached: Any) -> dict[str, ParameterValue]:
+    """Returns the share asked for where it explains every layer's count, else what a layer has."""
+    from peft.tuners.frod.layer import FrodLayer
+
+    name, asked = _peft.ADAPTER, float(attached.peft_config[_peft.ADAPTER].sparse_rate)
+
+    def share(layer: Any) -> float:
+        width, pairs = layer.in_features, layer.frod_lambda_s_values[name].numel()
+        return asked if pairs == _pairs(width, asked) else pairs / width**2
+
+    return _injected.read(
+        attached, FrodLayer, rotations=share, dropout=lambda layer: _peft.dropout_of(layer.frod_dropout[name])
+    )
+
+
+METHOD = _injected.declare(
+    name="frod",
+    title="FRoD",
+    family="spectral",
+    paper=Paper(
+        title="FRoD: Full-Rank Efficient Fine-Tuning with Rotational Degrees",
+        year=2026, address="https://doi.org/10.1609/aaai.v40i31.39813",
+    ),
+    summary="Trains each weight's spectrum in a shared basis, and some rotations: full rank, a second copy of weights.",
+    capabilities=_injected.capable(),
+    legal=LEGAL,
+    learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
+    seeds=(
+        Seed(
+            parameters={"rotations": 0.01, "dropout": 0.0}, learning_rate=1e-4, targets="qv",
+            source="peft method_comparison MetaMathQA, frod/llama-3.2-3B-default: 0.509 on GSM8K, against 0.271 with"
+            " twice the rotations at 1e-3",
+        ),
+    ),
+    trainable=_trainable,
+    config=_config,
+    effective=_effective,
+    memory_factor=2.0,
+)  # fmt: skip
