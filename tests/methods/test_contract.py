@@ -21,13 +21,14 @@ LEAST = 15
 FOUR_BIT_ONLY = ("ir_qlora", "loftq", "lq_lora")
 """They repair what quantization lost, so that they keep the whole contract on a 4-bit base and nowhere else."""
 REFUSED = {
-    ("bitfit", "llama-classification"), ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"),
-    ("boft", "gpt2-generation"), ("c3a", "gpt2-generation"), ("delora", "gpt2-generation"),
-    ("glora", "gpt2-generation"), ("hra", "gpt2-generation"), ("lily", "gpt2-generation"),
-    ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"), ("miss", "gpt2-generation"), ("oft", "gpt2-generation"),
-    ("p_tuning", "llama-classification"), ("prompt_tuning", "llama-classification"), ("road", "gpt2-generation"),
-    ("shira", "gpt2-generation"),
-    *((name, f"{architecture}-{task}") for name in FOUR_BIT_ONLY for architecture, task in PLACES),
+    ("adamss", "gpt2-generation"), ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
+    ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"), ("boft", "gpt2-generation"), ("c3a", "gpt2-generation"),
+    ("delora", "gpt2-generation"), ("glora", "gpt2-generation"), ("hra", "gpt2-generation"),
+    ("lily", "gpt2-generation"), ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"),
+    ("miss", "gpt2-generation"), ("oft", "gpt2-generation"), ("osf", "gpt2-generation"),
+    ("p_tuning", "llama-classification"), ("peanut", "gpt2-generation"), ("prompt_tuning", "llama-classification"),
+    ("psoft", "gpt2-generation"), ("road", "gpt2-generation"), ("shira", "gpt2-generation"),
+    ("supertuning", "gpt2-generation"),
 }  # fmt: skip
 """No biases; no layers for transposed weights; no last token behind a prompt. Everything else must work."""
 EVERYTHING = {"bert-classification", "llama-generation"}
