@@ -75,6 +75,16 @@ def attach(model: Any, setup: Setup, add: Callable[[Any], tuple[Iterable[Any], C
     return model
 
 
+def remember(model: Any, setup: Setup) -> None:
+    """Notes on a model that something else attached to what `save` writes beside its weights."""
+    memory = Attachment(saved=_saved(setup), trainable=frozenset(), heads={}, remove=_nothing)
+    setattr(model, _MEMORY, memory)
+
+
+def _nothing() -> None:
+    """Takes nothing out."""
+
+
 def _saved(setup: Setup) -> Saved:
     candidate = setup.candidate
     return Saved(
