@@ -21,7 +21,8 @@ LEAST = 15
 FOUR_BIT_ONLY = ("ir_qlora", "loftq", "lq_lora")
 """They repair what quantization lost, so that they keep the whole contract on a 4-bit base and nowhere else."""
 REFUSED = {
-    ("adapter_prompt", "llama-classification"), ("adamss", "gpt2-generation"), ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
+    ("adapter_prompt", "llama-classification"),
+    ("adamss", "gpt2-generation"), ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
     ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"), ("boft", "gpt2-generation"), ("c3a", "gpt2-generation"),
     ("delora", "gpt2-generation"), ("glora", "gpt2-generation"), ("hra", "gpt2-generation"),
     ("lily", "gpt2-generation"), ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"),
