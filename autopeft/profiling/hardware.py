@@ -9,6 +9,7 @@ from autopeft.profiling.catalogue import card_device, load_card
 from autopeft.profiling.nvml import nvml_devices
 from autopeft.profiling.precision import choose_dtype
 from autopeft.profiling.sizes import format_bytes
+from autopeft.profiling.timed import keep_throughput, kept_throughput
 from autopeft.values.profiles import Device, HardwareProfile
 
 Source = Literal["nvml", "cpu", "catalogue", "given"]
@@ -20,7 +21,8 @@ def probe_hardware(
 ) -> HardwareProfile:
     """Returns the hardware to plan for.
 
-    Without ``gpu`` it is this machine's: the NVIDIA device with the most free memory, else the CPU.
+    Without ``gpu`` it is this machine's: the NVIDIA device with the most free memory, else the CPU; with the speed
+    that it was last timed at, where it was.
 
     Args:
         gpu: a card of the catalogue to plan for instead.
@@ -37,8 +39,7 @@ def probe_hardware(
         return _profile("catalogue", (card_device(card),), memory_bytes, (card.note,) if card.note else ())
     report = nvml_devices()
     devices = report.devices or (cpu.cpu_device(),)
-    if measure:
-        devices = _measured(devices)
+    devices = _measured(devices) if measure else tuple(map(_with_kept_speed, devices))
     source: Source = "nvml" if report.devices else "cpu"
     return _profile(source if memory_bytes is None else "given", devices, memory_bytes, report.notes)
 
@@ -64,8 +65,15 @@ def _measured(devices: tuple[Device, ...]) -> tuple[Device, ...]:
     from autopeft.profiling.measure import measure
 
     selected = most_free(devices)
-    timed = replace(devices[selected], throughput=measure(devices[selected]))
+    throughput = measure(devices[selected])
+    keep_throughput(devices[selected], throughput)
+    timed = replace(devices[selected], throughput=throughput)
     return (*devices[:selected], timed, *devices[selected + 1 :])
+
+
+def _with_kept_speed(device: Device) -> Device:
+    throughput = kept_throughput(device)
+    return device if throughput is None else replace(device, throughput=throughput)
 
 
 def _busy_notes(device: Device) -> tuple[str, ...]:
