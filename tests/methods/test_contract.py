@@ -21,15 +21,17 @@ LEAST = 15
 FOUR_BIT_ONLY = ("ir_qlora", "loftq", "lq_lora")
 """They repair what quantization lost, so that they keep the whole contract on a 4-bit base and nowhere else."""
 REFUSED = {
-    ("adapter_prompt", "llama-classification"),
-    ("adamss", "gpt2-generation"), ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
+    ("adamss", "gpt2-generation"), ("adapter_prompt", "llama-classification"),
+    ("adaption_prompt", "bert-classification"), ("adaption_prompt", "llama-classification"),
+    ("adaption_prompt", "t5-seq2seq"), ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
     ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"), ("boft", "gpt2-generation"), ("c3a", "gpt2-generation"),
     ("delora", "gpt2-generation"), ("glora", "gpt2-generation"), ("hra", "gpt2-generation"),
     ("lily", "gpt2-generation"), ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"),
     ("miss", "gpt2-generation"), ("oft", "gpt2-generation"), ("osf", "gpt2-generation"),
     ("p_tuning", "llama-classification"), ("peanut", "gpt2-generation"), ("prompt_tuning", "llama-classification"),
     ("psoft", "gpt2-generation"), ("road", "gpt2-generation"), ("shira", "gpt2-generation"),
-    ("supertuning", "gpt2-generation"),
+    ("supertuning", "gpt2-generation"), ("trainable_tokens", "bert-classification"),
+    ("trainable_tokens", "llama-classification"), ("trainable_tokens", "t5-seq2seq"),
 }  # fmt: skip
 """No biases; no layers for transposed weights; no last token behind a prompt. Everything else must work."""
 EVERYTHING = {"bert-classification", "llama-generation"}
