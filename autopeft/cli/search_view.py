@@ -132,7 +132,8 @@ class LiveView:
         self._progress.update(self._bar, completed=done, best=text)
         loss = f"loss {outcome.curve[-1].validation_loss:.4f}" if outcome.curve else ""
         score = "" if outcome.score is None else f"score {self._sign * outcome.score:.4f}"
-        line = f"{outcome.number:>3} {outcome.status:<10} {outcome.seconds:>5.1f} s  {loss} {score}"
+        went_on = "" if outcome.continues is None else f" (after {outcome.continues})"
+        line = f"{outcome.number:>3} {outcome.status:<10} {outcome.seconds:>5.1f} s  {loss} {score}{went_on}"
         self._output.say(line)
         self._output.say(Padding(f"{outcome.candidate.method} {describe(outcome.candidate)}", (0, 0, 0, 5)))
 

@@ -119,7 +119,7 @@ class TrainingRun:
         import torch
 
         if time.monotonic() > self._deadline:
-            raise TimedOutError(f"The search's time was over at step {self.done + 1} of {len(self.steps)}.")
+            raise TimedOutError(f"Its time was over at step {self.done + 1} of {len(self.steps)}.")
         loss = sum(self._backward(batch, len(step)) for batch in step)
         if not math.isfinite(loss):
             raise DivergedError(f"The training loss became {loss} at step {self.done + 1}; lower the learning rate.")

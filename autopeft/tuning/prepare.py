@@ -1,6 +1,7 @@
 """Everything a search needs before its first trial: profiles, data, objective, and the candidates to start from."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,12 +22,15 @@ from autopeft.recommend.budget import parse_budget
 from autopeft.tasks import Metric, get_task
 from autopeft.training.scoring import Objective
 from autopeft.tuning.space import Proposal, proposal
-from autopeft.values.candidates import Candidate, Constraints, Recommendation, Setup
+from autopeft.values.candidates import Candidate, Constraints, Recommendation, Setup, Suggestion
 from autopeft.values.names import Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
 
 METHODS_TRIED = 8
 """How many methods a search starts from when the user names none: the recommender's first."""
+
+KIN = 0.5
+"""What a method's score loses for each of its family that is tried before it."""
 
 FOLDED_BELOW = 3000
 """Below so many training rows one validation split is too noisy, and trials are cross-validated."""
@@ -218,19 +222,23 @@ def _parts(data: Data, request: Request) -> list[Data]:
 
 
 def _starts(recommendation: Recommendation, limit: int | None) -> tuple[Candidate, ...]:
-    """Returns the first candidate of each recommended method that fits: the best of every family, then the others.
+    """Returns the first candidate of each recommended method that fits, by score, kin of those before set back.
 
-    Rules are a prior. Within a family methods behave alike, so a short search learns more from one of each.
+    Rules are a prior. Within a family methods behave alike, so a short search learns less from one more of them.
     """
-    first: dict[str, Candidate] = {}
+    first: dict[str, Suggestion] = {}
     for suggestion in recommendation.candidates:
         if suggestion.fits:
-            first.setdefault(suggestion.candidate.method, suggestion.candidate)
+            first.setdefault(suggestion.candidate.method, suggestion)
     if not first:
         raise NothingFitsError("None of the recommended candidates fits the memory there is.")
-    leaders = {get_method(name).family: name for name in reversed(first)}
-    order = sorted(first, key=lambda name: name not in leaders.values())
-    return tuple(first[name] for name in order)[:limit]
+    chosen: list[Candidate] = []
+    kin: Counter[str] = Counter()
+    while first and (limit is None or len(chosen) < limit):
+        name = max(first, key=lambda name: first[name].score - KIN * kin[get_method(name).family])
+        chosen.append(first.pop(name).candidate)
+        kin[get_method(name).family] += 1
+    return tuple(chosen)
 
 
 def _own_metric(name: str) -> Metric:

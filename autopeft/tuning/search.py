@@ -23,6 +23,12 @@ from autopeft.values.plans import Plan
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+SLOWEST = 1.5
+"""A trial may take so many times what a full one was planned for: one that stops at a quarter, six times as long."""
+
+LEAST_SECONDS = 10.0
+"""What a trial may always take: plans of a few seconds are mostly noise."""
+
 Turn = tuple["Trial", Candidate, TrialOutcome | None]
 """A trial to run, its candidate, and the trial that it goes on from."""
 
@@ -83,7 +89,12 @@ class Trials:
             # Who would be promoted at once need not be taken off and put on again.
             return self._study.queued or promotable([*others, here]) is not here
 
-        return self._runner.run(trial.number, candidate, self._plan, stops, deadline, earlier)
+        return self._runner.run(trial.number, candidate, self._plan, stops, min(deadline, self._latest()), earlier)
+
+    def _latest(self) -> float:
+        """Returns when a trial that starts now has to be done: a method too slow to try is a finding, not a wait."""
+        training = self._settings.size.tokens / self._settings.tokens_per_second
+        return time.monotonic() + max(LEAST_SECONDS, SLOWEST * training * len(self._prepared.parts))
 
 
 def _full_seconds(outcomes: Sequence[TrialOutcome]) -> float:

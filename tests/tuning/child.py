@@ -61,12 +61,12 @@ def open_study(folder: Path, seed: int = 0) -> TrialStudy:
 
 
 def prepared(obstacles: Any = lambda _candidate: []) -> Any:
-    return SimpleNamespace(obstacles=obstacles, seed=0)
+    return SimpleNamespace(obstacles=obstacles, seed=0, parts=(None,))
 
 
 def search(folder: Path, trials: int, runner: Any = None) -> TrialStudy:
     """Runs or resumes a search of so many trials."""
-    settings: Any = SimpleNamespace(size=SimpleNamespace(tokens=900))
+    settings: Any = SimpleNamespace(size=SimpleNamespace(tokens=900), tokens_per_second=1000.0)
     with OutputFolder(folder).locked():
         study = open_study(folder)
         study.recover()

@@ -21,13 +21,13 @@ from autopeft.tuning.halving import (
     waiting,
 )
 from autopeft.tuning.observer import Silent
-from autopeft.tuning.search import Trials
+from autopeft.tuning.search import LEAST_SECONDS, SLOWEST, Trials
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared
 
 CANDIDATE = Candidate(method="ia3", learning_rate=1e-3)
-SETTINGS: Any = SimpleNamespace(size=SimpleNamespace(tokens=900))
+SETTINGS: Any = SimpleNamespace(size=SimpleNamespace(tokens=900), tokens_per_second=1000.0)
 
 
 def trial(number, *losses, status="pruned", continues=None):
@@ -123,3 +123,20 @@ def test_the_last_seconds_go_to_who_waits(tmp_path):
     outcomes = search(tmp_path, None, Slow(), limit=2.0)
     assert begun(outcomes) < 6, "nothing new is begun once a full trial has shown that it takes a minute"
     assert all(o.status == "completed" for o in outcomes)
+
+
+def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
+    """A trial gets a deadline of its own, in proportion to what a full one was planned for."""
+    given = []
+
+    class Watched(SimulatedRunner):
+        def run(self, number, candidate, plan, stops, deadline, earlier):
+            given.append(deadline - time.monotonic())
+            return super().run(number, candidate, plan, stops, deadline, earlier)
+
+    search(tmp_path, 2, Watched(0.0))
+    assert all(LEAST_SECONDS - 1 < seconds <= LEAST_SECONDS for seconds in given)
+    slow: Any = SimpleNamespace(size=SimpleNamespace(tokens=40_000), tokens_per_second=1000.0)
+    loop = Trials(open_study(tmp_path), Watched(0.0), prepared(), slow, Silent())
+    loop.run(Limits(trials=4, seconds=None), time.monotonic())
+    assert given[-1] == pytest.approx(SLOWEST * 40.0, abs=1.0)
