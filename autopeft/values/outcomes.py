@@ -31,6 +31,7 @@ class TrialOutcome:
         score: the user's metric on the validation split, higher is better; None unless completed.
         metrics: every metric of the task on the validation split.
         peak_bytes: measured peak memory, None where the device does not say.
+        estimated_bytes: what the estimate said before the trial ran, context included; None where none was made.
         continues: the number of the trial that this one went on from, None for one that began anew.
         reason: why it is not completed.
     """
@@ -45,6 +46,7 @@ class TrialOutcome:
     seconds: float = 0.0
     overhead_seconds: float = 0.0
     peak_bytes: int | None = None
+    estimated_bytes: int | None = None
     trainable_parameters: int | None = None
     continues: int | None = None
     reason: str = ""
