@@ -25,12 +25,12 @@ REFUSED = {
     ("adaption_prompt", "bert-classification"), ("adaption_prompt", "llama-classification"),
     ("adaption_prompt", "t5-seq2seq"), ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
     ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"), ("boft", "gpt2-generation"), ("c3a", "gpt2-generation"),
-    ("delora", "gpt2-generation"), ("glora", "gpt2-generation"), ("hra", "gpt2-generation"),
-    ("lily", "gpt2-generation"), ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"),
-    ("miss", "gpt2-generation"), ("oft", "gpt2-generation"), ("osf", "gpt2-generation"),
-    ("p_tuning", "llama-classification"), ("peanut", "gpt2-generation"), ("prompt_tuning", "llama-classification"),
-    ("psoft", "gpt2-generation"), ("road", "gpt2-generation"), ("shira", "gpt2-generation"),
-    ("supertuning", "gpt2-generation"), ("trainable_tokens", "bert-classification"),
+    ("cartridge", "bert-classification"), ("cartridge", "t5-seq2seq"), ("delora", "gpt2-generation"),
+    ("glora", "gpt2-generation"), ("hra", "gpt2-generation"), ("lily", "gpt2-generation"),
+    ("loha", "gpt2-generation"), ("lokr", "gpt2-generation"), ("miss", "gpt2-generation"), ("oft", "gpt2-generation"),
+    ("osf", "gpt2-generation"), ("p_tuning", "llama-classification"), ("peanut", "gpt2-generation"),
+    ("prompt_tuning", "llama-classification"), ("psoft", "gpt2-generation"), ("road", "gpt2-generation"),
+    ("shira", "gpt2-generation"), ("supertuning", "gpt2-generation"), ("trainable_tokens", "bert-classification"),
     ("trainable_tokens", "llama-classification"), ("trainable_tokens", "t5-seq2seq"),
 }  # fmt: skip
 """No biases; no layers for transposed weights; no last token behind a prompt. Everything else must work."""
