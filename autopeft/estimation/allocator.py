@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from autopeft.errors import invalid
 from autopeft.estimation.free_blocks import SEGMENT_GAP, FreeBlocks
-from autopeft.estimation.trace import ROUNDING, Trace, events, rounded
+from autopeft.estimation.trace import ROUNDING, Trace, rounded
 
 MIB = 1 << 20
 SMALL_REQUEST = MIB
@@ -249,14 +249,13 @@ def replay(trace: Trace, settings: AllocatorSettings = AllocatorSettings()) -> R
     malloc, free, blocks = allocator.malloc, allocator.free, trace.blocks
     addresses: dict[int, int] = {}
     allocated = reserved = 0
-    full = False
-    for _, index, allocates in events(trace):
-        requested = blocks[index].bytes
-        if requested == 0:  # an empty tensor has no memory
-            continue
-        if not allocates:
+    full, count = False, len(blocks)
+    for call in _calls(trace):
+        index = call % count
+        if not call // count & 1:
             free(addresses.pop(index))
             continue
+        requested = blocks[index].bytes
         try:
             addresses[index] = malloc(requested)
         except MemoryError:
@@ -267,6 +266,23 @@ def replay(trace: Trace, settings: AllocatorSettings = AllocatorSettings()) -> R
     return Replay(
         peak_allocated_bytes=allocated, peak_reserved_bytes=reserved, releases=allocator.releases, out_of_memory=full
     )  # fmt: skip
+
+
+def _calls(trace: Trace) -> list[int]:
+    """Returns the order of `events` as numbers, without tensors that are empty: those have no memory.
+
+    The last bit of a number, divided by the count of blocks, says whether it allocates; the remainder is the
+    block. Numbers sort faster than events and are nothing for Python's collector to walk.
+    """
+    count = len(trace.blocks)
+    calls = []
+    for index, block in enumerate(trace.blocks):
+        if block.pool == "device" and block.bytes:
+            calls.append((2 * block.begin + 1) * count + index)
+            if block.end is not None:
+                calls.append(2 * block.end * count + index)
+    calls.sort()
+    return calls
 
 
 def expandable_gain(trace: Trace) -> int:

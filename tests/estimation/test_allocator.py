@@ -19,7 +19,8 @@ from autopeft.estimation.allocator import (
     replay,
     segment_bytes,
 )
-from autopeft.estimation.trace import Block, Phase, Trace
+from autopeft.estimation.allocator import _calls as calls_of
+from autopeft.estimation.trace import Block, Phase, Trace, events
 
 KIB = 1024
 PLAIN = AllocatorSettings()
@@ -325,6 +326,24 @@ def test_a_trace_is_replayed_in_the_order_of_its_events():
         Block(0, "temporaries", 6, 7),
     )
     assert replay(trace) == Replay(peak_allocated_bytes=80 * MIB, peak_reserved_bytes=80 * MIB)
+
+
+@given(
+    lives=st.lists(
+        st.tuples(st.integers(0, 40), st.one_of(st.none(), st.integers(1, 40)), st.integers(0, 2), st.booleans()),
+        max_size=30,
+    )
+)
+def test_calls_are_in_the_order_of_the_traces_events(lives):
+    """The replay asks and frees in the order that the trace states, blocks of the host and of nothing left out."""
+    trace = traced(
+        *(
+            Block(size, "activations", begin, None if life is None else begin + life, "host" if host else "device")
+            for begin, life, size, host in lives
+        )
+    )
+    stated = [(block, asks) for _, block, asks in events(trace) if trace.blocks[block].bytes]
+    assert [(call % len(lives), bool(call // len(lives) & 1)) for call in calls_of(trace)] == stated
 
 
 def test_a_replay_below_the_limit_says_when_it_fails():
