@@ -100,6 +100,8 @@ def test_a_run_goes_on_from_its_state(worker, data, tmp_path, optimizer):
     """Stopped half-way, stored, detached and resumed, a run ends with the losses of an unbroken one."""
     plan = Plan(tokens=2_000, seed=2)
     candidate = replace(LORA, optimizer=optimizer, parameters={"rank": 2, "alpha": 4, "dropout": 0.1})
+    if "rank" in all_optimizers()[optimizer].options:  # it projects large matrices, which an adapter does not train
+        candidate = replace(candidate, method="full", parameters={}, targets="none", learning_rate=1e-4)
     with worker.attached(candidate, plan, data["train"]) as run:
         run.advance(0.5)
         save_state(run.state(), tmp_path / "state.safetensors")
