@@ -17,6 +17,11 @@ class Output:
         self._out = Console(highlight=False, soft_wrap=False)
         self.messages: Console = Console(stderr=True, highlight=False)
 
+    @property
+    def width(self) -> int:
+        """Columns of the terminal, 80 where there is none."""
+        return self._out.width
+
     def result(self, value: Any, *human: Any) -> None:
         """Prints the command's result: as JSON, or as the given rich renderables."""
         if self.as_json:

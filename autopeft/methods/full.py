@@ -16,7 +16,7 @@ from autopeft.values.profiles import ModuleShape
 CAPABILITIES = Capabilities(
     tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=False, mergeable=True, identity_at_start=True,
     adds_latency=False, changes_base=True, takes_targets=False, takes_layers=True,
-    servers=("vllm", "sglang", "tgi"),
+    servers=("vllm", "sglang", "tgi", "llama.cpp"),
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from autopeft.values.candidates import Setup
 CAPABILITIES = Capabilities(
     tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
     adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
-    servers=("vllm", "sglang", "tgi", "lorax"),
+    servers=("vllm", "sglang", "tgi", "lorax", "llama.cpp"),
 )  # fmt: skip
 
 
