@@ -163,6 +163,17 @@ def test_mora_turns_every_group_its_own_way(tiny_models):
     assert difference(first.detach(), second.detach()) > 0.5
 
 
+def test_mora_shares_rows_and_columns(tiny_models):
+    """Equation 6: inputs whose places agree modulo the side are summed, outputs repeat."""
+    model = attached(get_method("mora"), case_of("mora", "bert", tiny_models, rank=2, variant="sharing"))
+    child = _hooks.children(model)[0]
+    width = child.matrix.shape[0]
+    assert 48 % width
+    torch.nn.init.normal_(child.matrix)
+    rows, columns = torch.meshgrid(torch.arange(48) % width, torch.arange(48) % width, indexing="ij")
+    torch.testing.assert_close(child.delta(), child.matrix[rows, columns])
+
+
 @given(inputs=st.integers(1, 20000), outputs=st.integers(1, 20000), lora=st.integers(1, 512))
 def test_moras_square_is_the_largest_within_loras_budget(inputs, outputs, lora):
     """The side is the floor of the root of LoRA's count; for rotation it is even."""
@@ -203,6 +214,7 @@ def test_the_map_to_the_manifold_is_differentiable_and_keeps_what_is_on_it():
     """QR with a positive diagonal: gradients are right, and an orthonormal matrix is its own image."""
     matrix = torch.randn(7, 3, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
     on_it = orthonormal(matrix)
+    assert ((on_it.T @ matrix).diagonal() > 0).all()
     torch.testing.assert_close(orthonormal(on_it), on_it)
     torch.testing.assert_close(orthonormal(5 * matrix), on_it)
     raw = matrix.clone().requires_grad_()
