@@ -41,6 +41,7 @@ def declare(
     config: Callable[[Setup], Any],
     limits: Violations | None = None,
     during: Callable[[], AbstractContextManager[None]] = nullcontext,
+    settle: Callable[[Any], None] | None = None,
     memory_factor: float = 1.0,
     **facts: Unpack[Facts],
 ) -> Method:
@@ -53,11 +54,12 @@ def declare(
         limits: setup → what only this method refuses; asked only about a setup that is legal otherwise, so that
             its parameters are there and its targets exist.
         during: what peft's injection runs within.
+        settle: the attached model → None, what is left to do to it.
         memory_factor: as in `Method`.
         facts: the other fields of `Method`.
     """
     violations = partial(_violations, capabilities=capabilities, legal=legal, limits=limits)
-    apply = partial(_apply, config=config, violations=violations, during=during)
+    apply = partial(_apply, config=config, violations=violations, during=during, settle=settle)
     return Method(
         capabilities=capabilities, legal=legal, violations=violations, apply=apply, peft_config=config,
         detach=_peft.detach, merge=_peft.merge if capabilities.mergeable else None, save=_peft.save,
@@ -78,10 +80,14 @@ def _apply(
     config: Callable[[Setup], Any],
     violations: Violations,
     during: Callable[[], AbstractContextManager[None]],
+    settle: Callable[[Any], None] | None,
 ) -> Any:
     refuse(setup, violations)
     with during():
-        return _peft.attach(model, config(setup))
+        attached = _peft.attach(model, config(setup))
+    if settle is not None:
+        settle(attached)
+    return attached
 
 
 def _load(model: Any, setup: Setup, folder: Path, apply: Callable[[Any, Setup], Any]) -> Any:

@@ -43,6 +43,15 @@ def _config(setup: Setup) -> Any:
     return OSFConfig(rank_pattern=frozen, **_peft.injected(setup))
 
 
+def _constrain(attached: Any) -> None:
+    """Hangs the projection of the gradients on the parameters anew: peft's cast of 16-bit ones to float32 loses it."""
+    from peft.tuners.osf.layer import OSFLayer
+
+    for layer in _peft.layers(attached, OSFLayer):
+        layer._detach_hooks()
+        layer._attach_hooks(_peft.ADAPTER)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     from peft.tuners.osf.layer import OSFLayer
 
@@ -77,5 +86,6 @@ METHOD = _injected.declare(
     config=_config,
     effective=_effective,
     limits=_limits,
+    settle=_constrain,
     memory_factor=2.0,
 )  # fmt: skip
