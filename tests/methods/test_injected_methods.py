@@ -147,7 +147,8 @@ def test_each_variant_of_miss_is_what_it_counts_and_reads(variant, tiny_models):
 @pytest.mark.parametrize(("name", "parameters"), [
     ("glora", {"bias": "constant"}), ("glora", {"bias": "vector"}), ("gralora", {"hybrid_rank": 3}),
     ("road", {"variant": "road_4"}), ("peanut", {"depth": 2}), ("supertuning", {"rank": 4}),
-    ("tinylora", {"tying": 0.7}), ("tinylora", {"tying": 1.0}), ("frod", {"rotations": 1.0}), ("lily", {"stride": 1, "experts": 3}),
+    ("tinylora", {"tying": 0.7}), ("tinylora", {"tying": 1.0}), ("frod", {"rotations": 1.0}),
+    ("lily", {"stride": 1, "experts": 3}),
     ("vblora", {"vectors": 96, "top_k": 3}), ("deft", {"projection": "qr"}), ("randlora", {"rank": 23}),
 ])  # fmt: skip
 def test_other_parameters_are_counted_and_read_exactly(name, parameters, tiny_models):
