@@ -86,6 +86,8 @@ def search(
     output: str | Path = "autopeft-search",
     trials: int | None = None,
     seconds: float | None = None,
+    tokens: int | None = None,
+    stop_when_flat: bool = False,
     resume: bool = False,
     task: Task | None = None,
     columns: Mapping[str, str] | None = None,
@@ -103,7 +105,9 @@ def search(
         data: CSV, JSONL or Parquet file, ``datasets`` folder, or hub name.
         output: folder for the study, ``tuned.yaml``, ``trials.csv`` and ``result.json``.
         trials: at most so many trials; None for no limit.
-        seconds: at most so much time for the trials; 30 minutes where neither limit is given.
+        seconds: at most so much time for the trials; 30 minutes where no limit is given.
+        tokens: at most so many training tokens in all trials together.
+        stop_when_flat: stop when the last trials have brought nothing better.
         resume: go on with the study in ``output``.
         task: the task type, detected by default.
         columns: column by role, such as ``{"text": "review"}``, detected by default.
@@ -133,4 +137,5 @@ def search(
         seed=seed,
         constraints=constraints,
     )
-    return run_search(request, Path(output), limits(trials, seconds), resume=resume, observer=Silent())
+    stops = limits(trials, seconds, tokens, when_flat=stop_when_flat)
+    return run_search(request, Path(output), stops, resume=resume, observer=Silent())

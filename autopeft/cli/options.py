@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from autopeft.errors import invalid
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
 def parse_seconds(text: str) -> float:
@@ -18,6 +19,38 @@ def parse_seconds(text: str) -> float:
     if match is None or float(match[1]) <= 0:
         raise invalid("--time", "autopeft search", "a positive duration such as 45s, 10m or 1.5h", text)
     return float(match[1]) * _UNITS[match[2]]
+
+
+def parse_tokens(text: str) -> int:
+    """Returns a number of tokens such as ``500000``, ``500k`` or ``2M``.
+
+    Raises:
+        InvalidValueError: it is not a positive number.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmb]?)", text.strip(), re.IGNORECASE)
+    tokens = round(float(match[1]) * _COUNTS[match[2].lower()]) if match else 0
+    if tokens < 1:
+        raise invalid("--tokens", "autopeft search", "a positive count such as 500k or 2M", text)
+    return tokens
+
+
+def seconds_for(cost: str | None, price: str | None) -> float | None:
+    """Returns the seconds that ``--cost 5USD`` buys at ``--price 1.2/h``, None where neither is given.
+
+    Raises:
+        InvalidValueError: one is given without the other, or is not a positive amount.
+    """
+    if cost is None and price is None:
+        return None
+    paid = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]{3}|[$€£])?", (cost or "").strip())
+    if paid is None or float(paid[1]) <= 0:
+        raise invalid("--cost", "autopeft search", "a positive amount such as 5USD, together with --price", cost)
+    hourly = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*h", (price or "").strip())
+    if hourly is None or float(hourly[1]) <= 0:
+        raise invalid(
+            "--price", "autopeft search", "a positive amount per hour such as 1.2/h, together with --cost", price
+        )
+    return float(paid[1]) / float(hourly[1]) * 3600
 
 
 def parse_columns(pairs: Sequence[str] | None) -> dict[str, str] | None:

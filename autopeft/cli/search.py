@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.options import parse_columns, parse_names, parse_seconds
+from autopeft.cli.options import parse_columns, parse_names, parse_seconds, parse_tokens, seconds_for
 from autopeft.cli.output import Output
 
 
@@ -14,6 +14,14 @@ def command(
     data: Annotated[str, typer.Option(help="CSV, JSONL or Parquet file, datasets folder, or hub name.")],
     trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many trials.")] = None,
     time: Annotated[str | None, typer.Option(help="Stop the trials after so long: 45s, 10m, 1h. [30m]")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Stop after so many training tokens in all: 500k, 2M.")] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="Stop when the machine has cost so much: 5USD, with --price.")
+    ] = None,
+    price: Annotated[str | None, typer.Option(help="What the machine costs: 1.2/h.")] = None,
+    stop_when_flat: Annotated[
+        bool, typer.Option("--stop-when-flat", help="Stop when the last trials have brought nothing better.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder for the study and its results.")] = Path("autopeft-search"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would try and cost, then stop.")] = False,
@@ -39,7 +47,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tune: run short pruned trials and write the best configuration to OUTPUT/tuned.yaml."""
-    stop_after = None if time is None else parse_seconds(time)
+    given = [seconds for seconds in (time and parse_seconds(time), seconds_for(cost, price)) if seconds]
+    stop_after = min(given, default=None)
+    total_tokens = None if tokens is None else parse_tokens(tokens)
     columns = parse_columns(column)
     show = Output(as_json=as_json)
     show.say("Loading libraries …")
@@ -74,10 +84,10 @@ def command(
         max_trainable=max_trainable,
         spaces=search_spaces,
     )
-    stops = limits(trials, stop_after)
+    stops = limits(trials, stop_after, total_tokens, when_flat=stop_when_flat)
     if dry_run:
-        prepared, cost = plan_only(request, stops)
-        show.result(cost, *preparation_view(prepared), *cost_view(cost, stops))
+        prepared, planned = plan_only(request, stops)
+        show.result(planned, *preparation_view(prepared), *cost_view(planned, stops))
         return
     with LiveView(show, stops) as view:
         try:

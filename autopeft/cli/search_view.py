@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from autopeft.cli.output import Output
-from autopeft.tuning.cost import Cost, Limits
+from autopeft.tuning.cost import Cost
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.prepare import Prepared
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Contender, Score, SearchResult, TrialOutcome

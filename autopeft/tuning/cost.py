@@ -10,19 +10,12 @@ from autopeft.training.worker import Worker
 from autopeft.tuning.budget import FORWARD_SHARE, evaluation_seconds, measure_speed, trial_size
 from autopeft.tuning.folder import SCHEMA_VERSION, Settings
 from autopeft.tuning.halving import full_trials
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.prepare import Prepared, Request
 from autopeft.values.candidates import Candidate, Setup
 
 COMPARED_BUDGETS = 4
 """Full budgets of the final comparison: the winner, the default recipe, and a race that comes to two."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """When a search stops: after so many trials or seconds, whichever comes first; None is no limit."""
-
-    trials: int | None
-    seconds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +79,13 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
     scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
     trial = (training + scoring) * len(prepared.parts)
     by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials)
+    by_tokens = math.inf if limits.tokens is None else limits.tokens / speed * (training + scoring) / training
     by_time = math.inf if limits.seconds is None else limits.seconds
     return Cost(
         candidates=prepared.starts,
         tokens=size.tokens,
         trial_seconds=trial,
-        search_seconds=min(by_trials, by_time),
+        search_seconds=min(by_trials, by_tokens, by_time),
         comparison_seconds=COMPARED_BUDGETS * training + _scoring_seconds(prepared, speed),
         download_bytes=download_bytes(prepared),
         tokens_per_second=speed,

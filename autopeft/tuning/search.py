@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autopeft.errors import DivergedError, NothingFitsError, StudyError
 from autopeft.training.worker import Worker
 from autopeft.tuning.compare import Comparison, Performance, default_recipe
-from autopeft.tuning.cost import Limits
 from autopeft.tuning.folder import OutputFolder, Settings
-from autopeft.tuning.halving import READINGS, begun, best_waiting, promotable, waiting
+from autopeft.tuning.halving import READINGS, best_waiting, promotable, waiting
+from autopeft.tuning.limits import Limits, may_begin, may_go_on
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.references import tfidf, untuned
@@ -63,13 +64,13 @@ class Trials:
         """Returns whose turn it is: the recommended starts first, then who is promoted, then a new trial."""
         outcomes = self._study.outcomes()
         left = deadline - time.monotonic()
-        may_begin = (limits.trials is None or begun(outcomes) < limits.trials) and left > _full_seconds(outcomes)
-        if self._study.queued and may_begin:
+        new = may_begin(limits, outcomes, left)
+        if self._study.queued and new:
             return (*self._study.ask(), None)
-        earlier = promotable(outcomes) or (None if may_begin or limits.seconds is None else best_waiting(outcomes))
-        if earlier is not None and left > 0:
+        earlier = promotable(outcomes) or (None if new or limits.seconds is None else best_waiting(outcomes))
+        if earlier is not None and may_go_on(limits, outcomes, left):
             return (*self._study.ask_again(earlier), earlier)
-        return (*self._study.ask(), None) if may_begin else None
+        return (*self._study.ask(), None) if new else None
 
     def _outcome(
         self, trial: "Trial", candidate: Candidate, deadline: float, earlier: TrialOutcome | None
@@ -79,6 +80,21 @@ class Trials:
             return TrialOutcome(
                 number=trial.number, status="infeasible", candidate=candidate, reason=" ".join(problems)
             )
+        first = self._trained(trial, candidate, deadline, earlier)
+        if first.status != "out_of_memory" or candidate.batch_size == 1:
+            return first
+        halved = replace(candidate, batch_size=candidate.batch_size // 2, accumulation=candidate.accumulation * 2)
+        second = self._trained(trial, halved, deadline, None)
+        return replace(
+            second,
+            seconds=first.seconds + second.seconds,
+            overhead_seconds=first.overhead_seconds + second.overhead_seconds,
+            reason=f"{candidate.batch_size} rows at once ran out of memory, so it was run with half. {second.reason}",
+        )
+
+    def _trained(
+        self, trial: "Trial", candidate: Candidate, deadline: float, earlier: TrialOutcome | None
+    ) -> TrialOutcome:
         others = [o for o in self._study.outcomes() if earlier is None or o.number != earlier.number]
         curve = list(earlier.curve) if earlier else []
 
@@ -95,11 +111,6 @@ class Trials:
         """Returns when a trial that starts now has to be done: a method too slow to try is a finding, not a wait."""
         training = self._settings.size.tokens / self._settings.tokens_per_second
         return time.monotonic() + max(LEAST_SECONDS, SLOWEST * training * len(self._prepared.parts))
-
-
-def _full_seconds(outcomes: Sequence[TrialOutcome]) -> float:
-    """Returns the time of the fastest full trial: with less left, no new one can come to its end."""
-    return min((outcome.seconds for outcome in outcomes if outcome.status == "completed"), default=0.0)
 
 
 def best_trial(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:

@@ -9,7 +9,6 @@ from autopeft.training.worker import Worker
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
 from autopeft.tuning.cost import (
     Cost,
-    Limits,
     cost_of,
     download_bytes,
     estimated_speed,
@@ -17,6 +16,7 @@ from autopeft.tuning.cost import (
     settle,
 )
 from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.runner import TorchRunner
@@ -31,11 +31,11 @@ DEFAULT_SECONDS = 1800.0
 FULL_EPOCHS = 3.0
 
 
-def limits(trials: int | None, seconds: float | None) -> Limits:
+def limits(trials: int | None, seconds: float | None, tokens: int | None = None, *, when_flat: bool = False) -> Limits:
     """Returns the limits of a search, with the default time where the user sets none."""
-    if trials is None and seconds is None:
-        return Limits(trials=None, seconds=DEFAULT_SECONDS)
-    return Limits(trials=trials, seconds=seconds)
+    if trials is None and tokens is None and seconds is None:
+        seconds = DEFAULT_SECONDS
+    return Limits(trials=trials, seconds=seconds, tokens=tokens, when_flat=when_flat)
 
 
 def dry_run(request: Request, stops: Limits) -> tuple[Prepared, Cost]:

@@ -125,7 +125,7 @@ class TrialStudy:
         trial = optuna.trial.Trial(self._study, added._trial_id)
         for position, reading in enumerate(earlier.curve):
             self.report(trial, reading, position)
-        return trial, self._proposal.given(before.params)
+        return trial, earlier.candidate
 
     def _sampler(self, number: int) -> Any:
         import optuna

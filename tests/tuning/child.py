@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from autopeft.tuning.cost import Limits
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.halving import READINGS
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.search import Trials
 from autopeft.tuning.space import proposal

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopeft.tuning.cost import Limits
 from autopeft.tuning.halving import (
     KEPT,
     MOST_LOST,
@@ -20,6 +19,7 @@ from autopeft.tuning.halving import (
     promotable,
     waiting,
 )
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.search import LEAST_SECONDS, SLOWEST, Trials
 from autopeft.values.candidates import Candidate

@@ -16,7 +16,7 @@ from autopeft.files import plain, write_text
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
-from autopeft.tuning.cost import Limits
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.session import dry_run, run_search
