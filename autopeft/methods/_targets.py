@@ -10,13 +10,12 @@ ROLES: dict[str, frozenset[Role]] = {
     "qv": frozenset({"query", "value", "qkv"}),
     "mlp": frozenset({"up", "gate", "gate_up", "down"}),
 }
-LINEAR_KINDS = frozenset({"linear", "conv1d"})
 GROUPS = (*ROLES, "all-linear")
 
 
 def linear_modules(model: ModelProfile) -> tuple[ModuleShape, ...]:
     """Returns the linear modules of the transformer layers, task head and output embedding left out."""
-    return tuple(m for m in model.modules if m.kind in LINEAR_KINDS and not m.head and m.layer is not None)
+    return model.layer_linears
 
 
 def selected_layers(model: ModelProfile, candidate: Candidate) -> tuple[int, ...]:
@@ -40,11 +39,12 @@ def selected_layers(model: ModelProfile, candidate: Candidate) -> tuple[int, ...
 
 def target_modules(setup: Setup) -> tuple[ModuleShape, ...]:
     """Returns the modules that ``targets`` and ``layers`` select, in the model's order."""
-    layers = set(selected_layers(setup.model, setup.candidate))
-    within = [m for m in linear_modules(setup.model) if m.layer in layers]
-    targets = setup.candidate.targets
+    within, targets = linear_modules(setup.model), setup.candidate.targets
+    if setup.candidate.layers != "all":
+        layers = set(selected_layers(setup.model, setup.candidate))
+        within = tuple(m for m in within if m.layer in layers)
     if targets == "all-linear":
-        return tuple(within)
+        return within
     if targets in ROLES:
         return tuple(m for m in within if m.role in ROLES[targets])
     names = [name.strip() for name in targets.split(",")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from autopeft.values.names import Dtype, ModelKind, Role, Task
@@ -139,6 +140,12 @@ class ModelProfile:
     labels: int
     modules: tuple[ModuleShape, ...]
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def layer_linears(self) -> tuple[ModuleShape, ...]:
+        """The linear modules of the transformer layers, task head and output embedding left out."""
+        kinds = ("linear", "conv1d")
+        return tuple(m for m in self.modules if m.kind in kinds and not m.head and m.layer is not None)
 
     @property
     def head_parameters(self) -> int:
