@@ -15,10 +15,11 @@ OMITTED: Mapping[str, str] = {
         "It routes between several LoRAs by the number of a row's task; one search here has one task, on which there"
         " is nothing to route."
     ),
+    "qalora": "Its layers exist for GPTQ-quantized bases alone, which no kept dependency writes or runs on a CPU.",
     "shadow": (
         "It trains a second, smaller network beside the model, built from the model's own architecture with a loss of"
         " its own; what it trains is not known before that network is built."
     ),
     "xlora": "It mixes LoRA adapters that were trained before and trains none itself.",
 }
-"""Reasons by the name that peft gives the method, in lower case."""
+"""peft's name → why the catalogue has no entry for it."""

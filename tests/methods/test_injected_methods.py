@@ -45,8 +45,6 @@ def test_every_method_of_peft_is_in_the_catalogue_or_left_out_for_a_reason():
     known = {kind.value.lower() for kind in PeftType}
     assert known <= set(all_methods()) | set(OMITTED)
     assert not set(all_methods()) & set(OMITTED)
-    assert set(OMITTED) <= known
-    assert all(reason.endswith(".") for reason in OMITTED.values())
 
 
 @pytest.mark.parametrize(
