@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -92,25 +93,36 @@ def observations(card: str, stack: str) -> tuple[Observation, ...]:
     path = observations_path()
     if not enabled() or not path.is_file():
         return ()
+    state = path.stat()
+    return tuple(run for run in _read(path, state.st_mtime_ns, state.st_size) if (run.card, run.stack) == (card, stack))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, _changed: int, _size: int) -> tuple[Observation, ...]:
+    """Returns all runs of the file as it stands: a search asks for them at every estimate."""
     found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            kept = parse(Observation, json.loads(line), str(path))
+            found.append(parse(Observation, json.loads(line), str(path)))
         except (json.JSONDecodeError, FileFormatError):  # cut short, or of another version's schema
             continue
-        if (kept.card, kept.stack) == (card, stack):
-            found.append(kept)
     return tuple(found)
 
 
 def card_name(device: Device) -> str:
     """Returns one name for a card, whether the driver reports it or the catalogue does: the catalogue's file."""
+    return _card_name(device.name)
+
+
+@cache
+def _card_name(name: str) -> str:
     for path in sorted((resources.profiles() / "hardware").glob("*.yaml")):
-        if f'"{device.name}"' in path.read_text(encoding="utf-8"):
+        if f'"{name}"' in path.read_text(encoding="utf-8"):
             return path.stem
-    return device.name
+    return name
 
 
+@cache
 def stack_versions() -> str:
     """Returns the versions that a run's memory and speed depend on, such as ``torch 2.13.0, …``."""
     return ", ".join(f"{name} {version(name)}" for name in STACK)

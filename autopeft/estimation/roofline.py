@@ -17,6 +17,11 @@ CLASSES: tuple[OperationClass, ...] = ("matmul", "attention", "memory", "optimiz
 """What corrections from measured runs tell apart."""
 
 _ATTENTION = ("scaled_dot_product", "flash_attention", "efficient_attention", "flash_attn")
+_MOVES_NOTHING = frozenset(
+    {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "view", "detach"}
+)
+"""Operations that only make or name memory: they cost what sending one off costs."""
+
 _FALLBACK = "float32"
 """The rate of dtypes that a device's profile does not state."""
 
@@ -45,6 +50,7 @@ def trace_seconds(
     *,
     accumulation: int = 1,
     factors: Mapping[OperationClass, float] | None = None,
+    reached: Efficiency | None = None,
 ) -> StepTime | None:
     """Returns the time of one optimizer step, None for a device whose rates are not known.
 
@@ -55,11 +61,12 @@ def trace_seconds(
         device: planned for, with its throughput.
         accumulation: micro-batches per step.
         factors: corrections by class of operation, from measured runs on this device.
+        reached: shares of its rates; those of its kind where None.
     """
     throughput = device.throughput
     if throughput is None or not throughput.tflops.get(_FALLBACK) or not throughput.bandwidth_bytes_per_second:
         return None
-    reached = efficiency(device.kind)
+    reached = reached or efficiency(device.kind)
     by_class: dict[OperationClass, float] = dict.fromkeys(CLASSES, 0.0)
     count = 0
     for operation in operations:
@@ -84,6 +91,8 @@ def operation_class(operation: Operation) -> OperationClass:
 
 
 def _operation_seconds(operation: Operation, throughput: Throughput, reached: Efficiency) -> float:
+    if operation.name in _MOVES_NOTHING and not operation.flops:
+        return 0.0
     rate = throughput.tflops.get(operation.dtype) or throughput.tflops[_FALLBACK]
     share = reached.attention if operation_class(operation) == "attention" else reached.matmul
     arithmetic = operation.flops / (rate * 1e12 * share)
