@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from autopeft import __version__
-from autopeft.cli import estimate, fetch, methods, profile, search, suggest
+from autopeft.cli import estimate, fetch, methods, profile, report, search, suggest
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("profile")(profile.command)
 app.command("suggest")(suggest.command)
 app.command("estimate")(estimate.command)
 app.command("search")(search.command)
+app.command("report")(report.command)
 app.command("methods")(methods.command)
 app.command("fetch")(fetch.command)
 

@@ -1,0 +1,144 @@
+"""What a search's folder tells: its trials, when each ran, and its result; read without changing anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autopeft.errors import StudyError
+from autopeft.report.clock import WallTime, search_clock
+from autopeft.report.importances import Importances, Tried, importances
+from autopeft.tasks import get_task
+from autopeft.tuning.folder import OutputFolder, Settings
+from autopeft.tuning.search import ranking
+from autopeft.tuning.space import Proposal
+from autopeft.tuning.study import TrialStudy
+from autopeft.values.outcomes import SearchResult, TrialOutcome
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One stretch of work on a trial: from its start, or from where it went on, until it stopped.
+
+    Attributes:
+        status: as in a trial's outcome, or ``running``.
+        start: search seconds; pauses in which nothing ran are left out.
+        end: search seconds; None while it runs.
+    """
+
+    number: int
+    method: str
+    status: str
+    start: float
+    end: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """A search as the report tells it.
+
+    Attributes:
+        outcomes: of the trials that ended, those left out that another went on from.
+        ranked: the completed ones among them, best first.
+        attempts: every stretch of work, by number.
+        resumed: search seconds at which the search went on after a pause.
+        result: None for a search that has not come to its comparison.
+        seconds: search seconds spent.
+    """
+
+    folder: Path
+    settings: Settings
+    metric: str
+    lower_is_better: bool
+    outcomes: tuple[TrialOutcome, ...]
+    ranked: tuple[TrialOutcome, ...]
+    attempts: tuple[Attempt, ...]
+    resumed: tuple[float, ...]
+    importances: tuple[Importances, ...]
+    result: SearchResult | None
+    seconds: float
+
+    def value(self, outcome: TrialOutcome) -> float:
+        """Returns a completed trial's score in the metric's own terms, where lower can be better."""
+        score = outcome.score if outcome.score is not None else 0.0
+        return -score if self.lower_is_better else score
+
+
+def read_story(folder: Path) -> Story:
+    """Returns what the folder of a search holds: a finished one, a running one, or one that failed.
+
+    Raises:
+        StudyError: there is no search in the folder, or its study cannot be opened.
+        FileFormatError: one of its files is not what this version writes.
+    """
+    files = OutputFolder(folder)
+    settings = files.settings()
+    if settings is None:
+        raise StudyError(f"{folder} holds no search: search.json is not there.\nGive the --output of a search.")
+    metric, task = str(settings.identity["metric"]), get_task(str(settings.identity["task"]))
+    outcomes, attempts, resumed, tried, seconds = _study(files.study)
+    return Story(
+        folder=folder,
+        settings=settings,
+        metric=metric,
+        lower_is_better=metric in task.lower_is_better,
+        outcomes=outcomes,
+        ranked=tuple(ranking(outcomes)),
+        attempts=attempts,
+        resumed=resumed,
+        importances=importances(tried),
+        result=files.finished(),
+        seconds=seconds,
+    )
+
+
+def _study(
+    path: Path,
+) -> tuple[tuple[TrialOutcome, ...], tuple[Attempt, ...], tuple[float, ...], list[Tried], float]:
+    """Returns outcomes, attempts, pauses, what importances are computed from, and seconds; nothing without a file."""
+    if not path.exists():
+        return (), (), (), [], 0.0
+    import optuna
+
+    study = TrialStudy(path, Proposal(spaces={}, starts={}), seed=0)
+    outcomes = study.outcomes()
+    trials = optuna.load_study(study_name="autopeft", storage=f"sqlite:///{path}").get_trials(deepcopy=False)
+    begun = [trial for trial in trials if trial.datetime_start is not None and "method" in trial.params]
+    status = {outcome.number: outcome.status for outcome in outcomes}
+    clock = search_clock([WallTime(_started(trial.datetime_start), trial.datetime_complete) for trial in begun])
+    attempts = tuple(
+        Attempt(
+            number=trial.number,
+            method=str(trial.params["method"]),
+            status=status.get(trial.number, _unfinished(trial.state.name)),
+            start=clock.at(_started(trial.datetime_start)),
+            end=None if trial.datetime_complete is None else clock.at(trial.datetime_complete),
+        )
+        for trial in begun
+    )
+    return outcomes, attempts, clock.pauses, _tried(outcomes, begun), study.seconds
+
+
+def _started(moment: datetime | None) -> datetime:
+    if moment is None:
+        raise RuntimeError("A trial that was begun has no start.")
+    return moment
+
+
+def _unfinished(state: str) -> str:
+    """Returns the status of a stretch whose trial went on later, or has no outcome yet, by Optuna's state."""
+    return {"RUNNING": "running", "FAIL": "worker_lost"}.get(state, "pruned")
+
+
+def _tried(outcomes: Sequence[TrialOutcome], trials: Sequence["FrozenTrial"]) -> list[Tried]:
+    """Returns each trial that was read, with its parameters and their ranges."""
+    by_number = {trial.number: trial for trial in trials}
+    read = [outcome for outcome in outcomes if outcome.curve and outcome.number in by_number]
+    return [
+        Tried(outcome=o, parameters=by_number[o.number].params, distributions=by_number[o.number].distributions)
+        for o in read
+    ]

@@ -1,0 +1,178 @@
+"""The page stands by itself, tells what the study holds, and is there for searches that went wrong too."""
+
+import html.parser
+import re
+from dataclasses import replace
+
+import pytest
+
+from autopeft.errors import StudyError
+from autopeft.report import read_story, write_report
+from autopeft.report.charts.timeline import lanes
+from autopeft.report.story import Attempt
+from autopeft.report.words import gap_words
+from tests.report.folders import begin, complete, fail, finish, gap, stop
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+SECTIONS = (
+    "winner", "comparison", "progress", "pareto", "methods", "importances", "curves", "memory", "timeline", "trials"
+)  # fmt: skip
+
+
+class Checker(html.parser.HTMLParser):
+    """Fails on a tag that is not closed in order, and gathers ids, addresses and text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.said: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.ids += [named["id"]] if "id" in named else []
+        self.addresses += [value for key, value in attrs if key in ("href", "src", "srcset", "xlink:href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+
+def page_of(folder):
+    return write_report(folder).read_text()
+
+
+@pytest.fixture
+def finished(tmp_path):
+    study = begin(tmp_path / "run")
+    best = complete(study, 0.9)
+    complete(study, 0.8)
+    stop(study, 2.5)
+    study.spend(61.0)
+    gaps = {"default_lora": gap(0.1, 0.05), "raced_lora": gap(0.01, 0.05)}
+    finish(tmp_path / "run", best.candidate, gaps, ("Rows were cut at 64 tokens, <b>not</b> lost.",))
+    return tmp_path / "run"
+
+
+def test_the_page_asks_for_nothing_from_outside(finished):
+    """No address but those within the page, no import in the style sheet, no script: it opens without a network."""
+    page = page_of(finished)
+    assert all(address.startswith("#") for address in Checker(page).addresses)
+    assert not re.search(r"@import|url\(|<script|<link|https?://", page)
+
+
+def test_every_section_is_there_and_linked(finished):
+    """All sections stand in the page, well formed, and the links at its head lead to them."""
+    found = Checker(page_of(finished))
+    assert [key for key in found.ids if key != "notes"] == list(SECTIONS)
+    assert set(found.addresses) == {f"#{key}" for key in SECTIONS}
+
+
+def test_the_same_study_gives_the_same_bytes(finished):
+    """Nothing in the page depends on the clock or on chance."""
+    assert page_of(finished) == page_of(finished)
+
+
+def test_what_the_user_wrote_is_text_not_markup(finished):
+    """A note with a tag in it shows the tag."""
+    assert "&lt;b&gt;not&lt;/b&gt; lost" in page_of(finished)
+
+
+def test_a_difference_that_could_be_zero_is_called_so(finished):
+    """The page says of each difference whether it is distinguishable from zero."""
+    said = " ".join(Checker(page_of(finished)).said)
+    assert re.search(r"default LoRA: \+0\.1000 \(95 % interval \+0\.0500 to \+0\.1500\), better\.", said)
+    assert re.search(r"raced LoRA: \+0\.0100 .*not distinguishable from zero\.", said)
+
+
+def test_reporting_changes_nothing_in_the_study(finished):
+    """Reading a folder leaves its study as it was."""
+    before = [path.read_bytes() for path in sorted(finished.glob("*.*"))]
+    write_report(finished, finished.parent / "elsewhere.html")
+    assert [path.read_bytes() for path in sorted(finished.glob("*.*"))] == before
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_better_and_worse_follow_the_metric(lower):
+    """A falling perplexity is better, a falling accuracy worse."""
+    word = "better." if lower else "worse."
+    assert gap_words(gap(-1.0, 0.2), lower_is_better=lower).endswith(word)
+
+
+def test_scores_of_a_falling_metric_are_shown_as_they_are(tmp_path):
+    """Perplexity is stored negated, so that higher is better, and shown positive, the lowest as the best."""
+    study = begin(tmp_path, "perplexity", "instruction")
+    complete(study, -9.5)
+    complete(study, -7.25)
+    said = " ".join(Checker(page_of(tmp_path)).said)
+    assert "best validation perplexity of the 2 that came to their end: 7.2500" in said
+    assert "-7.25" not in said
+
+
+def test_a_search_with_only_failures_has_a_report(tmp_path):
+    """Where every trial failed the page says so and keeps each reason."""
+    study = begin(tmp_path)
+    fail(study, "out_of_memory", "tried to allocate 2 GiB")
+    fail(study, "diverged", "the loss became nan")
+    fail(study, "infeasible", "estimated to need 30 GiB")
+    said = " ".join(Checker(page_of(tmp_path)).said)
+    assert "No trial has come to its end, so there is no winner." in said
+    for reason in ("tried to allocate 2 GiB", "the loss became nan", "estimated to need 30 GiB"):
+        assert reason in said
+
+
+def test_a_search_that_runs_has_a_report(tmp_path):
+    """A trial without an outcome is shown as running; what ended before it counts."""
+    study = begin(tmp_path)
+    complete(study, 0.7)
+    study.ask()
+    story = read_story(tmp_path)
+    assert [attempt.status for attempt in story.attempts] == ["completed", "running"]
+    assert "a trial was running when this was written" in page_of(tmp_path)
+
+
+@pytest.mark.parametrize("with_study", [True, False])
+def test_a_search_without_a_trial_has_a_report(tmp_path, with_study):
+    """Killed before its first trial, with or without a study file, a search still gives a page."""
+    begin(tmp_path)
+    if not with_study:
+        (tmp_path / "study.db").unlink()
+    assert "No trial has been tried yet." in page_of(tmp_path)
+    assert (tmp_path / "study.db").exists() == with_study
+
+
+def test_a_folder_without_a_search_is_refused(tmp_path):
+    """The error names the folder and what is missing; nothing is written."""
+    with pytest.raises(StudyError, match=r"holds no search: search\.json is not there"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_continued_trial_counts_once_and_has_two_stretches(tmp_path):
+    """A trial that went on from a reading stands once among the outcomes, and twice in the timeline."""
+    study = begin(tmp_path)
+    earlier = stop(study, 1.5)
+    trial, _ = study.ask_again(earlier)
+    study.tell(trial, replace(earlier, number=trial.number, status="completed", score=0.8, continues=earlier.number))
+    story = read_story(tmp_path)
+    assert [outcome.number for outcome in story.outcomes] == [2]
+    assert [(attempt.number, attempt.status) for attempt in story.attempts] == [(0, "pruned"), (2, "completed")]
+
+
+def test_trials_that_ran_at_once_have_lanes_of_their_own():
+    """Two overlapping stretches stand in two lanes; one that follows takes the first lane that is free."""
+    made = [
+        Attempt(number=number, method="x", status="completed", start=start, end=end)
+        for number, (start, end) in enumerate([(0.0, 10.0), (1.0, 4.0), (4.0, 6.0), (10.0, 11.0)])
+    ]
+    assert [lane for lane, _ in lanes(tuple(made), 20.0)] == [0, 1, 1, 0]
