@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from autopeft import __version__
-from autopeft.cli import estimate, fetch, methods, profile, report, search, suggest
+from autopeft.cli import estimate, evidence, fetch, methods, profile, report, search, suggest
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command("estimate")(estimate.command)
 app.command("search")(search.command)
 app.command("report")(report.command)
 app.command("methods")(methods.command)
+app.add_typer(evidence.app, name="evidence")
 app.command("fetch")(fetch.command)
 
 

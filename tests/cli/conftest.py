@@ -15,6 +15,7 @@ def autopeft(monkeypatch, tmp_path):
     """Calls `autopeft ARGUMENTS` and returns its exit code, stdout and stderr; other exceptions pass through."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path / "profiles"))
+    monkeypatch.setenv("AUTOPEFT_DATA", str(tmp_path / "data"))
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["autopeft", *map(str, arguments)])

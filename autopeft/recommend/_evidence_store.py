@@ -1,0 +1,199 @@
+"""The user's own runs: one file in their data folder, never sent anywhere.
+
+``AUTOPEFT_EVIDENCE=off`` neither writes nor reads it. It is apart from what corrects estimates of memory and time
+(`autopeft.estimation.observations`): that is a cache, of the card rather than the task, which holds what had been
+estimated and is worthless for other versions; this is data of the user's, which says how good a method was.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from autopeft.errors import FileFormatError, InvalidValueError
+from autopeft.files import write_text
+from autopeft.recommend.evidence import parse_run, read_runs, to_line
+from autopeft.values.evidence import Run
+
+SWITCH = "AUTOPEFT_EVIDENCE"
+FOLDER = "AUTOPEFT_DATA"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What the store holds.
+
+    Attributes:
+        set_aside: where lines that could not be read were moved to, with why; None where all could be read.
+    """
+
+    runs: tuple[Run, ...]
+    set_aside: Path | None = None
+
+
+def enabled() -> bool:
+    """Whether the user's runs are kept and used: unless the user has switched that off."""
+    return os.environ.get(SWITCH, "").lower() not in ("off", "0", "no", "false")
+
+
+def data_folder() -> Path:
+    """Returns the data folder: ``AUTOPEFT_DATA``, else ``$XDG_DATA_HOME/autopeft``, else in ``~/.local/share``."""
+    named = os.environ.get(FOLDER)
+    if named:
+        return Path(named).expanduser()
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared).expanduser() if shared else Path.home() / ".local" / "share") / "autopeft"
+
+
+def store_path() -> Path:
+    """Returns where the user's runs lie."""
+    return data_folder() / "evidence.jsonl"
+
+
+def keep(run: Run) -> bool:
+    """Adds a run to the store and returns whether it is there now: not where that is off or the folder is read-only.
+
+    One write at the end of the file, flushed to disk, so that workers do not lose each other's and a crash costs at
+    most the last line.
+    """
+    if not enabled():
+        return False
+    try:
+        with _locked():
+            _append([run])
+    except OSError:
+        return False
+    return True
+
+
+def kept() -> Kept:
+    """Returns the user's runs; none where that is switched off.
+
+    Lines that cannot be read are moved to a file of their own beside the store, so that they are neither lost nor in
+    the way.
+    """
+    path = store_path()
+    if not enabled() or not path.is_file():
+        return Kept(runs=())
+    runs, wrong = _sorted_out(path)
+    if not wrong:
+        return Kept(runs=tuple(runs))
+    with _locked():
+        runs, wrong = _sorted_out(path)
+        return Kept(runs=tuple(runs), set_aside=_set_aside(path, runs, wrong) if wrong else None)
+
+
+def _sorted_out(path: Path) -> tuple[list[Run], list[bytes]]:
+    """Returns the runs of a file and the lines that are none."""
+    runs, wrong = [], []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            runs.append(parse_run(line.decode("utf-8"), f"{path}, line {number}"))
+        except (FileFormatError, UnicodeDecodeError):
+            wrong.append(line)
+    return runs, wrong
+
+
+def _set_aside(path: Path, runs: Sequence[Run], wrong: Sequence[bytes]) -> Path:
+    aside = path.with_name("evidence-set-aside.jsonl")
+    with aside.open("ab") as stream:
+        stream.write(b"".join(line + b"\n" for line in wrong))
+        stream.flush()
+        os.fsync(stream.fileno())
+    _write(runs)
+    return aside
+
+
+def export(path: Path) -> int:
+    """Writes the user's runs to a file that `add_from` takes, and returns how many they are.
+
+    Raises:
+        InvalidValueError: the file cannot be written.
+    """
+    runs = kept().runs
+    try:
+        write_text(path, _text(runs))
+    except OSError as error:
+        raise InvalidValueError(f"{path} cannot be written: {error.strerror}.") from error
+    return len(runs)
+
+
+def add_from(path: Path) -> tuple[int, int]:
+    """Adds the runs of a file to the store; returns how many were new and how many were there.
+
+    Raises:
+        FileFormatError: the file holds anything but possible runs; nothing is added then.
+        InvalidValueError: the store is switched off or cannot be written.
+    """
+    _refuse_off()
+    given = read_runs(path)
+    with _locked():
+        known = {to_line(run) for run in kept_lines()}
+        new = [run for run in given if to_line(run) not in known]
+        _append(new)
+    return len(new), len(given) - len(new)
+
+
+def kept_lines() -> tuple[Run, ...]:
+    """Returns the user's runs without moving what cannot be read."""
+    path = store_path()
+    return tuple(_sorted_out(path)[0]) if path.is_file() else ()
+
+
+def forget(which: Callable[[Run], bool]) -> int:
+    """Removes the user's runs for which ``which`` holds, and returns how many they were.
+
+    Raises:
+        InvalidValueError: the store is switched off or cannot be written.
+    """
+    _refuse_off()
+    if not kept().runs:
+        return 0
+    with _locked():
+        runs = kept_lines()
+        left = [run for run in runs if not which(run)]
+        _write(left)
+    return len(runs) - len(left)
+
+
+def _refuse_off() -> None:
+    if not enabled():
+        raise InvalidValueError(f"Your own evidence is switched off by {SWITCH}.\nUnset it to change what is kept.")
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Keeps other writers out while the context lasts; the lock dies with the process."""
+    from filelock import FileLock
+
+    folder = data_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".evidence.lock"):
+        yield
+
+
+def _append(runs: Iterable[Run]) -> None:
+    path = store_path()
+    with path.open("a+b", buffering=0) as stream:
+        stream.write(_line_break(path) + _text(runs).encode())
+        os.fsync(stream.fileno())
+
+
+def _line_break(path: Path) -> bytes:
+    """Returns what ends a line that a crash has cut short, so that it does not swallow the next one."""
+    with path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END) == 0:
+            return b""
+        stream.seek(-1, os.SEEK_END)
+        return b"" if stream.read() == b"\n" else b"\n"
+
+
+def _write(runs: Iterable[Run]) -> None:
+    write_text(store_path(), _text(runs))
+
+
+def _text(runs: Iterable[Run]) -> str:
+    return "".join(f"{to_line(run)}\n" for run in runs)

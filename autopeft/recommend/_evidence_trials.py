@@ -1,0 +1,123 @@
+"""A trial's outcome as a measured run, so that what was tried once counts the next time."""
+
+import datetime
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from autopeft.values.candidates import Candidate
+from autopeft.values.evidence import Run, RunModel, RunPoint, RunQuality, RunTask
+from autopeft.values.outcomes import TrialOutcome
+from autopeft.values.profiles import ModelProfile, TaskProfile
+
+STACK = ("torch", "transformers", "peft", "bitsandbytes")
+"""Distributions whose versions decide what a run comes to."""
+
+SHARES = frozenset({"accuracy", "macro_f1", "f1", "span_f1", "exact_match", "rouge_l"})
+"""Metrics between 0 and 1."""
+
+
+def model_facts(profile: ModelProfile, name: str) -> RunModel:
+    """Returns what a run keeps of a model, under a name that means something on other machines too."""
+    return RunModel(
+        name=name, kind=profile.kind, model_type=profile.model_type, parameters=profile.parameters,
+        layers=profile.layers, hidden_size=profile.hidden_size, vocabulary_size=profile.vocabulary_size,
+    )  # fmt: skip
+
+
+def task_facts(profile: TaskProfile, name: str, rows: int | None = None) -> RunTask:
+    """Returns what a run keeps of a task, under a name that means something on other machines too.
+
+    Args:
+        profile: of the data.
+        name: of the data set.
+        rows: trained on, where they are fewer than the data has.
+    """
+    return RunTask(
+        name=name, task=profile.task, rows=rows or profile.training_rows, labels=len(profile.labels),
+        tokens_per_row=round(profile.tokens.mean, 2), language=profile.language,
+    )  # fmt: skip
+
+
+def trial_run(
+    outcome: TrialOutcome,
+    *,
+    name: str,
+    setting: str,
+    model: RunModel,
+    task: RunTask,
+    metric: str,
+    lower_is_better: bool,
+    scored_rows: int | None,
+    seed: int,
+    device: str,
+    on_gpu: bool,
+    source: str,
+    licence: str,
+    reference: bool = False,
+    date: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> Run:
+    """Returns a trial as a run.
+
+    Args:
+        outcome: of the trial, whatever its status.
+        name: of the run, unique where it is kept.
+        setting: of the trial; see `Run`.
+        model: from `model_facts`.
+        task: from `task_facts`.
+        metric: that decided.
+        lower_is_better: of that metric.
+        scored_rows: behind the score.
+        seed: of the trial.
+        device: as a reader knows it.
+        on_gpu: whether the peak is reserved memory of a GPU, not that of the whole process.
+        source: what measured it.
+        licence: of the figures.
+        reference: whether the trial is the default recipe.
+        date: ``YYYY-MM-DD``; today where it is None.
+        notes: what a reader has to know.
+    """
+    candidate = outcome.candidate
+    kind = ("reserved" if on_gpu else "process") if outcome.peak_bytes is not None else ""
+    return Run(
+        name=name, setting=setting, model=model, task=task, method=candidate.method, original=candidate.method,
+        parameters=dict(candidate.parameters), targets=candidate.targets, layers=candidate.layers,
+        quantization=candidate.quantization, dtype=candidate.dtype, optimizer=candidate.optimizer,
+        learning_rate=candidate.learning_rate, batch_size=_rows(candidate), tokens=outcome.tokens, seed=seed,
+        reference=reference, trainable_parameters=outcome.trainable_parameters, status=outcome.status,
+        reason=outcome.reason, quality=_quality(outcome, metric, scored_rows, lower_is_better=lower_is_better),
+        peak_bytes=outcome.peak_bytes, peak_kind=kind, seconds=round(outcome.seconds, 2), versions=_versions(),
+        device=device, date=date or datetime.date.today().isoformat(), source=source, licence=licence, notes=notes,
+    )  # fmt: skip
+
+
+def _rows(candidate: Candidate) -> int:
+    return candidate.batch_size * candidate.accumulation
+
+
+def _quality(
+    outcome: TrialOutcome, metric: str, scored_rows: int | None, *, lower_is_better: bool
+) -> RunQuality | None:
+    if outcome.status != "completed" or outcome.score is None:
+        return None
+    last = max((reading.tokens for reading in outcome.curve), default=0)
+    curve = tuple(
+        RunPoint(
+            share=round(reading.tokens / last, 4),
+            train_loss=round(reading.train_loss, 5),
+            validation_loss=round(reading.validation_loss, 5),
+        )
+        for reading in outcome.curve
+    )
+    return RunQuality(
+        metric=metric, value=outcome.metrics.get(metric, outcome.score), higher_is_better=not lower_is_better,
+        share=metric in SHARES, rows=scored_rows, curve=curve, others=_others(outcome.metrics, metric),
+    )  # fmt: skip
+
+
+def _others(metrics: Mapping[str, float], deciding: str) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name != deciding}
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in STACK}
