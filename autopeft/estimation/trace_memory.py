@@ -53,8 +53,3 @@ def fits_after_release(trace: Trace, device: Device, limit_bytes: int) -> bool:
     if room <= 0:
         return False
     return not replay(with_workspaces(trace, device), AllocatorSettings(limit_bytes=room)).out_of_memory
-
-
-def expandable_memory(trace: Trace, device: Device) -> MemoryEstimate:
-    """Returns the peak memory with ``PYTORCH_ALLOC_CONF=expandable_segments:True``."""
-    return trace_memory(trace, device, AllocatorSettings(expandable_segments=True))
