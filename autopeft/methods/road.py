@@ -68,7 +68,7 @@ METHOD = _injected.declare(
     seeds=(
         Seed(
             parameters={"variant": "road_1", "group_size": 64}, learning_rate=3e-3,
-            source="Liao and Monz, arXiv 2409.00119: RoAd 1 on all linear layers, at rates of some 1e-3",
+            source="variant of Liao and Monz, arXiv 2409.00119; peft's documentation and example advise 1e-3 to 3e-3",
         ),
         Seed(
             parameters={"variant": "road_2", "group_size": 64}, learning_rate=1e-3, targets="qv",
