@@ -19,6 +19,9 @@ GENTLE_RATE = 2e-5
 WIDE_MODEL = 2000
 """Hidden size at which published rates for low-rank updates are given (Schulman et al.)."""
 
+NARROW_MODEL = 800
+"""Hidden size up to which a model is narrow: base-size encoders and less."""
+
 WIDE_MODEL_RATE = 5e-4
 """The best rate of a plain low-rank pair at that width, ten times full fine-tuning's 5e-5 (Schulman et al.)."""
 
@@ -83,6 +86,11 @@ def large_model(case: Case) -> bool:
 def wide_model(case: Case) -> bool:
     """A wide model under an update as large as a plain low-rank pair; smaller ones keep rates of their own."""
     return case.setting.model.hidden_size >= WIDE_MODEL and case.equivalent_rank >= 4
+
+
+def narrow_model(case: Case) -> bool:
+    """A narrow model under an update as large as a plain low-rank pair; smaller ones keep rates of their own."""
+    return case.setting.model.hidden_size <= NARROW_MODEL and case.equivalent_rank >= 4
 
 
 def complex_task(case: Case) -> bool:

@@ -28,6 +28,7 @@ WRITES_FEW = setting(task=task("generation", rows=200))
 REASONS = setting(task=task("reasoning"))
 MANY = setting(task=task(rows=50_000))
 WIDE = setting(model=replace(SMALL, hidden_size=4096))
+NARROW = setting(model=replace(SMALL, hidden_size=384))
 UKRAINIAN = setting(task=task(language="uk"))
 ENGLISH = setting(task=task(language="en"))
 LONG_PROMPT = {"virtual_tokens": 20}
@@ -58,6 +59,9 @@ TABLE = {
     "low-rank-rate": (case(LOW_RANK), case(FULL)),
     "short-runs-want-higher-rates": (case(LOW_RANK, within=FEW), case(LOW_RANK)),
     "wide-models-want-lower-rates": (case(within=WIDE, trained=10**6), case(trained=10**6)),
+    "narrow-models-want-higher-rates": (
+        case(trained=10**6, learning_rate=1e-4, within=NARROW), case(trained=10**6, learning_rate=1e-4, within=WIDE),
+    ),
     "large-batches-hurt-low-rank": (case(LOW_RANK, accumulation=4), case(LOW_RANK)),
     "small-batches-keep-low-rank-well": (case(LOW_RANK, within=MANY), case(LOW_RANK)),
     "capacity-below-data": (case(LOW_RANK, within=WRITES, trained=1000), case(LOW_RANK, trained=1000, within=FEW)),
