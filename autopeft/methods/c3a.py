@@ -48,7 +48,8 @@ METHOD = _injected.declare(
         year=2024, address="https://arxiv.org/abs/2407.19342",
     ),
     summary="Adds circulant blocks: a high-rank update from few parameters, at the highest rates of all methods.",
-    capabilities=_injected.capable(quantized_base=True),
+    # peft adds to the base's output in place, which bitsandbytes' layers with a bias do not allow.
+    capabilities=_injected.capable(),
     legal=LEGAL,
     # peft divides the update by the input width, so rates are thousands of times LoRA's.
     learning_rate=FloatDistribution(1e-3, 10.0, log=True),

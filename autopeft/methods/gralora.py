@@ -78,7 +78,8 @@ METHOD = _injected.declare(
         year=2025, address="https://arxiv.org/abs/2505.20355",
     ),
     summary="Cuts each weight into a grid with a LoRA per cell: a higher effective rank at LoRA's parameter count.",
-    capabilities=_injected.capable(quantized_base=True),
+    # peft adds to the base's output in place, which bitsandbytes' layers with a bias do not allow.
+    capabilities=_injected.capable(),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-5, 2e-2, log=True),
     seeds=(
