@@ -23,19 +23,23 @@ NOISE_POINTS = 0.8
 """Standard deviation of repeats of one configuration, in points: the median over the repeated configurations of the
 published MetaMathQA suite, an upper bound because the libraries changed between repeats."""
 
+_Found = list[tuple[Run, float, int]]
+"""Runs of one configuration, what each gained in its setting, and over how many plain LoRA runs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredGain:
     """What published runs say a method gains over plain LoRA in the same setting.
 
     Attributes:
-        points: of a hundred, of the method's best configuration; it was picked by these runs, so it flatters a little.
-        runs: of that configuration.
+        points: of a hundred, of the method's best configuration on each model; it was picked by these runs, so it
+            flatters a little.
+        runs: of those configurations.
         noise: standard error of ``points`` that repeats of one configuration lead one to expect.
         models: models that the runs were on: a method that wins on one may lose on another.
         tasks: tasks, likewise.
         learning_rates: that the method was run at, ascending, in whatever configuration.
-        source: an address.
+        source: addresses.
     """
 
     points: float
@@ -142,10 +146,11 @@ def published_runs() -> tuple[Run, ...]:
 
 
 def measured_gain(method: str) -> MeasuredGain | None:
-    """Returns what published runs say of a method against plain LoRA; None where they say nothing.
+    """Returns what disinterested published runs say of a method against plain LoRA; None where they say nothing.
 
     In each setting a run is compared with the plain LoRA runs on the same targets, on any targets where it takes
-    none. A configuration's gain is the mean over its settings; the best configuration counts. Plain LoRA gains 0.
+    none. A configuration's gain is the mean over its settings; on each model the best configuration counts, and the
+    method's gain is the mean over models. Plain LoRA gains 0.
 
     Args:
         method: a name of the catalogue.
@@ -167,25 +172,32 @@ def gains(runs: Iterable[Run]) -> dict[str, MeasuredGain]:
     """Returns the gain of each method that the runs hold, by name; see `measured_gain`."""
     settings: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        if run.quality is not None and run.quality.share and run.status == "completed":
+        if run.quality is not None and run.quality.share and run.status == "completed" and not run.interested:
             settings[run.setting].append(run)
-    differences: dict[tuple[str, str], list[tuple[Run, float, int]]] = defaultdict(list)
+    differences: dict[tuple[str, str, str], _Found] = defaultdict(list)
     for members in settings.values():
         for run in members:
             references = _references(run, members)
             if run.method is not None and references:
-                differences[run.method, _configuration(run)].append(
+                differences[run.method, run.model.name, _configuration(run)].append(
                     (run, _points(run) - mean(_points(other) for other in references), len(references))
                 )
     rates: dict[str, set[float]] = defaultdict(set)
-    for (method, _), found in differences.items():
+    for (method, *_), found in differences.items():
         rates[method] |= {run.learning_rate for run, _, _ in found if run.learning_rate is not None}
-    best: dict[str, MeasuredGain] = {}
-    for (method, _), found in differences.items():
-        gain = _gain(found, tuple(sorted(rates[method])))
-        if method not in best or gain.points > best[method].points:
-            best[method] = gain
-    return dict(sorted(best.items()))
+    best: dict[tuple[str, str], _Found] = {}
+    for (method, model, _), found in differences.items():
+        held = best.get((method, model))
+        if held is None or _mean(found) > _mean(held):
+            best[method, model] = found
+    by_method: dict[str, list[_Found]] = defaultdict(list)
+    for (method, _), found in best.items():
+        by_method[method].append(found)
+    return {name: _gain(parts, tuple(sorted(rates[name]))) for name, parts in sorted(by_method.items())}
+
+
+def _mean(found: _Found) -> float:
+    return mean(points for _, points, _ in found)
 
 
 def _references(run: Run, members: list[Run]) -> list[Run]:
@@ -207,16 +219,17 @@ def _configuration(run: Run) -> str:
     return json.dumps([*kept, run.learning_rate], sort_keys=True)
 
 
-def _gain(found: list[tuple[Run, float, int]], rates: tuple[float, ...]) -> MeasuredGain:
-    runs = [run for run, _, _ in found]
-    variance = mean(1 + 1 / references for _, _, references in found) / len(found)
+def _gain(parts: list[_Found], rates: tuple[float, ...]) -> MeasuredGain:
+    """Returns the gain that the best configurations on each model come to."""
+    runs = [run for found in parts for run, _, _ in found]
+    variances = [mean(1 + 1 / references for _, _, references in found) / len(found) for found in parts]
     reference = all(run.reference for run in runs)
     return MeasuredGain(
-        points=0.0 if reference else mean(points for _, points, _ in found),
+        points=0.0 if reference else mean(_mean(found) for found in parts),
         runs=len(runs),
-        noise=0.0 if reference else NOISE_POINTS * variance**0.5,
+        noise=0.0 if reference else NOISE_POINTS * sum(variances) ** 0.5 / len(parts),
         models=tuple(sorted({run.model.name for run in runs})),
         tasks=tuple(sorted({run.task.name for run in runs})),
         learning_rates=rates,
-        source=runs[-1].source,
+        source="; ".join(sorted({run.source for run in runs})),
     )

@@ -13,23 +13,37 @@ methods whose rates are tuned end within a point or two of each other (Lee et al
 POINTS = 4.0
 """Points of a hundred at which evidence has most of its weight: five times the noise of one run."""
 
+UNMEASURED = -0.25
+"""What a method loses that nobody is known to have compared: enough to break ties between dozens of them."""
+
+SHIPPED = "profiles/evidence"
+"""Where the measured runs lie that autopeft knows."""
+
 OTHER_KIND = 0.5
 """What is left of the weight where the runs were on tasks of another kind: writing against labelling."""
 
 
 def measured_reason(case: Case) -> Reason | None:
-    """Returns what was measured of the candidate's method against plain low-rank updates, None where nothing was."""
-    gain = measured_gain(case.method.name)
-    if gain is None or (gain.points == 0 and case.method.baseline):
+    """Returns what was measured of the candidate's method, None for the one that others are measured against."""
+    if case.method.baseline:
         return None
+    gain = measured_gain(case.method.name)
+    if gain is None:
+        return Reason(
+            rule="not-measured-elsewhere",
+            verdict="avoid",
+            because="No published runs that autopeft knows compare it with plain low-rank updates.",
+            source=SHIPPED,
+            weight=UNMEASURED,
+        )
     rates = case.method.learning_rate
     starved = gain.points < 0 and gain.starved(rates.low, rates.high)
     return Reason(
         rule="measured-elsewhere",
-        verdict="note" if starved else "prefer" if gain.points > 0 else "avoid",
+        verdict="prefer" if gain.points > 0 else "avoid",
         because=_because(gain, starved=starved),
         source=gain.source,
-        weight=0.0 if starved else _weight(gain, case),
+        weight=UNMEASURED if starved else _weight(gain, case),
     )
 
 

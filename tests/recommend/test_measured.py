@@ -2,13 +2,21 @@
 
 import pytest
 
-from autopeft.methods import get_method
+from autopeft.methods import Seed, get_method
 from autopeft.recommend import measured
 from autopeft.recommend.evidence import MeasuredGain
-from autopeft.recommend.measured import MOST, OTHER_KIND, measured_reason
+from autopeft.recommend.measured import MOST, OTHER_KIND, UNMEASURED
+from autopeft.recommend.measured import measured_reason as find
+from autopeft.values.candidates import Reason
 from tests.recommend.settings import case, method, setting, task
 
 WRITES = setting(task=task("generation"))
+
+
+def measured_reason(about) -> Reason:
+    reason = find(about)
+    assert reason is not None
+    return reason
 
 
 def gain(points, rates=(1e-3, 1e-2)):
@@ -19,7 +27,7 @@ def gain(points, rates=(1e-3, 1e-2)):
 
 @pytest.fixture
 def found(monkeypatch):
-    table = {}
+    table: dict[str, MeasuredGain] = {}
     monkeypatch.setattr(measured, "measured_gain", table.get)
     return table
 
@@ -49,13 +57,16 @@ def test_a_loss_at_starving_rates_says_little(found):
     low = method().learning_rate.low
     found["fake"] = gain(-30.0, rates=(low,))
     reason = measured_reason(case(method(), within=WRITES))
-    assert (reason.verdict, reason.weight) == ("note", 0.0)
+    assert (reason.verdict, reason.weight) == ("avoid", UNMEASURED)
     assert "starve" in reason.because
 
 
-def test_silence_where_nothing_was_measured(found):
-    """Without a run there is no reason, for or against."""
-    assert measured_reason(case(method())) is None
+def test_what_nobody_measured_comes_after_its_like(found):
+    """Without a run a method loses a little; what others are measured against does not."""
+    reason = measured_reason(case(method()))
+    assert (reason.rule, reason.weight) == ("not-measured-elsewhere", UNMEASURED)
+    seed = Seed(parameters={"rank": 8}, learning_rate=2e-4, source="made by hand")
+    assert find(case(method(baseline={"default": seed}))) is None
 
 
 def test_the_shipped_runs_are_read():
