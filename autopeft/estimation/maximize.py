@@ -16,6 +16,9 @@ _MOST = 1 << 20
 
 _BISECT_EVERY = 4
 
+_FARTHEST = 16
+"""How many times the largest value known to fit the next guess may be: two points may lie on a flat stretch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -120,11 +123,21 @@ def largest(cost: Callable[[int], int], limit: int, *, start: int, least: int, m
 
 
 def _guess(low: int, high: int, costs: dict[int, int], limit: int, *, halve: bool) -> int:
-    if high not in costs:
-        return min(2 * low, high - 1)
+    """Returns the next value to ask for, between the largest known to fit and the smallest known not to."""
     if low not in costs:
         return max(high // 2, low + 1)
+    if high not in costs:
+        return min(_beyond(low, costs, limit), high - 1)
     middle = (low + high) // 2
     if not halve and costs[high] > costs[low]:
         middle = low + int((limit - costs[low]) * (high - low) / (costs[high] - costs[low]))
     return min(max(middle, low + 1), high - 1)
+
+
+def _beyond(low: int, costs: dict[int, int], limit: int) -> int:
+    """Returns where the line through the two largest values that fit meets the limit, or a multiple of the largest."""
+    before = max((value for value in costs if value < low), default=None)
+    if before is None or costs[low] <= costs[before]:
+        return 2 * low
+    rise = (costs[low] - costs[before]) / (low - before)
+    return min(max(low + 1 + int((limit - costs[low]) / rise), low + 1), _FARTHEST * low)
