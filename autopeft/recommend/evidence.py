@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from autopeft import resources
@@ -35,7 +35,8 @@ class MeasuredGain:
         points: of a hundred, of the method's best configuration on each model; it was picked by these runs, so it
             flatters a little.
         runs: of those configurations.
-        noise: standard error of ``points`` that repeats of one configuration lead one to expect.
+        noise: standard error of ``points``: what repeats of one configuration lead one to expect, or what the models
+            disagree by where that is more.
         models: models that the runs were on: a method that wins on one may lose on another.
         tasks: tasks, likewise.
         learning_rates: that the method was run at, ascending, in whatever configuration.
@@ -49,6 +50,11 @@ class MeasuredGain:
     tasks: tuple[str, ...]
     learning_rates: tuple[float, ...]
     source: str
+
+    @property
+    def cautious(self) -> float:
+        """Points drawn towards 0 by their noise: what is left to order methods by."""
+        return math.copysign(max(0.0, abs(self.points) - self.noise), self.points)
 
     def starved(self, low: float, high: float) -> bool:
         """Whether no run came out of the lowest third of a range of rates, so that a loss says little of the method.
@@ -227,9 +233,14 @@ def _gain(parts: list[_Found], rates: tuple[float, ...]) -> MeasuredGain:
     return MeasuredGain(
         points=0.0 if reference else mean(_mean(found) for found in parts),
         runs=len(runs),
-        noise=0.0 if reference else NOISE_POINTS * sum(variances) ** 0.5 / len(parts),
+        noise=0.0 if reference else max(NOISE_POINTS * sum(variances) ** 0.5 / len(parts), _disagreement(parts)),
         models=tuple(sorted({run.model.name for run in runs})),
         tasks=tuple(sorted({run.task.name for run in runs})),
         learning_rates=rates,
         source="; ".join(sorted({run.source for run in runs})),
     )
+
+
+def _disagreement(parts: list[_Found]) -> float:
+    """Returns the standard error of the mean over models that their spread leads one to expect; 0 for one model."""
+    return stdev(map(_mean, parts)) / len(parts) ** 0.5 if len(parts) > 1 else 0.0

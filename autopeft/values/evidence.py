@@ -92,6 +92,7 @@ class Run:
         unmapped: further parameters by the source's own names, lists joined by commas.
         targets: as candidates have it; empty where the source does not say.
         reference: whether it is plain LoRA, which the other runs of its setting are measured against.
+        interested: whether those who measured it had proposed one of the methods that they compare.
         batch_size: rows per optimizer step.
         tokens: trained on; padding not counted where the source says so.
         forgetting: rise of the loss, in nats, on text that has nothing to do with the task.
@@ -124,6 +125,7 @@ class Run:
     tokens: int | None = None
     seed: int | None = None
     reference: bool = False
+    interested: bool = False
     trainable_parameters: int | None = None
     status: Status
     reason: str = ""
