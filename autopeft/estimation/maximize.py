@@ -14,7 +14,7 @@ TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 _MOST = 1 << 20
 """Where a search without a natural end stops: rows of a batch, tokens of a row."""
 
-_BISECT_EVERY = 4
+_BISECT_EVERY = 6
 
 _FARTHEST = 16
 """How many times the largest value known to fit the next guess may be: two points may lie on a flat stretch."""
