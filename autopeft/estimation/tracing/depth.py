@@ -1,0 +1,100 @@
+"""Which layers of a model are alike, so that a few of them stand for all: pure Python."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+KEPT_LAYERS = 5
+"""Least layers of a run that are traced. The first two and the last differ from the rest: no gradient passes the
+first one's input. The two between them must agree."""
+
+KEPT_UNITS = 4
+"""Least units of several layers that are traced: a first and a last one, and two between them that must agree."""
+
+LONGEST_UNIT = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Units of layers that follow each other alike.
+
+    Attributes:
+        start: index of its first layer among the layers kept.
+        length: layers in a unit, such as six where every sixth attends globally.
+        repeats: how many more units the whole model has after the last but one kept.
+    """
+
+    start: int
+    length: int
+    repeats: int
+
+    @property
+    def units(self) -> int:
+        """How many units are kept."""
+        return kept_units(self.length)
+
+    @property
+    def template(self) -> range:
+        """The kept layers that are repeated: the last unit but one."""
+        first = self.start + (self.units - 2) * self.length
+        return range(first, first + self.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthPlan:
+    """The layers to build, as indices of the whole model, and the runs among them."""
+
+    kept: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+    def repeating_once(self) -> "DepthPlan":
+        """Returns the plan of a model with one unit more in every run than is kept."""
+        return replace(self, runs=tuple(replace(run, repeats=1) for run in self.runs))
+
+    def with_one_more(self) -> "DepthPlan":
+        """Returns the plan that keeps one unit more of every run: the one after its last but one."""
+        more = [
+            self.kept[run.template[-1]] + 1 + step for run in self.runs for step in range(run.length)
+        ]  # fmt: skip
+        return DepthPlan(kept=tuple(sorted((*self.kept, *more))), runs=())
+
+
+def kept_units(length: int) -> int:
+    """Returns how many units of so many layers are traced."""
+    return KEPT_LAYERS if length == 1 else KEPT_UNITS
+
+
+def plan_depth(likeness: Sequence[Hashable]) -> DepthPlan:
+    """Returns which layers have to be traced.
+
+    Args:
+        likeness: one value per layer; layers of equal value are alike in all that decides memory.
+    """
+    kept: list[int] = []
+    runs: list[Run] = []
+    at = 0
+    while at < len(likeness):
+        length, units = _longest_run(likeness, at)
+        spared = units - kept_units(length)
+        if spared > 0:
+            runs.append(Run(start=len(kept), length=length, repeats=spared))
+            skipped, first = spared * length, length * (kept_units(length) - 1)
+            kept += [*range(at, at + first), *range(at + first + skipped, at + units * length)]
+        else:
+            kept += range(at, at + units * length)
+        at += units * length
+    return DepthPlan(kept=tuple(kept), runs=tuple(runs))
+
+
+def _longest_run(likeness: Sequence[Hashable], at: int) -> tuple[int, int]:
+    """Returns the unit and the number of units of the run from a layer on that saves most; (1, 1) where none does."""
+    best, saved = (1, 1), 0
+    for length in range(1, LONGEST_UNIT + 1):
+        units = 1
+        while at + (units + 1) * length <= len(likeness) and all(
+            likeness[at + step] == likeness[at + units * length + step] for step in range(length)
+        ):
+            units += 1
+        spared = (units - kept_units(length)) * length
+        if spared > saved:
+            best, saved = (length, units), spared
+    return best

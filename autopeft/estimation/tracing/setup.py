@@ -1,0 +1,215 @@
+"""From a setup to its trace: from memory, from disk, or by running it on the meta device."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from autopeft.errors import AutopeftError, ModelError
+from autopeft.estimation.trace import Trace
+from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
+from autopeft.estimation.tracing.recording import Recording
+from autopeft.estimation.tracing.store import Kept, key_of, load, save
+from autopeft.estimation.tracing.unfold import Rows, UnlikeLayersError, unfold
+from autopeft.methods import get_method
+from autopeft.methods._targets import selected_layers
+from autopeft.profiling.source import find_model
+from autopeft.values.candidates import Setup
+from autopeft.values.profiles import Device
+
+if TYPE_CHECKING:
+    from autopeft.estimation.tracing.steps import Recorded
+
+STAND_IN_ROWS = 104729
+"""Rows of the batch that stands for any of two and more: a prime, so that what it divides scales with rows."""
+
+_MOST_KEPT = 64
+"""Recordings held in memory."""
+
+
+class UntraceableError(AutopeftError):
+    """A setup cannot be run on the meta device; the message says why."""
+
+
+def trace_setup(
+    setup: Setup,
+    tokens_per_row: int,
+    device: Device,
+    *,
+    evaluation_rows: int | None = None,
+    padded: bool | None = None,
+) -> Trace:
+    """Returns what a training run does to memory from loading to evaluation, and what its steps compute.
+
+    Args:
+        setup: model, task and candidate.
+        tokens_per_row: length of every row.
+        device: planned for: its kind and compute capability decide which attention kernels run.
+        evaluation_rows: rows per batch of evaluation; where None, evaluation is left out.
+        padded: whether rows differ in length, so that attention needs a mask; where None, a batch of one is not
+            padded and a larger one is.
+
+    Raises:
+        UntraceableError: the model or the method does not run without numbers; the message says why.
+    """
+    rows = setup.candidate.batch_size
+    padded = rows > 1 if padded is None else padded
+    kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, single=rows == 1))
+    if kept.recording is None:
+        raise UntraceableError(" ".join(kept.notes))
+    method = get_method(setup.candidate.method)
+    trained = method.trainable(setup)
+    with _collected_later():
+        trace = unfold(
+            kept.recording,
+            kept.plan,
+            Rows(training=rows, evaluation=evaluation_rows or rows),
+            trainable=trained + setup.model.head_parameters,
+            total=setup.model.parameters + (0 if method.capabilities.trains_base else trained),
+            notes=kept.notes,
+        )
+        return trace if evaluation_rows is not None else training_part(trace)
+
+
+def training_part(trace: Trace) -> Trace:
+    """Returns the trace up to where evaluation starts."""
+    phases = tuple(phase for phase in trace.phases if phase.name != "evaluation")
+    if len(phases) == len(trace.phases):
+        return trace
+    end = trace.phases[len(phases)].start
+    return replace(trace, phases=phases, blocks=tuple(block for block in trace.blocks if block.begin < end))
+
+
+@contextmanager
+def _collected_later() -> Iterator[None]:
+    """Keeps Python's collector from walking many thousand new values, none of which is in a cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Request:
+    """What decides a recording: equal ones have equal keys."""
+
+    def __init__(self, setup: Setup, tokens: int, device: Device, *, padded: bool, single: bool) -> None:
+        self.setup, self.tokens, self.device = setup, tokens, device
+        self.padded, self.rows = padded, 1 if single else STAND_IN_ROWS
+        self.flash, self.efficient = _kernels(device)
+        candidate = asdict(setup.candidate)
+        candidate["accumulation"] = min(setup.candidate.accumulation, 2)
+        for free in ("batch_size", "learning_rate"):
+            del candidate[free]
+        model = setup.model
+        self.key = key_of(
+            {
+                "model": model.fingerprint, "task": setup.task, "labels": model.labels, "candidate": candidate,
+                "tokens": tokens, "padded": padded, "rows": self.rows, "kind": device.kind,
+                "kernels": (self.flash, self.efficient),
+            }
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Request) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _kernels(device: Device) -> tuple[bool, bool]:
+    """Returns whether the flash and the memory-efficient attention kernels run on a device."""
+    if device.kind == "rocm":
+        return True, True
+    if device.kind != "cuda":
+        return False, False
+    capability = float(device.compute_capability or 8.0)
+    return capability >= 8.0, capability >= 5.0
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _kept(request: _Request) -> Kept:
+    found = load(request.key)
+    if found is None:
+        found = _traced(request)
+        save(request.key, found)
+    return found
+
+
+def _traced(request: _Request) -> Kept:
+    setup = request.setup
+    try:
+        find_model(setup.model.source)
+    except ModelError as error:  # not kept: it may be there the next time
+        raise UntraceableError(f"{setup.model.source} has no config to build the model from.") from error
+    whole = DepthPlan(kept=tuple(range(setup.model.layers)), runs=())
+    plan = plan_depth(_likeness(setup))
+    for attempt in (plan, whole) if plan.runs else (whole,):
+        try:
+            return _attempt(request, attempt)
+        except _FAILURES as error:
+            failure = error
+    # Kept too: what fails once fails again with the same versions, and importing them to learn that takes seconds.
+    said = str(failure).strip().splitlines()
+    why = f"{type(failure).__name__}: {said[0]}" if said else type(failure).__name__
+    return Kept(recording=None, plan=whole, notes=(f"{setup.model.architecture} could not be traced ({why}).",))
+
+
+_FAILURES = (
+    AutopeftError, UnlikeLayersError, RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError,
+    KeyError, IndexError, AssertionError,
+)  # fmt: skip
+"""What architectures and libraries raise where they need numbers: each its own, so none can be left out."""
+
+
+def _attempt(request: _Request, plan: DepthPlan) -> Kept:
+    """Returns the recording of a plan's layers.
+
+    Raises:
+        UnlikeLayersError: it does not unfold to the whole model's.
+    """
+    recorded = _run(request, plan)
+    if plan.runs:
+        _unfolded(recorded.recording, plan)
+        if recorded.entangled or recorded.asked:
+            # One unit more, traced and unfolded, must come to the same.
+            longer = plan.with_one_more()
+            traced = _unfolded(_run(request, longer).recording, longer)
+            if _unfolded(recorded.recording, plan.repeating_once()) != traced:
+                raise UnlikeLayersError("One more layer does not add what the others suggest.")
+    notes = (_ASKED,) if recorded.asked else ()
+    return Kept(recording=recorded.recording, plan=plan, notes=notes)
+
+
+_ASKED = "The model asks for numbers on its way; it was traced as if scalars were 0 and masks were full."
+
+
+def _run(request: _Request, plan: DepthPlan) -> "Recorded":
+    from autopeft.estimation.tracing.attention import Kernels
+    from autopeft.estimation.tracing.build import network
+    from autopeft.estimation.tracing.steps import Batch, record
+
+    device = request.device
+    built = network(request.setup, plan.kept, on_cpu=device.kind == "cpu")
+    kernels = Kernels(device=device.kind, flash=request.flash, efficient=request.efficient)
+    return record(built, Batch(rows=request.rows, tokens=request.tokens, padded=request.padded), kernels)
+
+
+def _unfolded(recording: Recording, plan: DepthPlan) -> Trace:
+    return unfold(recording, plan, Rows(training=2, evaluation=2), trainable=0, total=0)
+
+
+def _likeness(setup: Setup) -> list[Any]:
+    """Returns one value per layer; layers of equal value do the same."""
+    from autopeft.estimation.tracing.layers import layer_kinds, layer_shapes
+
+    model = setup.model
+    if setup.candidate.layers.partition(":")[0] not in ("all", "last"):
+        return list(range(model.layers))
+    chosen = set(selected_layers(model, setup.candidate))
+    kinds = layer_kinds(setup)
+    return [(layer_shapes(model.modules, index), kinds[index], index in chosen) for index in range(model.layers)]

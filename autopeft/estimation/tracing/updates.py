@@ -1,0 +1,97 @@
+"""What clipping and the optimizers allocate on the target device; on the meta device they would choose other ways.
+
+Imported by functions only: it needs torch at import.
+"""
+
+from typing import Any
+
+import torch
+
+from autopeft.estimation.tracing.recorder import Recorder
+
+_PAGED_FROM = 100_000
+"""Values from which on bitsandbytes puts a paged optimizer's state into unified memory."""
+
+
+def clip(trained: list[Any], recorder: Recorder) -> None:
+    """Records clipping by the total norm: one number per gradient, the multiplication is in place.
+
+    The few bytes in which the norms are stacked are left out.
+    """
+    norms = []
+    for parameter in trained:
+        if parameter.grad is not None:
+            with recorder.within(recorder.layer_of(parameter)):
+                norms.append(torch.linalg.vector_norm(parameter.grad))
+    norms.reverse()
+    while norms:
+        norms.pop()
+
+
+def update(optimizer: Any, recorder: Recorder) -> None:
+    """Records one step of an optimizer.
+
+    AdamW runs fused, without temporaries; bitsandbytes' optimizers update in place. Any other takes its own step.
+    """
+    with torch.no_grad(), recorder.storing("optimizer_state"):
+        if isinstance(optimizer, torch.optim.AdamW):
+            _each(optimizer, recorder, _adamw_state)
+            return
+        if type(optimizer).__module__.startswith("bitsandbytes"):
+            _tables(optimizer)
+            _each(optimizer, recorder, _eight_bit_state)
+            return
+    with torch.no_grad():
+        before = {id(p) for p in optimizer.state}
+        optimizer.step()
+        for parameter, state in optimizer.state.items():
+            if id(parameter) not in before:
+                for value in state.values():
+                    if isinstance(value, torch.Tensor):
+                        recorder.relabel(value, "optimizer_state")
+
+
+def _each(optimizer: Any, recorder: Recorder, make: Any) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            with recorder.within(recorder.layer_of(parameter)):
+                if not optimizer.state[parameter]:
+                    make(optimizer, parameter, recorder)
+                moved = _moved(parameter, optimizer.state[parameter])
+                recorder.work("fused_update", 0.0, moved, "float32")
+
+
+def _moved(parameter: Any, state: dict[str, Any]) -> list[int]:
+    """Returns the bytes an update in place moves: weight and state read and written, the gradient read."""
+    kept = [parameter, *(value for value in state.values() if isinstance(value, torch.Tensor))]
+    sizes = [tensor.numel() * tensor.element_size() for tensor in kept]
+    return [*(2 * size for size in sizes), parameter.grad.numel() * parameter.grad.element_size()]
+
+
+def _adamw_state(optimizer: Any, parameter: Any, _recorder: Recorder) -> None:
+    optimizer.state[parameter] = {
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
+
+
+def _tables(optimizer: Any) -> None:
+    """Makes the two code books that all 8-bit states of an optimizer share, 256 numbers each."""
+    if "traced" not in optimizer.name2qmap:
+        optimizer.name2qmap["traced"] = (torch.empty(256, device="meta"), torch.empty(256, device="meta"))
+
+
+def _eight_bit_state(optimizer: Any, parameter: Any, recorder: Recorder) -> None:
+    count = parameter.numel()
+    small = count < optimizer.args.min_8bit_size
+    dtype = torch.float32 if small else torch.uint8
+    paged = optimizer.is_paged and count >= _PAGED_FROM
+    with recorder.storing("optimizer_state", "host" if paged else "device"):
+        state = {f"state{n}": torch.zeros_like(parameter, dtype=dtype) for n in (1, 2)}
+    if not small:
+        blocks = -(-count // 256)
+        state |= {f"absmax{n}": torch.zeros(blocks, device=parameter.device) for n in (1, 2)}
+    optimizer.state[parameter] = state
