@@ -190,9 +190,9 @@ class Recorder(TorchDispatchMode):
         by_rows = [0, 0]
         for size in sizes:
             by_rows[self._rows > 1 and size % self._rows == 0] += size
-        self._work[
-            name, float(flops), float(by_rows[0]), float(by_rows[1]), dtype, self.phases[-1][0], self._layer
-        ] += 1
+        fixed, scaled = map(float, by_rows)
+        phase = self.phases[-1][0]
+        self._work[RecordedOperation(name, float(flops), fixed, scaled, dtype, phase, self._layer, 1)] += 1
 
     def _count(self, func: Any, args: Any, out: Any) -> None:
         outputs = list(_tensors(out))
