@@ -1,7 +1,7 @@
 """The tuned config: one small YAML file that says everything about a fine-tuning run, and builds its objects."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,21 +106,59 @@ class TunedConfig:
         import torch
 
         from autopeft.methods import get_method
+
+        model, tokenizer, setup = self._load_base(device)
+        torch.manual_seed(self.training.seed)
+        return get_method(self.candidate.method).apply(model, setup), tokenizer
+
+    def load_trained(self, folder: str | Path, *, device: str | None = None, quantized: bool = True) -> tuple[Any, Any]:
+        """Returns the model with the values that its training left in a folder, and its tokenizer.
+
+        Args:
+            folder: where the method saved what was trained.
+            device: torch's name for it; the best this machine has by default.
+            quantized: whether the base is quantized as chosen; merging needs one that is not.
+
+        Raises:
+            ModelError: as `load_model`, or the folder holds no values for this model and this method.
+        """
+        from autopeft.methods import get_method
+
+        model, tokenizer, setup = self._load_base(device, quantized=quantized)
+        return get_method(self.candidate.method).load(model, setup, Path(folder)), tokenizer
+
+    def setup(self) -> Setup:
+        """Returns the candidate with the model and the task it meets: what methods' functions take.
+
+        Raises:
+            ModelError: the model's config is not the one that was tuned.
+        """
+        return Setup(
+            model=self._profile(), task=self.model.task, candidate=self.candidate, total_steps=self.training.steps
+        )
+
+    def _load_base(self, device: str | None, *, quantized: bool = True) -> tuple[Any, Any, Setup]:
+        import torch
+
         from autopeft.training.base import load_base
         from autopeft.training.class_weights import attach_class_weights
 
-        profile = self._profile()
+        setup = self.setup()
+        candidate = setup.candidate if quantized else replace(setup.candidate, quantization="none")
         base = load_base(
-            profile,
-            quantization=self.candidate.quantization,
-            dtype=self.candidate.dtype,
+            setup.model,
+            quantization=candidate.quantization,
+            dtype=candidate.dtype,
             head_seed=self.training.head_seed,
             device=device or ("cuda:0" if torch.cuda.is_available() else "cpu"),
         )
+        if self.data.labels:
+            # Metrics of tagged words read the names, and whoever gets the merged model too.
+            base.model.config.id2label = dict(enumerate(self.data.labels))
+            base.model.config.label2id = {label: place for place, label in enumerate(self.data.labels)}
         if self.data.class_weights is not None:
             attach_class_weights(base.model, self.data.class_weights)
-        torch.manual_seed(self.training.seed)
-        return get_method(self.candidate.method).apply(base.model, self._setup(profile)), base.tokenizer
+        return base.model, base.tokenizer, replace(setup, candidate=candidate)
 
     def prepare(self, source: str | Path) -> "dict[str, EncodedDataset]":
         """Returns the splits of a data source, prepared as in the search: ``train``, ``validation`` and ``test``.
@@ -139,7 +177,7 @@ class TunedConfig:
         """Returns peft's config object, None where the method is not peft's."""
         from autopeft.methods import get_method
 
-        return get_method(self.candidate.method).peft_config(self._setup(self._profile()))
+        return get_method(self.candidate.method).peft_config(self.setup())
 
     def quantization_config(self) -> Any:
         """Returns transformers' bitsandbytes config, None where the base is not quantized."""
@@ -194,9 +232,6 @@ class TunedConfig:
 
         build = get_optimizer(self.candidate.optimizer).build
         return build(model, self.candidate.learning_rate, self.training.weight_decay), None
-
-    def _setup(self, profile: "ModelProfile") -> Setup:
-        return Setup(model=profile, task=self.model.task, candidate=self.candidate, total_steps=self.training.steps)
 
     def _profile(self) -> "ModelProfile":
         from autopeft.profiling.model import read_model

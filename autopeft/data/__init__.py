@@ -10,6 +10,7 @@ from autopeft.data._encode import (
     token_lengths,
     token_limit,
 )
+from autopeft.data._inputs import input_rows
 from autopeft.data._language import language_of, script_of
 from autopeft.data._load import Data, class_weights, folds, label_counts, load_data, load_like
 from autopeft.data._metrics import UserMetric, load_metric
@@ -19,7 +20,7 @@ from autopeft.data._sources import Source, read_rows
 
 __all__ = [
     "Data", "EncodedData", "EncodedDataset", "Source", "UserMetric", "batches", "class_weights", "encode",
-    "encode_rows", "folds", "label_counts", "language_of", "load_data", "load_like", "load_metric",
+    "encode_rows", "folds", "input_rows", "label_counts", "language_of", "load_data", "load_like", "load_metric",
     "near_duplicate_groups", "normalise", "read_rows", "row_length", "script_of", "text_of", "token_lengths",
     "token_limit",
 ]  # fmt: skip
