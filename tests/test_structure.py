@@ -24,6 +24,7 @@ ORDER = [
     {"tuned"},
     {"tuning"},
     {"report"},
+    {"finetune", "export", "inspection", "comparison"},
     {"api"},
     {"testing"},
     {"cli"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from autopeft import __version__
-from autopeft.cli import estimate, evidence, fetch, methods, profile, report, search, suggest
+from autopeft.cli import estimate, evidence, fetch, methods, predict, profile, report, search, suggest, train
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -40,6 +40,8 @@ app.command("suggest")(suggest.command)
 app.command("estimate")(estimate.command)
 app.command("search")(search.command)
 app.command("report")(report.command)
+app.command("train")(train.command)
+app.command("predict")(predict.command)
 app.command("methods")(methods.command)
 app.add_typer(evidence.app, name="evidence")
 app.command("fetch")(fetch.command)

@@ -1,0 +1,54 @@
+"""`autopeft predict`: scores new rows with what a full training left."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autopeft.cli.output import Output
+
+if TYPE_CHECKING:
+    from autopeft.finetune import Prediction
+
+_SHOWN = 20
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="The output folder of `autopeft train`.")],
+    data: Annotated[str, typer.Option(help="Rows to score; they need no labels.")],
+    output: Annotated[Path | None, typer.Option(help="A new .csv or .jsonl file for the predictions.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at once.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Longest text, for tasks that write.")] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Predict: labels with calibrated probabilities, numbers or text for new rows."""
+    from autopeft.finetune.table import check_target, write_predictions
+
+    show = Output(as_json=as_json)
+    if output is not None:
+        check_target(output)
+
+    from rich.markup import escape
+
+    from autopeft.finetune import predict_rows
+
+    found = predict_rows(folder, data, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    lacking = sum(row.value is None for row in found)
+    if lacking:
+        show.say(f"{lacking} of {len(found)} rows lack what the model reads; their prediction is empty.")
+    if output is not None:
+        write_predictions(found, output)
+        show.result(
+            {"rows": len(found), "lacking": lacking, "output": str(output)}, escape(f"{output}: {len(found)} rows")
+        )
+        return
+    lines = [escape(_line(row)) for row in found[:_SHOWN]]
+    more = [f"… {len(found) - _SHOWN} more: write them with --output"] if len(found) > _SHOWN else []
+    show.result(found, *lines, *more)
+
+
+def _line(row: "Prediction") -> str:
+    value = row.value if not isinstance(row.value, Sequence) or isinstance(row.value, str) else " ".join(row.value)
+    chance = f"  ({row.probability:.3f})" if isinstance(row.probability, float) else ""
+    return f"{row.row}: {value}{chance}"

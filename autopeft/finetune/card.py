@@ -1,0 +1,83 @@
+"""The model card beside a trained adapter: what it is, where its choice comes from, and how good it is."""
+
+from pathlib import Path
+
+from autopeft.files import to_yaml
+from autopeft.finetune.outcomes import Evaluation, Trained
+from autopeft.methods import get_method
+from autopeft.tuned import TunedConfig
+from autopeft.values.outcomes import Score
+
+_USE = ["## Use\n", "```sh\nautopeft predict THIS_FOLDER --data new_rows.csv --output predictions.csv\n```", ""]
+
+
+def model_card(tuned: TunedConfig, trained: Trained, *, peft_format: bool) -> str:
+    """Returns the card as Markdown with the metadata block that model hubs read.
+
+    Args:
+        tuned: what was trained.
+        trained: what came of it.
+        peft_format: whether the folder holds peft's own files.
+    """
+    method = get_method(tuned.candidate.method)
+    header = {
+        "base_model": tuned.model.source,
+        "library_name": "peft" if peft_format else "autopeft",
+        "tags": ["autopeft", method.family, tuned.model.task],
+    }
+    return "\n".join(
+        [
+            f"---\n{to_yaml(header)}---",
+            f"# {method.title} for {tuned.model.task}\n",
+            f"Trained by autopeft {trained.autopeft_version} from `tuned.yaml` on {tuned.model.source}.\n",
+            *_scores(trained),
+            *_provenance(tuned, trained),
+            *(["## Notes\n", *(f"- {note}" for note in trained.notes), ""] if trained.notes else []),
+            *_USE,
+            f"## Method\n\n{method.paper.title} ({method.paper.year}), {method.paper.address}",
+            "",
+        ]
+    )
+
+
+def _scores(trained: Trained) -> list[str]:
+    lines = ["## Scores\n", "| split | metric | before | after | rows |", "|---|---|---|---|---|"]
+    lines += [_row(name, part) for name, part in (("validation", trained.validation), ("test", trained.test))]
+    level = f"{trained.test.after.level:.0%}"
+    lines.append(
+        f"\nIntervals are bootstrap intervals over rows at {level}. The test split played no part in training."
+    )
+    if trained.calibration is not None:
+        found = trained.calibration
+        lines.append(
+            f"\nProbabilities: logits divided by {found.temperature:.4g}, fitted on {found.rows} validation labels; "
+            f"expected calibration error there {found.error_before:.3f} before, {found.error_after:.3f} after."
+        )
+    return [*lines, ""]
+
+
+def _row(name: str, part: Evaluation) -> str:
+    return f"| {name} | {part.after.metric} | {_score(part.before)} | {_score(part.after)} | {part.after.rows} |"
+
+
+def _score(score: Score) -> str:
+    return f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+
+
+def _provenance(tuned: TunedConfig, trained: Trained) -> list[str]:
+    chosen, origin = tuned.candidate, tuned.provenance
+    parameters = ", ".join(f"{key} {value}" for key, value in chosen.parameters.items())
+    trials = ", ".join(f"{count} {status}" for status, count in origin.trials.items() if count)
+    data = Path(tuned.data.source).name
+    facts = {
+        "Search": f"{trials or 'no trials recorded'}; {origin.search_seconds:.0f} s; version {origin.autopeft_version}",
+        "Score of the search": f"validation {_score(origin.validation)}, test {_score(origin.test)}",
+        "Configuration": f"{chosen.method} ({parameters}) on {chosen.targets}, layers {chosen.layers}",
+        "Base": f"quantization {chosen.quantization}, {chosen.dtype}; fingerprint `{tuned.model.fingerprint[:16]}`",
+        "Optimizer": f"{chosen.optimizer}, learning rate {chosen.learning_rate:.3g}, "
+        f"{chosen.batch_size} × {chosen.accumulation} rows per step",
+        "Data": f"{data}, split seed {tuned.data.seed}",
+        "Training": f"{trained.steps} steps, weights of step {trained.kept_step}, {trained.seconds:.0f} s, "
+        f"{trained.trainable_parameters:,} trainable parameters",
+    }
+    return ["## Where it comes from\n", *(f"- {key}: {value}" for key, value in facts.items()), ""]

@@ -1,0 +1,109 @@
+"""Builds transformers' Trainer for a full training: readings, checkpoints, early stopping."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autopeft.data import EncodedDataset
+from autopeft.finetune.checkpoints import trainer_class
+from autopeft.training.scoring import spread
+from autopeft.tuned import TunedConfig
+
+READINGS_PER_EPOCH = 4
+PATIENCE = 4
+"""Readings without a lower validation loss, an epoch of them, after which training stops."""
+
+VALIDATION_ROWS = 2000
+"""Validation rows behind each reading: enough for a mean loss, and a small share of an epoch's time."""
+
+Report = Callable[[int, int, float | None, float | None], None]
+"""(step, steps in all, training loss, validation loss) → nothing."""
+
+
+def build_trainer(
+    tuned: TunedConfig,
+    model: Any,
+    train: EncodedDataset,
+    validation: EncodedDataset,
+    *,
+    folder: Path,
+    epochs: float,
+    report: Report,
+    resumable: bool,
+) -> Any:
+    """Returns the trainer of a full training.
+
+    Args:
+        tuned: what to train with.
+        model: with the method attached.
+        train: training rows.
+        validation: rows whose loss decides which weights are kept.
+        folder: where checkpoints go.
+        epochs: passes over the training rows.
+        report: is told each logged step and each reading.
+        resumable: whether weights alone bring a run back; else nothing is kept on the way and it runs to its end.
+    """
+    import torch
+    from transformers import PrinterCallback
+
+    per_epoch = math.ceil(math.ceil(len(train) / tuned.candidate.batch_size) / tuned.candidate.accumulation)
+    every = max(1, math.ceil(per_epoch / READINGS_PER_EPOCH))
+    arguments = tuned.training_arguments(
+        folder,
+        num_train_epochs=epochs,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps" if resumable else "no",
+        save_steps=every,
+        logging_steps=max(1, every // 4),
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        per_device_eval_batch_size=max(8, tuned.candidate.batch_size),
+        prediction_loss_only=True,
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True,
+    )
+    trainer = trainer_class()(
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=_sample(validation),
+        callbacks=[*tuned.callbacks(), _progress(report), *([_stopping()] if resumable else [])],
+        optimizers=tuned.optimizers(model),
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to the command's result
+    return trainer
+
+
+def _sample(dataset: EncodedDataset) -> EncodedDataset:
+    chosen = spread(len(dataset), VALIDATION_ROWS)
+    return replace(dataset, rows=[dataset.rows[i] for i in chosen], lengths=[dataset.lengths[i] for i in chosen])
+
+
+def _progress(report: Report) -> Any:
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):  # type: ignore[misc]
+        """Tells each logged step and each reading."""
+
+        def on_log(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
+            logs = kwargs["logs"]
+            report(state.global_step, state.max_steps, logs.get("loss"), logs.get("eval_loss"))
+
+    return Progress()
+
+
+def _stopping() -> Any:
+    from transformers import TrainerCallback
+
+    class Stopping(TrainerCallback):  # type: ignore[misc]
+        """Stops a training whose validation loss has not fallen for a while; reads it off the log, so it resumes."""
+
+        def on_evaluate(self, _args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+            if len(losses) - 1 - losses.index(min(losses)) >= PATIENCE:
+                control.should_training_stop = True
+
+    return Stopping()

@@ -1,0 +1,52 @@
+"""A tuned config on a tiny model, and one training of it that all tests look at."""
+
+from dataclasses import replace
+
+import pytest
+
+from autopeft.data import load_data
+from autopeft.finetune import train
+from autopeft.profiling.model import read_model
+from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Score
+from tests.toys import classification_csv
+
+SCORE = Score(metric="accuracy", value=0.5, low=0.4, high=0.6, level=0.95, rows=24)
+LORA = Candidate(
+    method="lora", parameters={"rank": 4, "alpha": 8, "dropout": 0.0}, targets="all-linear", learning_rate=1e-2,
+    batch_size=8,
+)  # fmt: skip
+
+
+def tuned_for(model, data, task, candidate=LORA, **training):
+    """Returns a tuned config for a model folder and a data file."""
+    spec = load_data(str(data), task=task, token_limit=24).spec
+    profile = read_model(str(model), task, max(1, len(spec.labels)))
+    plan = FullTraining(
+        epochs=2.0, steps=48, warmup_share=0.06, weight_decay=0.0, max_gradient_norm=1.0, seed=3, head_seed=5
+    )
+    return TunedConfig(
+        schema_version=SCHEMA_VERSION,
+        model=ModelReference(source=profile.source, fingerprint=profile.fingerprint, task=task, labels=profile.labels),
+        candidate=candidate,
+        data=spec,
+        training=replace(plan, **training),
+        provenance=Provenance(autopeft_version="0", validation=SCORE, test=SCORE, trials={"completed": 3}),
+    )
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    return classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
+
+
+@pytest.fixture(scope="session")
+def tuned(tiny_models, source):
+    return tuned_for(tiny_models["bert"], source, "classification")
+
+
+@pytest.fixture(scope="session")
+def finished(tuned, source, tmp_path_factory):
+    """The outcome of one training with a merged model; nobody writes to its folder."""
+    return train(tuned, source, tmp_path_factory.mktemp("trained") / "out", merge=True)

@@ -1,0 +1,137 @@
+"""Predictions on new rows: every row in its place, probabilities that can be relied on, text that is written."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autopeft.errors import AutopeftError, DataError, InvalidValueError, StudyError
+from autopeft.finetune import predict_rows, train
+from autopeft.finetune.calibrate import calibrate, calibration_error, probabilities
+from autopeft.finetune.table import write_predictions
+from tests.finetune.conftest import LORA, tuned_for
+from tests.toys import completion_jsonl, sentences
+
+
+def write_csv(path, header, rows):
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def test_new_rows_are_labelled_in_their_order(finished, tmp_path):
+    """Labels come by name for rows without a label column, mostly right; a row without text gets none."""
+    fresh = sentences(40, seed=9)
+    rows = write_csv(
+        tmp_path / "new.csv", ["id", "text"], [(i, text) for i, (text, _) in enumerate(fresh)] + [(40, "")]
+    )
+    found = predict_rows(finished.output, rows)
+    assert [row.row for row in found] == list(range(41))
+    assert found[40].value is None
+    right = sum(row.value == label for row, (_, label) in zip(found, fresh, strict=False))
+    assert right >= 30
+    for row in found[:40]:
+        assert sum(row.probabilities.values()) == pytest.approx(1)
+        assert row.probability == max(row.probabilities.values()) == row.probabilities[row.value]
+
+
+def test_batches_do_not_change_predictions(finished, tmp_path):
+    """One row at a time or all at once, the probabilities are the same."""
+    rows = write_csv(tmp_path / "new.csv", ["text"], [(text,) for text, _ in sentences(9, seed=4)])
+    one, many = (predict_rows(finished.output, rows, batch_size=size) for size in (1, 9))
+    assert [row.probability for row in one] == pytest.approx([row.probability for row in many], abs=1e-4)
+
+
+def test_bad_inputs_of_predictions(finished, tmp_path):
+    """A folder without a training, a missing column, a file that exists, and an odd suffix each give one error."""
+    rows = write_csv(tmp_path / "new.csv", ["texte"], [("film",), ("song",)])
+    with pytest.raises(DataError, match=r"must have the column 'text'.*Did you mean 'texte'"):
+        predict_rows(finished.output, rows)
+    with pytest.raises(StudyError, match="must be the output of `autopeft train`"):
+        predict_rows(tmp_path, rows)
+    with pytest.raises(StudyError, match="exists already"):
+        write_predictions((), rows)
+    with pytest.raises(InvalidValueError, match=r"ends in \.csv or \.jsonl"):
+        write_predictions((), tmp_path / "out.txt")
+    assert "texte" in rows.read_text()
+
+
+def test_predictions_as_files(finished, tmp_path):
+    """A CSV and a JSONL file hold the same rows."""
+    rows = write_csv(tmp_path / "new.csv", ["text"], [("film 1 was good",), ("song 2 was bad",)])
+    found = predict_rows(finished.output, rows)
+    write_predictions(found, tmp_path / "out.csv")
+    write_predictions(found, tmp_path / "out.jsonl")
+    table = list(csv.DictReader((tmp_path / "out.csv").open()))
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["value"] for row in table] == [line["value"] for line in lines] == [row.value for row in found]
+    assert json.loads(table[0]["probabilities"]) == lines[0]["probabilities"]
+
+
+@given(st.floats(0.2, 5.0), st.integers(0, 100))
+def test_the_temperature_is_found(true, seed):
+    """Labels drawn from the softmax at a temperature give that temperature back, and a lower calibration error."""
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(0, 3, (3000, 3))
+    chances = probabilities(scores, true)
+    ids = (generator.random((3000, 1)) > chances.cumsum(-1)).sum(-1)
+    found = calibrate(list(scores), [np.array([label]) for label in ids])
+    assert abs(math.log(found.temperature / true)) < 0.2
+    assert found.error_after < 0.06
+    if abs(math.log(true)) > 0.5:
+        assert found.error_after < found.error_before
+
+
+def test_calibration_error_of_known_cases():
+    """Sure and right is 0, sure and wrong is 1, and words of tagged rows count one by one."""
+    sure = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert calibration_error(sure, np.array([0, 0])) == 0
+    assert calibration_error(sure, np.array([1, 1])) == 1
+    two_words = [np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([[4.0, 0.0]])]
+    assert calibrate(two_words, [np.array([0, 1]), np.array([1])]).rows == 3
+
+
+def test_numbers_and_tags_and_texts(tiny_models, tmp_path):
+    """A regressor gives numbers, a tagger one tag per word, a decoder text: each trained for a moment."""
+    short = {"epochs": 0.2}
+    numbers = write_csv(
+        tmp_path / "n.csv",
+        ["text", "label"],
+        [(text, round(0.01 * i + 0.005, 3)) for i, (text, _) in enumerate(sentences(80))],
+    )
+    train(tuned_for(tiny_models["bert"], numbers, "regression", **short), numbers, tmp_path / "regressor")
+    new = write_csv(tmp_path / "new.csv", ["text"], [("film 1 was good",), ("song 2 was bad",)])
+    assert all(isinstance(row.value, float) for row in predict_rows(tmp_path / "regressor", new))
+
+    tagged = tmp_path / "t.jsonl"
+    lines = [{"tokens": text.split(), "tags": ["B-T", *["O"] * 3]} for text, _ in sentences(80)]
+    tagged.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    outcome = train(tuned_for(tiny_models["bert"], tagged, "token-classification"), tagged, tmp_path / "tagger")
+    assert outcome.calibration is not None
+    assert outcome.calibration.rows == 4 * outcome.validation.after.rows
+    assert outcome.test.after.value > 0.5  # entities, not tags: seqeval reads the label names
+    words = tmp_path / "w.jsonl"
+    words.write_text(json.dumps({"tokens": ["film", "was"]}) + "\n" + json.dumps({"tokens": ["song"]}) + "\n")
+    assert [len(row.value) for row in predict_rows(tmp_path / "tagger", words)] == [2, 1]
+
+    pairs = completion_jsonl(tmp_path / "pairs.jsonl", rows=60)
+    train(tuned_for(tiny_models["llama"], pairs, "generation", LORA, **short), pairs, tmp_path / "writer")
+    asked = write_csv(tmp_path / "asked.csv", ["prompt"], [("film 3 was good?",), ("song 4 was bad indeed?",)])
+    written = predict_rows(tmp_path / "writer", asked, max_new_tokens=4)
+    assert all(isinstance(row.value, str) for row in written)
+    assert [row.value for row in predict_rows(tmp_path / "writer", asked, max_new_tokens=4, batch_size=1)] == [
+        row.value for row in written
+    ]
+
+
+def test_a_training_that_has_not_ended_cannot_predict(finished, tmp_path):
+    """Without metrics.json the folder is no finished training, whatever else lies there."""
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(AutopeftError, match="has not ended"):
+        predict_rows(tmp_path, tmp_path / "new.csv")

@@ -1,0 +1,189 @@
+"""Full training leaves a whole folder, learns, resumes where it stood, and overwrites nothing."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from autopeft.errors import AutopeftError, InvalidValueError, ModelError, StudyError
+from autopeft.files import parse, read_json
+from autopeft.finetune import Silent, Trained, train
+from autopeft.finetune.checkpoints import STATE, newest, read
+from autopeft.testing.models import tiny_model_folder
+from tests.finetune.conftest import LORA
+
+
+class Killed(Silent):
+    """Stops a training at a step, as a user's Ctrl-C would."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def step(self, done, total, train_loss, validation_loss):
+        if done >= self.at:
+            raise KeyboardInterrupt
+
+
+def test_training_improves_both_splits_and_says_so(finished):
+    """Scores before and after have intervals; on an easy task training raises both."""
+    for part in (finished.validation, finished.test):
+        assert part.before.low <= part.before.value <= part.before.high
+        assert part.after.value > part.before.value
+        assert part.after.low <= part.after.value <= part.after.high
+    assert finished.test.after.rows == 23
+    assert finished.trainable_parameters > 1000
+    assert 1 <= finished.kept_step <= finished.steps <= 48
+
+
+def test_the_folder_is_whole(finished):
+    """Adapter in peft's format, tokenizer, config, metrics and card lie there; nothing is half written or pickled."""
+    folder = Path(finished.output)
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "tuned.yaml", "metrics.json", "README.md",
+        "merged",
+    } <= names  # fmt: skip
+    assert not names & {"checkpoints", ".unfinished"}
+    assert not [path for path in folder.rglob("*") if path.suffix in {".bin", ".pt", ".pth", ".pkl"}]
+    assert parse(Trained, read_json(folder / "metrics.json"), "metrics") == finished
+
+
+def test_the_card_tells_the_provenance(finished, tuned):
+    """The card has the search's trials, the config, the fingerprint of the base and both scores."""
+    card = (Path(finished.output) / "README.md").read_text()
+    assert "library_name: peft" in card
+    assert "3 completed" in card
+    assert tuned.model.fingerprint[:16] in card
+    assert f"{finished.test.after.value:.4f}" in card
+    assert f"{finished.test.before.value:.4f}" in card
+
+
+def test_peft_and_transformers_load_what_was_written(finished, tuned):
+    """The saved adapter on the base and the merged model give the same logits in the libraries themselves."""
+    import peft
+    import transformers
+
+    folder = Path(finished.output)
+    merged = transformers.AutoModelForSequenceClassification.from_pretrained(folder / "merged")
+    assert merged.config.id2label == {0: "neg", 1: "pos"}
+    attached, tokenizer = tuned.load_trained(folder, device="cpu")
+    assert isinstance(attached, peft.PeftModel)
+    batch = tokenizer(["film 12 was good", "song 3 was awful"], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        one, two = attached.eval()(**batch).logits, merged.eval()(**batch).logits
+    assert torch.allclose(one, two, atol=1e-4)
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_been(finished, tuned, source, tmp_path):
+    """Resumed from its checkpoint, a run ends with the very weights of one that was never stopped."""
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train(tuned, source, output, observer=Killed(20))
+    assert not (output / "metrics.json").exists()
+    assert newest(output / "checkpoints") is not None
+    with pytest.raises(StudyError, match="Add --resume"):
+        train(tuned, source, output)
+    with pytest.raises(StudyError, match="epochs differ"):
+        train(tuned, source, output, epochs=1, resume=True)
+    again = train(tuned, source, output, resume=True)
+    assert again.kept_step == finished.kept_step
+    one, two = (load_file(Path(run.output) / "adapter_model.safetensors") for run in (finished, again))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(StudyError, match="holds a finished training"):
+        train(tuned, source, output, resume=True)
+
+
+def test_a_checkpoint_cut_short_is_one_error(tuned, source, tmp_path):
+    """A damaged checkpoint stops the resumed run before anything is written."""
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train(tuned, source, output, observer=Killed(10))
+    latest = newest(output / "checkpoints")
+    assert latest is not None
+    state = latest / STATE
+    state.write_bytes(state.read_bytes()[:-100])
+    before = sorted(path.name for path in output.rglob("*"))
+    with pytest.raises(StudyError, match=r"checkpoint-\d+ is incomplete or damaged"):
+        train(tuned, source, output, resume=True)
+    assert sorted(path.name for path in output.rglob("*")) == before
+
+
+def test_nothing_that_lies_in_the_folder_is_overwritten(tuned, source, tmp_path):
+    """A folder with anything else in it is refused and left as it was."""
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(StudyError, match="is not empty and holds no training"):
+        train(tuned, source, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["mine.txt"]
+
+
+def test_bad_configs_are_refused_before_a_folder_is_made(tuned, source, tmp_path):
+    """A missing method, another base model, no epochs, and a merge that cannot be: one error, no folder."""
+    out = tmp_path / "out"
+    gone = replace(tuned, candidate=replace(LORA, method="lorra"))
+    with pytest.raises(InvalidValueError, match="Did you mean"):
+        train(gone, source, out)
+    other = tiny_model_folder("gpt2", tmp_path / "other")
+    wrong = replace(tuned, model=replace(tuned.model, source=str(other)))
+    with pytest.raises(ModelError, match="must be the model that was tuned"):
+        train(wrong, source, out)
+    with pytest.raises(InvalidValueError, match="`epochs`"):
+        train(tuned, source, out, epochs=0)
+    prompts = {"virtual_tokens": 4}
+    soft = replace(tuned, candidate=replace(LORA, method="prompt_tuning", parameters=prompts, targets="none"))
+    with pytest.raises(InvalidValueError, match="does not merge"):
+        train(soft, source, out, merge=True)
+    with pytest.raises(AutopeftError, match="does not exist"):
+        train(tuned, tmp_path / "none.csv", out)
+    assert not out.exists()
+
+
+def test_an_adapter_is_refused_on_another_base_model(finished, tmp_path):
+    """A trained folder whose config points to another model is refused by its fingerprint."""
+    from autopeft.finetune import predict_rows
+    from autopeft.tuned import TunedConfig
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.output, copy)
+    tuned = TunedConfig.load(copy / "tuned.yaml")
+    other = tiny_model_folder("gpt2", tmp_path / "other")
+    replace(tuned, model=replace(tuned.model, source=str(other))).save(copy / "tuned.yaml")
+    (tmp_path / "rows.csv").write_text("text\nfilm\nbook\n")
+    with pytest.raises(ModelError, match="must be the model that was tuned"):
+        predict_rows(copy, tmp_path / "rows.csv")
+
+
+def test_no_token_is_written(tuned, source, tmp_path, monkeypatch):
+    """A hub token of the environment stands in no file of the output."""
+    secret = "hf_" + "abcdefghijklmnop" * 2
+    monkeypatch.setenv("HF_TOKEN", secret)
+    with pytest.raises(KeyboardInterrupt):
+        train(tuned, source, tmp_path / "out", observer=Killed(10))
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) > 3
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_a_method_with_steps_of_its_own_runs_to_its_end(tuned, source, tmp_path):
+    """AdaLoRA keeps its last weights, not those of an unfinished schedule, and the outcome says so."""
+    parameters = {"rank": 2, "initial_rank": 4, "alpha": 8, "dropout": 0.0}
+    config = replace(tuned, candidate=replace(LORA, method="adalora", parameters=parameters))
+    trained = train(config, source, tmp_path / "out")
+    assert trained.kept_step == trained.steps == 48
+    assert "last step" in trained.notes[0]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["stopped_early"] is False
+
+
+def test_checkpoints_hold_what_trains_alone(tuned, source, tmp_path):
+    """A checkpoint's weights are the trained ones, not the base's."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tuned, source, tmp_path / "out", observer=Killed(10))
+    latest = newest(tmp_path / "out" / "checkpoints")
+    assert latest is not None
+    state = read(latest)
+    assert sum(weight.numel() for weight in state.weights) < 30_000
+    assert state.done >= 6
