@@ -21,7 +21,7 @@ WORDS = {
 }
 """The kinds of memory as people read them."""
 
-PHASES = {"optimizer_step": "optimizer step"}
+PHASES = {"forward": "forward pass", "backward": "backward pass", "optimizer_step": "optimizer step", "load": "loading"}
 
 
 def document(found: Answer) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _bars(found: Answer) -> list[Any]:
 def _sums(found: Answer) -> list[Any]:
     cost, memory = found.estimate, found.estimate.memory
     phase = PHASES.get(memory.peak_phase, memory.peak_phase)
-    peak = f" in the {phase}" if phase else ""
+    peak = f" ({phase})" if phase else ""
     sums = (
         f"Peak{peak}: {format_bytes(memory.peak_allocated_bytes)} allocated, "
         f"{format_bytes(memory.peak_reserved_bytes)} reserved, {format_bytes(memory.context_bytes)} context"

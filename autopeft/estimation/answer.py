@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from autopeft.estimation.estimate import estimate
+from autopeft.estimation.fragmentation import fragmentation_notes
 from autopeft.estimation.maximize import Target, largest_that_fits, maximize_target
 from autopeft.estimation.question import Plan, Question, plan
 from autopeft.estimation.remedies import Remedy, remedies
@@ -118,7 +119,8 @@ def cost(asked: Plan) -> Estimate:
 
 def _answered(asked: Plan) -> Answer:
     found = cost(asked)
-    first = Answer(plan=asked, estimate=found, notes=(*asked.notes, *asked.hardware.notes, *found.notes))
+    notes = (*asked.notes, *asked.hardware.notes, *found.notes, *fragmentation_notes(asked, found.memory.total_bytes))
+    first = Answer(plan=asked, estimate=found, notes=notes)
     if first.fits:
         return replace(first, notes=(*first.notes, *_narrow(first)))
     return replace(first, remedies=remedies(asked, found, _total))
