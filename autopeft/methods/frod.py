@@ -6,6 +6,7 @@ from optuna.distributions import FloatDistribution
 
 from autopeft.methods import _injected, _peft
 from autopeft.methods._declaration import Paper, Seed
+from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
 from autopeft.values.profiles import ModuleShape
@@ -33,6 +34,25 @@ def _trainable(setup: Setup) -> int:
         return module.in_features + _pairs(module.in_features, share)
 
     return _injected.total(setup, values)
+
+
+def _alike(module: ModuleShape) -> str:
+    """Returns what peft calls weights of one kind by: the last two parts of their names."""
+    *_, outer, owner, own = ["", "", *module.name.split(".")]
+    if owner.isdecimal():
+        return own
+    return "attention_output" if (outer, owner, own) == ("attention", "output", "dense") else f"{owner}_{own}"
+
+
+def _limits(setup: Setup) -> tuple[str, ...]:
+    """Weights named alike share a basis of their inputs, so that they must have as many."""
+    first: dict[str, ModuleShape] = {}
+    for module in target_modules(setup):
+        other = first.setdefault(_alike(module), module)
+        if other.in_features != module.in_features:
+            widths = f"{other.in_features} and {module.in_features}"
+            return (f"{other.name} and {module.name} would share a basis, but their inputs are {widths} wide.",)
+    return ()
 
 
 def _config(setup: Setup) -> Any:
@@ -86,5 +106,6 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    limits=_limits,
     memory_factor=2.0,
 )  # fmt: skip

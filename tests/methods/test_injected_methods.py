@@ -27,7 +27,7 @@ def _read(folder: str, task: Task, labels: int) -> ModelProfile:
 
 
 def _case(name: str, architecture: str, folders: Mapping[str, Path], **parameters: Any) -> Case:
-    task: Task = "classification" if architecture == "bert" else "generation"
+    task: Task = {"bert": "classification", "t5": "seq2seq"}.get(architecture, "generation")  # type: ignore[assignment]
     case = make_case(get_method(name), architecture, task, folders[architecture], _read)
     return altered(case, "changed", parameters=parameters) if parameters else case
 
@@ -118,6 +118,18 @@ def test_lily_refuses_places_that_peft_would_mix_up(tiny_models):
     assert "cannot tell whose factors they share" in " ".join(get_method("lily").violations(setup))
 
 
+def test_frod_refuses_to_share_a_basis_between_inputs_of_other_widths(tiny_models):
+    """Weights named alike share a basis; an encoder and a decoder of other feed-forward widths cannot."""
+    case = _case("frod", "t5", tiny_models)
+    assert get_method("frod").violations(case.setup) == ()
+    other = tuple(
+        replace(m, in_features=72) if m.name.startswith("decoder") and m.name.endswith(".wo") else m
+        for m in case.setup.model.modules
+    )
+    setup = replace(case.setup, model=replace(case.setup.model, modules=other))
+    assert "would share a basis, but their inputs are 80 and 72 wide" in " ".join(get_method("frod").violations(setup))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_frozen_directions_stay_frozen_in_16_bits_too(dtype, tiny_models):
     """OSF's gradients are orthogonal to what it protects; peft's cast to float32 would lose the projection."""
@@ -195,6 +207,7 @@ def test_a_cartridge_starts_as_what_the_model_caches_for_the_text(tiny_models):
     tokens = case.batch()["input_ids"][:1]
     expected = case.build().eval()(input_ids=tokens).logits[:, 8:]
     model = method.apply(case.build(), case.setup)
+    assert method.prepare is not None
     method.prepare(model, case.setup, [{"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}])
     found = model.eval()(input_ids=tokens[:, 8:], attention_mask=torch.ones_like(tokens[:, 8:])).logits
     assert difference(expected, found) <= 1e-4
