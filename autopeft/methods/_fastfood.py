@@ -6,22 +6,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_BLOCK = 32
+"""Side of the matrix that a transform is made of: few passes over memory, and few multiplications."""
+
 
 def padded(size: int) -> int:
     """Returns the smallest power of two that is no less than a size."""
     return 1 << (size - 1).bit_length()
 
 
-def hadamard(vector: Tensor) -> Tensor:
+def sylvester(size: int, device: torch.device) -> Tensor:
+    """Returns the Hadamard matrix of a power of two, (size, size); its leading blocks are the smaller ones."""
+    matrix = torch.ones(1, 1, device=device)
+    while matrix.shape[0] < size:
+        matrix = torch.cat((torch.cat((matrix, matrix), dim=1), torch.cat((matrix, -matrix), dim=1)))
+    return matrix
+
+
+def hadamard(vector: Tensor, block: Tensor) -> Tensor:
     """Returns the Walsh-Hadamard transform of a vector whose length is a power of two, not normalised.
 
-    n log n additions; none of them keeps anything for the backward pass.
+    As a Kronecker product of transforms as large as the block, each one matrix product over one axis, which it
+    moves to the end; after the last one the order is the old one. A few passes over the vector, where the textbook's
+    butterflies take one for every doubling. Nothing but the block is kept for the backward pass.
     """
-    length, step = vector.numel(), 1
-    while step < length:
-        first, second = vector.view(-1, 2, step).unbind(1)
-        vector = torch.stack((first + second, first - second), dim=1).view(-1)
-        step *= 2
+    remaining = vector.numel()
+    while remaining > 1:
+        size = min(remaining, block.shape[0])
+        vector = (vector.view(size, -1).T @ block[:size, :size]).reshape(-1)
+        remaining //= size
     return vector
 
 
@@ -40,6 +53,7 @@ class Fastfood(nn.Module):
         length = padded(inputs * outputs)
         for name, drawn in _drawn(length, seed, directions.device).items():
             self.register_buffer(name, drawn, persistent=False)
+        self.register_buffer("block", sylvester(min(_BLOCK, length), directions.device), persistent=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Returns the update of the output."""
@@ -51,11 +65,17 @@ class Fastfood(nn.Module):
 
     def project(self, directions: Tensor) -> Tensor:
         """Returns a vector of outputs × inputs numbers from a short one."""
-        factors, order = cast("Tensor", self.factors), cast("Tensor", self.order)
+        factors, order, block = (cast("Tensor", getattr(self, name)) for name in ("factors", "order", "block"))
         size, length = self.shape[0] * self.shape[1], factors.numel()
         spread = functional.pad(directions, (0, length - directions.numel())) * cast("Tensor", self.signs)
-        mixed = hadamard(hadamard(spread)[order] * factors)[:size]
+        with torch.autocast(_real(directions.device), enabled=False):  # sums of so many terms need float32
+            mixed = hadamard(hadamard(spread, block)[order] * factors, block)[:size]
         return mixed / (factors.square().sum() * size).sqrt()
+
+
+def _real(device: torch.device) -> str:
+    """Returns the kind of device whose autocast holds; the meta device has none of its own."""
+    return "cpu" if device.type == "meta" else device.type
 
 
 def _drawn(length: int, seed: int, device: torch.device) -> dict[str, Tensor]:

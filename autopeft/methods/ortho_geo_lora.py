@@ -5,8 +5,8 @@ trains are two unconstrained matrices of those shapes and the diagonal; A and B 
 QR decompositions, taken anew in every forward pass and differentiated through, so that any optimizer keeps the
 constraint. That removes what LoRA's two factors leave open (any invertible matrix between them, their relative scale)
 and keeps the columns from collapsing onto each other. The paper's abstract and this project's list of claims are what
-the form rests on; the start is this project's: orthonormal factors of Gaussian matrices, and Σ = 0, so the start is
-the base.
+the form rests on; the start is this project's: Gaussian matrices of unit variance, and Σ = 0, so the start is the
+base.
 """
 
 from typing import Any

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from autopeft.errors import InvalidValueError, ModelError
 from autopeft.methods import _hooks, get_method
-from autopeft.methods._fastfood import hadamard, padded
+from autopeft.methods._fastfood import hadamard, padded, sylvester
 from autopeft.methods._stiefel import orthonormal
 from autopeft.methods.mora import side
 from autopeft.profiling.model import read_model
@@ -192,7 +192,7 @@ def test_ortho_geo_lora_stays_on_the_manifold(tiny_models):
     for _ in range(3):
         train(method, model, case, steps=5)
         for child in _hooks.children(model):
-            for raw in (child.left, child.right):
+            for raw in (child.left.detach(), child.right.detach()):
                 columns = orthonormal(raw)
                 assert difference(columns.T @ columns, torch.eye(columns.shape[1])) < 1e-5
                 # what trains has left the manifold, so it is the map that keeps the columns there
@@ -243,16 +243,18 @@ def test_kronas_rank_is_the_product_of_the_factors_ranks(tiny_models):
 # Intrinsic SAID
 
 
-@given(exponent=st.integers(0, 8))
-@settings(max_examples=9)
+@pytest.mark.parametrize("exponent", range(9))
 def test_the_hadamard_transform_is_its_matrix(exponent):
     """The fast transform is the product with the matrix of signs, and its own inverse up to the length."""
     length = 2**exponent
     index = torch.arange(length)
-    bits = torch.tensor([[bin(int(i & j)).count("1") for j in index] for i in index])
-    vector = torch.randn(length, dtype=torch.float64)
-    torch.testing.assert_close(hadamard(vector), (1.0 - 2.0 * (bits % 2)).double() @ vector)
-    torch.testing.assert_close(hadamard(hadamard(vector)), length * vector)
+    both = index.unsqueeze(1) & index
+    bits = torch.stack([(both >> place) & 1 for place in range(8)]).sum(0)
+    vector = torch.randn(length)
+    block = sylvester(8, vector.device)
+    expected = (1.0 - 2.0 * (bits % 2)) @ vector
+    torch.testing.assert_close(hadamard(vector, block), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(hadamard(hadamard(vector, block), block), length * vector, rtol=1e-4, atol=1e-3)
 
 
 def test_intrinsic_said_trains_d_numbers_and_stores_no_dense_projection(tiny_models):
@@ -267,7 +269,11 @@ def test_intrinsic_said_trains_d_numbers_and_stores_no_dense_projection(tiny_mod
     for child in found:
         size = child.shape[0] * child.shape[1]
         assert padded(size) == 2 ** ceil(log2(size))
-        assert sum(b.numel() * b.element_size() for b in child.buffers()) == 9 * padded(size) < 18 * size
+        assert (
+            sum(b.numel() * b.element_size() for b in child.buffers())
+            == 9 * padded(size) + 4 * 32**2
+            < 18 * size + 4096
+        )
 
 
 def test_fastfood_keeps_lengths_and_is_linear(tiny_models):
