@@ -50,6 +50,8 @@ def attach(model: Any, setup: Setup, start: Callable[[Any, Any], None]) -> Any:
         start: (LoRA layer, original weight in float32 of shape (out, in)) sets its factors and codes.
     """
     attached = _peft.attach(model, _lora.config(setup))
+    if _starts.without_values(attached):
+        return attached
     read = original_weights(setup)
     for name, layer in _starts.layers(attached):
         weight = layer.get_base_layer().weight

@@ -84,6 +84,11 @@ def move(layer: Any, factors: Factors) -> None:
     setattr(layer, _START, (first, second))
 
 
+def without_values(attached: Any) -> bool:
+    """Whether the model is one of shapes alone, on torch's meta device, which has nothing to start from."""
+    return any(parameter.is_meta for parameter in attached.parameters())
+
+
 def attach(model: Any, setup: Setup, factors: Callable[[Any, int, float], Factors]) -> Any:
     """Returns the model with LoRA attached whose product at the start is taken out of the base.
 
@@ -93,6 +98,8 @@ def attach(model: Any, setup: Setup, factors: Callable[[Any, int, float], Factor
         factors: (weight, rank, scaling) → factors.
     """
     attached = _peft.attach(model, _lora.config(setup))
+    if without_values(attached):
+        return attached
     for _, layer in layers(attached):
         move(layer, factors(weight_of(layer), rank_of(layer), scaling_of(layer)))
     return attached
