@@ -10,12 +10,12 @@ from typing import Any
 from autopeft import resources
 from autopeft.files import read_yaml
 from autopeft.methods import Method
+from autopeft.quantization import get_quantization, stop_repacking
 from autopeft.tuning.space import legal_space
 from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.names import ModelKind, ParameterValue, Task
-from autopeft.values.profiles import ModelProfile
+from autopeft.values.profiles import Device, HardwareProfile, ModelProfile
 
-KINDS: dict[str, ModelKind] = {"bert": "encoder", "llama": "decoder", "gpt2": "decoder", "t5": "seq2seq"}
 LABELS = 3
 ROWS, TOKENS = 2, 12
 PLACES: tuple[tuple[str, Task], ...] = (
@@ -23,6 +23,20 @@ PLACES: tuple[tuple[str, Task], ...] = (
     ("t5", "seq2seq"),
 )  # fmt: skip
 """Tiny model and task of each place where a method is tried."""
+
+QUANTIZED_PLACES: tuple[tuple[str, Task], ...] = (
+    ("llama", "generation"),
+    ("bert", "classification"),
+    ("t5", "seq2seq"),
+)
+"""One place of each kind, where a base is quantized; the first that a method can work in gets every such check."""
+SCHEMES = ("nf4", "int8")
+_DEVICE = Device(index=0, name="none", kind="cpu", total_memory_bytes=2**33, free_memory_bytes=2**33)
+HARDWARE = HardwareProfile(
+    source="given", devices=(_DEVICE,),
+    selected=0, cpu_count=1, ram_bytes=2**33, dtype="float32", dtype_reason="the contract's cases are float32",
+)  # fmt: skip
+"""What the contract's estimates are for."""
 
 ReadModel = Callable[[str, Task, int], ModelProfile]
 """(folder, task, labels, at least 1) → profile of the model that the task builds."""
@@ -60,11 +74,18 @@ def make_case(method: Method, architecture: str, task: Task, folder: Path, read:
     """Returns the case of one tiny model and one task, whether the method can work there or not."""
     labels = 0 if task in ("generation", "seq2seq") else LABELS
     setup = Setup(model=read(str(folder), task, labels or 1), task=task, candidate=example(method), total_steps=20)
-    original = partial(_original, folder, task, KINDS[architecture], labels)
     return Case(
-        name=f"{method.name}-{architecture}-{task}", setup=setup,
-        build=lambda: deepcopy(original()), batch=lambda: batch(task),
-    )  # fmt: skip
+        name=f"{method.name}-{architecture}-{task}",
+        setup=setup,
+        build=partial(built, setup),
+        batch=partial(batch, task),
+    )
+
+
+def built(setup: Setup) -> Any:
+    """Returns the setup's model, not quantized; the same weights every time."""
+    model = setup.model
+    return deepcopy(_original(Path(model.source), setup.task, model.kind, model.labels))
 
 
 def example(method: Method) -> Candidate:
@@ -109,6 +130,19 @@ def build(folder: Path, task: Task, kind: ModelKind, labels: int, **options: Any
     torch.manual_seed(0)
     auto = getattr(transformers, get_task(task).auto_class[kind])
     return auto.from_pretrained(folder, **heads, **options)
+
+
+def quantized(case: Case, scheme: str) -> Any:
+    """Returns the case's model with its base in a quantization scheme; the same weights every time."""
+    model = case.setup.model
+    return deepcopy(_quantized(Path(model.source), case.setup.task, model.kind, model.labels, scheme))
+
+
+@cache
+def _quantized(folder: Path, task: Task, kind: ModelKind, labels: int, scheme: str) -> Any:
+    model = build(folder, task, kind, labels, quantization_config=get_quantization(scheme).config("float32"))
+    stop_repacking(model)
+    return model
 
 
 def batch(task: Task) -> dict[str, Any]:

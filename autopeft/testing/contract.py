@@ -13,6 +13,7 @@ from typing import Any
 
 from autopeft import resources
 from autopeft.errors import InvalidValueError
+from autopeft.estimation import estimate
 from autopeft.files import read_yaml
 from autopeft.methods import Method, all_methods
 from autopeft.testing._observe import (
@@ -30,13 +31,17 @@ from autopeft.testing._observe import (
     trainable_count,
     trainable_names,
 )
-from autopeft.testing.cases import Case, altered
+from autopeft.testing.cases import HARDWARE, TOKENS, Case, altered
+from autopeft.training.base import copy_weights, fingerprint, restore_weights
 from autopeft.values.names import MODEL_KINDS, TASKS
 
 __all__ = ["CHECKS", "FACTS", "ContractError", "check", "check_facts"]
 
+IDENTITY_TOLERANCE = 1e-5
 MERGE_TOLERANCE = 1e-5
 LOAD_TOLERANCE = 1e-5
+PEFT_CONFIG = "adapter_config.json"
+"""The file by which peft knows a folder that it can load."""
 
 
 def check_declared_facts(method: Method) -> None:
@@ -150,6 +155,15 @@ def check_trainable_count(method: Method, case: Case) -> None:
     require(counted == declared, f"{case.name}: `trainable` says {declared}, the model trains {counted}.")
 
 
+def check_estimate_counts_what_trains(method: Method, case: Case) -> None:
+    """The estimate's trained parameters, task head included, are exactly those of the attached model."""
+    if method.name not in all_methods():
+        return  # an estimate finds methods by name
+    counted = trainable_count(attached(method, case))
+    expected = estimate(case.setup, tokens_per_row=TOKENS, hardware=HARDWARE).trainable_parameters
+    require(counted == expected, f"{case.name}: the estimate says {expected}, the model trains {counted}.")
+
+
 def check_only_declared_parameters_train(method: Method, case: Case) -> None:
     """Optimizer steps leave every base weight bit-identical, unless the method declares that it changes the base."""
     model = case.build()
@@ -167,6 +181,19 @@ def check_only_declared_parameters_train(method: Method, case: Case) -> None:
         require(not worn, f"{case.name}: {worn[:1]} is frozen, but training changed it.")
     else:
         require(not changed, f"{case.name}: training changed the base weight {sorted(changed)[:1]}.")
+
+
+def check_base_comes_back(method: Method, case: Case) -> None:
+    """Where the base changes, a copy written back in place after `detach` restores every bit, proven by hash."""
+    if not method.capabilities.changes_base:
+        return
+    model = case.build()
+    before, copied = fingerprint(model), copy_weights(model)
+    model = attach(method, case, model)
+    train(method, model, case)
+    restored = method.detach(model)
+    restore_weights(restored, copied)
+    require(fingerprint(restored) == before, f"{case.name}: the base, restored from a copy, is not what it was.")
 
 
 def check_gradients_reach_everything(method: Method, case: Case) -> None:
@@ -212,7 +239,10 @@ def check_identity_at_start(method: Method, case: Case) -> None:
     """The output is unchanged by attaching, where the method claims it."""
     if method.capabilities.identity_at_start:
         apart = difference(logits(case.build(), case), logits(attached(method, case), case))
-        require(apart <= 1e-6, f"{case.name}: attaching changes the logits by {apart:.2e}, identity is claimed.")
+        require(
+            apart <= IDENTITY_TOLERANCE,
+            f"{case.name}: attaching changes the logits by {apart:.2e}, identity is claimed.",
+        )
 
 
 def check_save_and_load(method: Method, case: Case) -> None:
@@ -222,6 +252,9 @@ def check_save_and_load(method: Method, case: Case) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         method.save(model, folder)
+        first = _contents(folder)
+        method.save(model, folder)
+        require(_contents(folder) == first, f"{case.name}: saving the same model again writes other bytes.")
         suffixes = {path.suffix for path in folder.iterdir()}
         require(".safetensors" in suffixes, f"{case.name}: `save` must write safetensors.")
         require(not suffixes & {".bin", ".pt", ".pkl"}, f"{case.name}: `save` must not write pickles.")
@@ -229,6 +262,27 @@ def check_save_and_load(method: Method, case: Case) -> None:
     apart = difference(logits(model, case), logits(loaded, case))
     require(apart <= LOAD_TOLERANCE, f"{case.name}: the loaded model's logits differ by {apart:.2e}.")
     require(bool(trainable_names(loaded)), f"{case.name}: the loaded model has nothing left to train.")
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def check_loads_in_plain_peft(method: Method, case: Case) -> None:
+    """What `save` writes in peft's format, peft alone loads onto the unchanged base, with the same logits."""
+    from peft import PeftModel
+
+    model = attached(method, case)
+    train(method, model, case)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        method.save(model, folder)
+        if not (folder / PEFT_CONFIG).exists():
+            return
+        # Trainable, because AdaLoRA as peft loads it for inference alone cannot take labels.
+        plain = PeftModel.from_pretrained(case.build(), name, is_trainable=True)
+    apart = difference(logits(model, case), logits(plain, case))
+    require(apart <= LOAD_TOLERANCE, f"{case.name}: loaded by peft alone, the logits differ by {apart:.2e}.")
 
 
 def check_merge(method: Method, case: Case) -> None:
@@ -251,7 +305,9 @@ def check_same_seed_same_losses(method: Method, case: Case) -> None:
     require(first == second, f"{case.name}: the same seed gave {first} and then {second}.")
 
 
-def check_quantized_base(method: Method, case: Case, scheme: str, quantized: Callable[[], Any]) -> None:
+def check_quantized_base(
+    method: Method, case: Case, scheme: str, quantized: Callable[[], Any], *, briefly: bool = False
+) -> None:
     """Works on a quantized base exactly where it claims to.
 
     Args:
@@ -259,6 +315,7 @@ def check_quantized_base(method: Method, case: Case, scheme: str, quantized: Cal
         case: a case it can work in.
         scheme: the quantization scheme's name.
         quantized: makes the case's model with its base in that scheme.
+        briefly: leave out what was seen on another architecture already.
     """
     there = replace(altered(case, scheme, quantization=scheme), build=quantized)
     sentences = method.violations(there.setup)
@@ -271,7 +328,8 @@ def check_quantized_base(method: Method, case: Case, scheme: str, quantized: Cal
         check_violations_match_apply(method, there)
         return
     # Where a method works on nothing else, this is the only place for the checks that the others pass elsewhere.
-    for one in CHECKS if method.violations(case.setup) else QUANTIZED_CHECKS:
+    thorough = CHECKS if method.violations(case.setup) else QUANTIZED_CHECKS
+    for one in QUANTIZED_CHECKS[:BRIEF] if briefly else thorough:
         one(method, there)
 
 
@@ -280,22 +338,27 @@ CHECKS: tuple[Callable[[Method, Case], None], ...] = (
     check_violations_match_apply,
     check_effective_parameters,
     check_trainable_count,
+    check_estimate_counts_what_trains,
     check_only_declared_parameters_train,
+    check_base_comes_back,
     check_gradients_reach_everything,
     check_detach_restores,
     check_reattaches,
     check_identity_at_start,
     check_save_and_load,
+    check_loads_in_plain_peft,
     check_merge,
     check_same_seed_same_losses,
 )
 QUANTIZED_CHECKS: tuple[Callable[[Method, Case], None], ...] = (
+    check_only_declared_parameters_train,
+    check_trainable_count,
     check_violations_match_apply,
     check_effective_parameters,
-    check_trainable_count,
-    check_only_declared_parameters_train,
     check_detach_restores,
 )
+BRIEF = 2
+"""How many of them are repeated on every kind of model."""
 
 
 def check_facts(method: Method) -> None:

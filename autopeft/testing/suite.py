@@ -2,17 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from autopeft.methods import Method
 from autopeft.profiling.model import read_model
-from autopeft.quantization import get_quantization, stop_repacking
 from autopeft.testing import contract
 from autopeft.testing._observe import require
-from autopeft.testing.cases import KINDS, Case, awkward, build, cases
+from autopeft.testing.cases import QUANTIZED_PLACES, SCHEMES, awkward, cases, quantized
 from autopeft.testing.models import ARCHITECTURES, tiny_model_folder
-
-SCHEMES = ("nf4", "int8")
 
 
 def check_method(method: Method, folder: Path) -> tuple[str, ...]:
@@ -35,16 +31,9 @@ def check_method(method: Method, folder: Path) -> tuple[str, ...]:
         contract.check(method, case)
     for case in awkward(found[0]):
         contract.check_violations_match_apply(method, case)
-    decoders = [case for case in found if case.setup.task == "generation"]
-    for case in decoders[:1]:
+    places = {(case.setup.model.model_type, case.setup.task): case for case in found}
+    for number, place in enumerate(place for place in QUANTIZED_PLACES if place in places):
         for scheme in SCHEMES:
-            contract.check_quantized_base(method, case, scheme, partial(_quantized, case, scheme))
+            case = places[place]
+            contract.check_quantized_base(method, case, scheme, partial(quantized, case, scheme), briefly=number > 0)
     return tuple(case.name for case in found)
-
-
-def _quantized(case: Case, scheme: str) -> Any:
-    source = Path(case.setup.model.source)
-    kind = KINDS[source.name]
-    model = build(source, case.setup.task, kind, 0, quantization_config=get_quantization(scheme).config("float32"))
-    stop_repacking(model)
-    return model

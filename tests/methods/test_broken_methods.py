@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from autopeft.quantization import get_quantization
 from autopeft.testing import contract
 from autopeft.testing.cases import Case, build, make_case
 
-ADAPTER, FULL = get_method("pfeiffer_adapter"), get_method("full")
+ADAPTER, FULL, LORA = get_method("pfeiffer_adapter"), get_method("full"), get_method("lora")
 ENTROPY = itertools.count(1)
 
 
@@ -81,6 +82,19 @@ def _apply_seeing_mark(model: Any, setup: Any) -> Any:
     return with_changed_adapters(lambda adapter: adapter.down.weight.mul_(scale))(model, setup)
 
 
+def _detach_coarser(model: Any) -> Any:
+    restored = FULL.detach(model)
+    weights = restored.bert.embeddings.word_embeddings.weight
+    weights.data = weights.data.to(torch.bfloat16)
+    return restored
+
+
+def _save_tenfold(model: Any, folder: Path) -> None:
+    LORA.save(model, folder)
+    path = folder / "adapter_config.json"
+    path.write_text(path.read_text().replace('"lora_alpha": 8', '"lora_alpha": 80'))
+
+
 def _apply_with_entropy(model: Any, setup: Any) -> Any:
     # the same model draws the same noise again, so that attaching twice stays repeatable
     model.noise = getattr(model, "noise", None) or next(ENTROPY) / 100
@@ -117,6 +131,10 @@ BROKEN = (
         method=replace(ADAPTER, trainable=lambda setup: ADAPTER.trainable(setup) + 1),
     ),
     Broken(
+        fault="goes by the name of a method of another size", check=contract.check_estimate_counts_what_trains,
+        method=replace(ADAPTER, name="houlsby_adapter"),
+    ),
+    Broken(
         fault="trains the base in secret", check=contract.check_only_declared_parameters_train,
         method=replace(ADAPTER, apply=_apply_keeping_weight, after_step=_wear_weight, detach=_mend_weight),
     ),
@@ -124,6 +142,10 @@ BROKEN = (
         fault="declares a change of the base that it does not make",
         check=contract.check_only_declared_parameters_train,
         method=replace(ADAPTER, capabilities=replace(ADAPTER.capabilities, changes_base=True)),
+    ),
+    Broken(
+        fault="leaves a base that a copy cannot mend", check=contract.check_base_comes_back,
+        method=replace(FULL, detach=_detach_coarser),
     ),
     Broken(
         fault="no gradient reaches half of the adapter", check=contract.check_gradients_reach_everything,
@@ -149,6 +171,10 @@ BROKEN = (
     Broken(
         fault="loads nothing", check=contract.check_save_and_load,
         method=replace(ADAPTER, load=lambda model, setup, _folder: ADAPTER.apply(model, setup)),
+    ),
+    Broken(
+        fault="writes a checkpoint under peft's name that peft would take otherwise",
+        check=contract.check_loads_in_plain_peft, method=replace(LORA, save=_save_tenfold),
     ),
     Broken(
         fault="merges without the trained head", check=contract.check_merge, method=replace(FULL, merge=FULL.detach)
@@ -207,7 +233,7 @@ def test_exactly_the_meant_check_fails(broken, place):
     assert failing(broken.method, case_of(broken.method), quantized) == {broken.check.__name__}
 
 
-@pytest.mark.parametrize("method", [ADAPTER, FULL], ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [ADAPTER, FULL, LORA], ids=lambda method: method.name)
 def test_the_whole_methods_pass(method, place):
     """The methods that were broken are sound, so the faults are the only reason."""
     case_of, quantized = place
