@@ -103,7 +103,7 @@ def search(
     Args:
         model: folder, hub name or GGUF file.
         data: CSV, JSONL or Parquet file, ``datasets`` folder, or hub name.
-        output: folder for the study, ``tuned.yaml``, ``trials.csv`` and ``result.json``.
+        output: folder for the study, ``tuned.yaml``, ``trials.csv``, ``result.json`` and ``report.html``.
         trials: at most so many trials; None for no limit.
         seconds: at most so much time for the trials; 30 minutes where no limit is given.
         tokens: at most so many training tokens in all trials together.
@@ -121,6 +121,7 @@ def search(
     Raises:
         AutopeftError: bad input, nothing fits, or another study is in ``output``.
     """
+    from autopeft.report import write_report
     from autopeft.tuning.observer import Silent
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import limits, run_search
@@ -138,4 +139,6 @@ def search(
         constraints=constraints,
     )
     stops = limits(trials, seconds, tokens, when_flat=stop_when_flat)
-    return run_search(request, Path(output), stops, resume=resume, observer=Silent())
+    result = run_search(request, Path(output), stops, resume=resume, observer=Silent())
+    write_report(Path(output))
+    return result

@@ -19,6 +19,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="slow: runs with AUTOPEFT_SLOW=1"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory):
+    """Keeps tests out of the user's own data and cache, child processes included."""
+    os.environ["AUTOPEFT_DATA"] = str(tmp_path_factory.mktemp("data"))
+    os.environ["AUTOPEFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory):
     """Folder of each tiny architecture: weights, config and tokenizer."""

@@ -44,6 +44,9 @@ def command(
         bool, typer.Option("--no-inference-latency", help="Only methods that merge into the weights.")
     ] = False,
     search_spaces: Annotated[Path | None, typer.Option(help="Folder of search-space files of your own.")] = None,
+    no_evidence: Annotated[
+        bool, typer.Option("--no-evidence", help="Do not keep the trials for later suggestions on this machine.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tune: run short pruned trials and write the best configuration to OUTPUT/tuned.yaml."""
@@ -58,6 +61,7 @@ def command(
 
     from autopeft.cli.search_view import LiveView, cost_view, preparation_view, result_view
     from autopeft.profiling.sizes import parse_bytes
+    from autopeft.report import write_report
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import dry_run as plan_only
     from autopeft.tuning.session import limits, run_search
@@ -83,6 +87,7 @@ def command(
         ),
         max_trainable=max_trainable,
         spaces=search_spaces,
+        teach=not no_evidence,
     )
     stops = limits(trials, stop_after, total_tokens, when_flat=stop_when_flat)
     if dry_run:
@@ -97,4 +102,5 @@ def command(
                 f"\nStopped. What is done is kept in {escape(str(output))}; go on with the same command and --resume."
             )
             raise typer.Exit(130) from None
+    write_report(output)
     show.result(result, *result_view(result))

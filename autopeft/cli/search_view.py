@@ -165,6 +165,7 @@ def result_view(result: SearchResult) -> Iterator[Any]:
     output = escape(result.output)
     yield f"\n{output}/tuned.yaml  ready for full training"
     yield f"{output}/trials.csv  the trials"
+    yield f"{output}/report.html  what was tried, and why the winner won"
 
 
 def _label(name: str) -> str:

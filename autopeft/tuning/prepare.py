@@ -54,6 +54,7 @@ class Request:
         max_trainable: most trained parameters, as users write it: ``5M`` or ``1%``; wins over the constraints'.
         tokens: budget of a full trial; None sizes it from the time.
         spaces: folder of search-space files to use in place of the project's own.
+        teach: keep the trials in the user's own store of measured runs.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Request:
     constraints: Constraints = field(default_factory=Constraints)
     max_trainable: str | None = None
     spaces: Path | None = None
+    teach: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from autopeft.tuning.cost import (
     settle,
 )
 from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
+from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
@@ -76,11 +77,14 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         study = TrialStudy(folder.study, prepared.proposal, seed=request.seed)
         study.enqueue(prepared.starts)
         study.recover()
+        known = frozenset(outcome.number for outcome in study.outcomes())
         runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states)
         try:
             Trials(study, runner, prepared, settings, observer).run(stops, began)
         finally:
             folder.write_trials(study.outcomes())
+            if request.teach:
+                keep_lessons(prepared, settings, study.outcomes(), known)
         result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
         runner.keep(())
         return result

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from autopeft.errors import AutopeftError, FileFormatError, NothingFitsError, StudyError
 from autopeft.files import plain, write_text
+from autopeft.recommend.evidence import read_runs
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
@@ -35,6 +37,16 @@ def request_(tmp_path_factory, tiny_models):
     return Request(model=str(tiny_models["bert"]), data=str(source), tokens=1500, folds=1, constraints=constraints)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def stored(tmp_path_factory):
+    """A store of measured runs of this module's own."""
+    folder = tmp_path_factory.mktemp("data")
+    before = os.environ.get("AUTOPEFT_DATA")
+    os.environ["AUTOPEFT_DATA"] = str(folder)
+    yield folder / "evidence.jsonl"
+    os.environ.pop("AUTOPEFT_DATA") if before is None else os.environ.update(AUTOPEFT_DATA=before)
+
+
 @pytest.fixture(scope="module")
 def finished(request_, tmp_path_factory):
     output = tmp_path_factory.mktemp("search") / "out"
@@ -55,6 +67,21 @@ def test_the_files_say_what_the_result_says(finished):
     assert tuned.provenance.test == result.winner.test
     best = max((row for row in rows if row["score"]), key=lambda row: float(row["score"]))
     assert best["method"] == tuned.candidate.method
+
+
+def test_trials_are_kept_for_the_next_suggestion(finished, stored, request_, tmp_path):
+    """Each trial that says something of a configuration is one run in the user's store, under its own name."""
+    result, _ = finished
+    before = stored.read_bytes()
+    silent = replace(request_, teach=False, constraints=Constraints(methods=("ia3",)))
+    run_search(silent, tmp_path / "out", Limits(trials=1), resume=False, observer=Silent())
+    assert stored.read_bytes() == before
+    runs = read_runs(stored)
+    assert len({run.name for run in runs}) == len(runs)
+    of_this = [run for run in runs if run.method in METHODS and run.device]
+    taught = sum(result.trials[status] for status in ("completed", "pruned", "diverged", "out_of_memory"))
+    assert len(of_this) >= taught > 0
+    assert any(run.quality is not None and run.quality.value is not None for run in of_this)
 
 
 def test_baselines_are_the_published_recipe(finished):
