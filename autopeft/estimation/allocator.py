@@ -75,12 +75,14 @@ class Replay:
         peak_allocated_bytes: as ``torch.cuda.max_memory_allocated``: blocks as handed out, unsplit remainders
             included.
         peak_reserved_bytes: as ``torch.cuda.max_memory_reserved``: the segments held.
+        peak_time: the trace's time at which most was allocated.
         releases: how often segments had to be given back to stay below the limit; each costs time.
         out_of_memory: whether a request could not be met; the peaks are those before it.
     """
 
     peak_allocated_bytes: int
     peak_reserved_bytes: int
+    peak_time: int = 0
     releases: int = 0
     out_of_memory: bool = False
 
@@ -248,7 +250,7 @@ def replay(trace: Trace, settings: AllocatorSettings = AllocatorSettings()) -> R
     allocator = CachingAllocator(settings)
     malloc, free, blocks = allocator.malloc, allocator.free, trace.blocks
     addresses: dict[int, int] = {}
-    allocated = reserved = 0
+    allocated = reserved = when = 0
     full, count = False, len(blocks)
     for call in _calls(trace):
         index = call % count
@@ -261,10 +263,12 @@ def replay(trace: Trace, settings: AllocatorSettings = AllocatorSettings()) -> R
         except MemoryError:
             full = True
             break
-        allocated = max(allocated, allocator.allocated)
         reserved = max(reserved, allocator.reserved)
+        if allocator.allocated > allocated:
+            allocated, when = allocator.allocated, call // count >> 1
     return Replay(
-        peak_allocated_bytes=allocated, peak_reserved_bytes=reserved, releases=allocator.releases, out_of_memory=full
+        peak_allocated_bytes=allocated, peak_reserved_bytes=reserved, peak_time=when, releases=allocator.releases,
+        out_of_memory=full,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """From a traced step to the memory that a device must have: allocated, reserved and the context."""
 
-from autopeft.estimation.allocator import AllocatorSettings, Replay, replay
+from autopeft.estimation.allocator import AllocatorSettings, replay
 from autopeft.estimation.context import ALLOCATOR_KINDS, context_bytes, with_workspaces
-from autopeft.estimation.trace import Peak, Trace, peak
+from autopeft.estimation.trace import Trace, alive_at, peak, phase_at
 from autopeft.values.candidates import MemoryEstimate
 from autopeft.values.profiles import Device
 
@@ -21,22 +21,19 @@ def trace_memory(trace: Trace, device: Device, settings: AllocatorSettings | Non
     """
     context, _ = context_bytes(device)
     if device.kind not in ALLOCATOR_KINDS:
-        return _estimate(peak(trace), None, context)
+        top = peak(trace)
+        return MemoryEstimate(
+            peak_allocated_bytes=top.bytes, peak_reserved_bytes=top.bytes, context_bytes=context,
+            breakdown=top.breakdown, peak_phase=top.phase,
+        )  # fmt: skip
     full = with_workspaces(trace, device)
-    return _estimate(peak(full), replay(full, settings or AllocatorSettings()), context)
-
-
-def _estimate(top: Peak, counted: Replay | None, context: int) -> MemoryEstimate:
-    allocated = top.bytes if counted is None else counted.peak_allocated_bytes
-    breakdown = dict(top.breakdown)
-    breakdown["temporaries"] += allocated - top.bytes
+    counted = replay(full, settings or AllocatorSettings())
+    breakdown = alive_at(full, counted.peak_time)
+    breakdown["temporaries"] += counted.peak_allocated_bytes - sum(breakdown.values())
     return MemoryEstimate(
-        peak_allocated_bytes=allocated,
-        peak_reserved_bytes=allocated if counted is None else counted.peak_reserved_bytes,
-        context_bytes=context,
-        breakdown=breakdown,
-        peak_phase=top.phase,
-    )
+        peak_allocated_bytes=counted.peak_allocated_bytes, peak_reserved_bytes=counted.peak_reserved_bytes,
+        context_bytes=context, breakdown=breakdown, peak_phase=phase_at(full, counted.peak_time),
+    )  # fmt: skip
 
 
 def fits_after_release(trace: Trace, device: Device, limit_bytes: int) -> bool:
