@@ -15,6 +15,7 @@ from autopeft import resources
 from autopeft.errors import FileFormatError
 from autopeft.files import parse, plain
 from autopeft.profiling.cache import cache_folder
+from autopeft.values.candidates import Estimate
 from autopeft.values.profiles import Device
 
 SWITCH = "AUTOPEFT_CALIBRATION"
@@ -47,6 +48,37 @@ class Observation:
     reserved_bytes: int | None = None
     context_bytes: int | None = None
     step_seconds: float | None = None
+
+
+def observed(
+    device: Device,
+    estimate: Estimate,
+    *,
+    date: str,
+    allocated_bytes: int | None = None,
+    reserved_bytes: int | None = None,
+    context_bytes: int | None = None,
+    step_seconds: float | None = None,
+) -> Observation:
+    """Returns the observation of a run that has ended on a device, for `record`.
+
+    Args:
+        device: that it ran on.
+        estimate: of the run, without corrections (`autopeft.estimation.estimate.uncorrected`): a residual of a
+            corrected estimate would be corrected twice.
+        date: of the run, ``YYYY-MM-DD``.
+        allocated_bytes: ``torch.cuda.max_memory_allocated``; so are the others where they were measured.
+        reserved_bytes: ``torch.cuda.max_memory_reserved``.
+        context_bytes: what the driver says the process holds, less what torch has reserved.
+        step_seconds: of one optimizer step, the first ones left out.
+    """
+    return Observation(
+        card=card_name(device), stack=stack_versions(), date=date,
+        estimated_allocated_bytes=estimate.memory.peak_allocated_bytes,
+        estimated_reserved_bytes=estimate.memory.peak_reserved_bytes,
+        estimated_seconds=dict(estimate.step_seconds_by_class), allocated_bytes=allocated_bytes,
+        reserved_bytes=reserved_bytes, context_bytes=context_bytes, step_seconds=step_seconds,
+    )  # fmt: skip
 
 
 def enabled() -> bool:

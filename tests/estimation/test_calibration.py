@@ -13,6 +13,7 @@ from autopeft.estimation.observations import (
     card_name,
     observations,
     observations_path,
+    observed,
     record,
     stack_versions,
 )
@@ -164,6 +165,16 @@ def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path / "file"))
     record(RUN)
+
+
+def test_a_run_is_kept_beside_what_was_estimated_for_it():
+    """An observation holds the estimate by class and what was measured, under the card's and the stack's names."""
+    device = card_device(load_card("h200"))
+    record(observed(device, ESTIMATE, date="2026-11-21", reserved_bytes=7 * MIB, step_seconds=2.0))
+    (kept,) = observations("h200", stack_versions())
+    assert kept.estimated_reserved_bytes == 6000 * MIB
+    assert kept.estimated_seconds == {"matmul": 2.0, "memory": 1.0}
+    assert (kept.reserved_bytes, kept.allocated_bytes, kept.step_seconds) == (7 * MIB, None, 2.0)
 
 
 def test_a_card_has_one_name():
