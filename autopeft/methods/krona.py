@@ -75,12 +75,13 @@ METHOD = Method(
     learning_rate=FloatDistribution(1e-5, 5e-2, log=True),
     seeds=(
         Seed(
-            parameters={"factor": 32, "scale": 1.0}, learning_rate=1e-3,
-            source="this project's choice of size; Edalati et al., arXiv 2212.10650, tune size, scale and rate by task",
+            parameters={"factor": 8, "scale": 4.0}, learning_rate=1e-3,
+            source="measured here: 80 steps of 16 movie reviews on MiniLM learn as well as plain low-rank adaptation"
+            " with half the parameters; Edalati et al., arXiv 2212.10650, tune size, scale and rate by task",
         ),
         Seed(
-            parameters={"factor": 8, "scale": 4.0}, learning_rate=1e-3,
-            source="this project's choice: more weights in the second factor, which divides more widths",
+            parameters={"factor": 32, "scale": 4.0}, learning_rate=3e-3,
+            source="a seventh of those parameters; at scale 1 and 1e-3 it learned nothing in that time",
         ),
     ),
     trainable=_trainable,

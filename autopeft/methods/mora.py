@@ -96,8 +96,13 @@ METHOD = Method(
     learning_rate=FloatDistribution(1e-5, 1e-2, log=True),
     seeds=(
         Seed(
+            parameters={"rank": 8, "variant": "rope", "dropout": 0.0}, learning_rate=2e-3,
+            source="rank and variant of the authors' published run on MetaMath (Jiang et al., arXiv 2405.12130); the"
+            " rate measured here, 50 steps of 16 movie reviews on MiniLM: at the run's own 3e-4 little is learned",
+        ),
+        Seed(
             parameters={"rank": 8, "variant": "rope", "dropout": 0.0}, learning_rate=3e-4,
-            source="Jiang et al., arXiv 2405.12130, the authors' published run on MetaMath: rank 8, rotary, 3e-4",
+            source="the same run with its own rate, for thousands of steps",
         ),
         Seed(
             parameters={"rank": 64, "variant": "sharing", "dropout": 0.0}, learning_rate=3e-4,

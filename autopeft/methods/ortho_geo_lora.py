@@ -5,8 +5,8 @@ trains are two unconstrained matrices of those shapes and the diagonal; A and B 
 QR decompositions, taken anew in every forward pass and differentiated through, so that any optimizer keeps the
 constraint. That removes what LoRA's two factors leave open (any invertible matrix between them, their relative scale)
 and keeps the columns from collapsing onto each other. The paper's abstract and this project's list of claims are what
-the form rests on; the start is this project's: Gaussian matrices of unit variance, and Σ = 0, so the start is the
-base.
+the form rests on; the start is this project's: orthonormal factors of Gaussian matrices, and Σ = 0, so the start is
+the base.
 """
 
 from typing import Any
@@ -56,16 +56,16 @@ METHOD = Method(
     ),
     summary="LoRA in the form of a singular value decomposition with orthonormal factors: no rank is lost.",
     legal=_lora.LEGAL,
-    learning_rate=FloatDistribution(1e-5, 5e-2, log=True),
+    learning_rate=FloatDistribution(1e-5, 1e-1, log=True),
     seeds=(
         Seed(
-            parameters={"rank": 8, "alpha": 16, "dropout": 0.0}, learning_rate=2e-3,
-            source="this project's choice: unit columns need larger steps of the singular values than LoRA's factors"
-            " do; not measured yet",
+            parameters={"rank": 8, "alpha": 64, "dropout": 0.0}, learning_rate=1e-2,
+            source="measured here: 50 steps of 16 movie reviews on MiniLM, where a quarter of alpha learns less,"
+            " and with a fifth of the rate too, nothing: singular values start at zero and grow by the rate at most",
         ),
         Seed(
-            parameters={"rank": 16, "alpha": 32, "dropout": 0.0}, learning_rate=5e-4, targets="qv",
-            source="LoRA's usual scale and rate, which arXiv 2601.09185 compares with at equal rank",
+            parameters={"rank": 8, "alpha": 16, "dropout": 0.0}, learning_rate=1e-2,
+            source="the gentler scale of the same measurement, for longer runs",
         ),
     ),
     trainable=_trainable,

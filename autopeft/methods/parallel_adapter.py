@@ -111,9 +111,10 @@ METHOD = Method(
     learning_rate=FloatDistribution(1e-5, 2e-2, log=True),
     seeds=(
         Seed(
-            parameters={"bottleneck": 64, "activation": "relu", "dropout": 0.0, "scale": 4.0}, learning_rate=3e-4,
+            parameters={"bottleneck": 64, "activation": "relu", "dropout": 0.0, "scale": 4.0}, learning_rate=1e-3,
             targets="none",
-            source="scale and activation of He et al., arXiv 2110.04366; size and rate as the sequential adapters'",
+            source="scale and activation of He et al., arXiv 2110.04366; size and rate within what the sequential"
+            " adapters' paper tried, because 3e-4 learned little in 50 steps of 16 movie reviews on MiniLM",
         ),
         Seed(
             parameters={"bottleneck": 512, "activation": "relu", "dropout": 0.0, "scale": 4.0}, learning_rate=1e-4,
