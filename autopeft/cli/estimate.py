@@ -10,13 +10,13 @@ from autopeft.cli.output import Output
 
 def command(
     model: Annotated[str, typer.Option(help="Model folder (config.json is enough), hub name or GGUF file.")],
-    method: Annotated[str | None, typer.Option(help="A method of the catalogue. [the default recipe's]")] = None,
+    method: Annotated[str | None, typer.Option(help="A method of the catalogue; the default recipe's else.")] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE: a parameter of the method, targets or layers; repeatable."),
     ] = None,
     quantization: Annotated[str, typer.Option(help="How base weights are stored: none, int8, nf4-double …")] = "none",
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. [the device's]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the device's else.")] = None,
     optimizer: Annotated[str, typer.Option(help="adamw, adamw_8bit, paged_adamw_8bit, adafactor …")] = "adamw",
     learning_rate: Annotated[float | None, typer.Option(metavar="RATE", help="Above 0; costs nothing.")] = None,
     layers: Annotated[str | None, typer.Option(help="all, last:K, every:N or gradient:K.")] = None,
@@ -28,7 +28,7 @@ def command(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Recompute activations in the backward pass.")
     ] = False,
-    task: Annotated[str | None, typer.Option(help="Task type. [by the kind of model]")] = None,
+    task: Annotated[str | None, typer.Option(help="Task type; by the kind of model else.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A card from the catalogue, such as rtx-3090.")] = None,
     memory: Annotated[str | None, typer.Option(help="Plan as if the device had this much, such as 10GiB.")] = None,
     reserve: Annotated[str | None, typer.Option(help="Leave so much to others, such as a display: 1GiB.")] = None,
