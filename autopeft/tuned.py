@@ -194,10 +194,14 @@ class TunedConfig:
         """
         from transformers import TrainingArguments
 
+        return TrainingArguments(**{**self.training_settings(output_dir), **overrides})
+
+    def training_settings(self, output_dir: str | Path) -> dict[str, Any]:
+        """Returns the arguments of ``transformers.TrainingArguments`` that this config sets, as plain values."""
         from autopeft.optimizers import get_optimizer
 
         chosen, training = self.candidate, self.training
-        arguments = {
+        arguments: dict[str, Any] = {
             "output_dir": str(output_dir),
             "learning_rate": chosen.learning_rate,
             "per_device_train_batch_size": chosen.batch_size,
@@ -218,7 +222,7 @@ class TunedConfig:
         }
         if chosen.gradient_checkpointing:
             arguments["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-        return TrainingArguments(**{**arguments, **overrides})
+        return arguments
 
     def callbacks(self) -> list[Any]:
         """Returns the trainer callbacks that the method needs, such as rank updates during training."""

@@ -1,0 +1,172 @@
+"""What the exports read off a tuned config, in words that other tools share."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import invalid
+from autopeft.methods import get_method, target_modules
+from autopeft.optimizers import get_optimizer
+from autopeft.quantization import get_quantization
+from autopeft.tuned import TunedConfig
+from autopeft.values.candidates import Setup
+
+LOW_RANK = "LORA"
+"""peft's name for the type of adapter that nearly all tools know."""
+
+_LANGUAGE = frozenset({"generation", "instruction", "reasoning"})
+_BOOKKEEPING = frozenset(
+    {"task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+     "target_modules", "modules_to_save", "fan_in_fan_out", "runtime_config"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A tuned config, resolved.
+
+    Attributes:
+        tool: the target's title, for errors.
+        peft_type: peft's type of adapter in capitals; empty where the method is not peft's.
+        adapter: peft's config as plain values; empty where there is none.
+        changed: those of its values that are not peft's defaults.
+        full: whether all weights train.
+        modules: full names of the targeted modules; empty for methods without targets.
+        targets: the shortest names that select exactly these modules.
+        quantization: bitsandbytes' settings; empty for an unquantized base.
+        warmup_steps: optimizer steps over which the learning rate rises.
+    """
+
+    tool: str
+    tuned: TunedConfig
+    setup: Setup
+    peft_type: str
+    adapter: Mapping[str, Any]
+    changed: Mapping[str, Any]
+    full: bool
+    modules: tuple[str, ...]
+    targets: tuple[str, ...]
+    quantization: Mapping[str, Any]
+    warmup_steps: int
+
+    def require_language(self) -> None:
+        """Lets a config pass whose task is to write text with a decoder.
+
+        Raises:
+            InvalidValueError: it is another task.
+        """
+        if self.setup.task not in _LANGUAGE or self.setup.model.kind != "decoder":
+            raise invalid(
+                "model.task", f"a config for {self.tool}", f"one of {', '.join(sorted(_LANGUAGE))} on a decoder",
+                self.setup.task, "Export --to transformers, or train it here: autopeft train.",
+            )  # fmt: skip
+
+    def require_adapter(self, *types: str, full: bool = False) -> None:
+        """Lets a config pass whose method the tool has.
+
+        Raises:
+            InvalidValueError: the tool lacks the method.
+        """
+        if self.peft_type in types or (full and self.full):
+            return
+        known = [name.lower() for name in types] + (["full fine-tuning"] if full else [])
+        raise invalid(
+            "candidate.method", f"a config for {self.tool}", f"a kind of {' or '.join(known)}, which is what it has",
+            self.tuned.candidate.method, "Train it here instead: autopeft train.",
+        )  # fmt: skip
+
+    def require_file(self) -> None:
+        """Lets a config pass whose base is a model folder or a hub name.
+
+        Raises:
+            InvalidValueError: it is a GGUF file, which these tools do not train.
+        """
+        if Path(self.tuned.model.source).suffix == ".gguf":
+            raise invalid(
+                "model.source", f"a config for {self.tool}", "a model folder or hub name", self.tuned.model.source
+            )
+
+    def left_over(self, expressed: Collection[str]) -> list[str]:
+        """Returns a sentence for each of the adapter's settings, other than peft's default, that is not expressed."""
+        missing = sorted(set(self.changed) - set(expressed) - _BOOKKEEPING)
+        return [f"The adapter's `{key}` {self.changed[key]!r} is not expressed." for key in missing]
+
+    def differences(self) -> list[str]:
+        """Returns what every tool but autopeft does in its own way."""
+        tuned = self.tuned
+        found = [
+            f"The split of the search (seed {tuned.data.seed}, near-duplicates kept together) is not expressed: scores "
+            "on a validation set that the tool cuts are not comparable with the search's.",
+            f"The metric {tuned.data.metric!r} and the best checkpoint by validation loss are not expressed.",
+        ]
+        if tuned.data.class_weights is not None:
+            found.append("The class weights in the loss are not expressed.")
+        if tuned.candidate.layers != "all" and not self.modules:
+            found.append(f"The layers {tuned.candidate.layers!r} are not expressed.")
+        return found
+
+    def optimizer_left(self, *options: str) -> list[str]:
+        """Returns a sentence where an optimizer is more than the name it goes by, options named here left out."""
+        chosen = get_optimizer(self.tuned.candidate.optimizer)
+        left = {key: value for key, value in chosen.options.items() if key not in options}
+        plain = chosen.trainer_name.startswith(chosen.name.split("_")[0])
+        if not left and (plain or chosen.options):
+            return []
+        said = ", ".join(f"{key} {value}" for key, value in left.items()) or "its own update"
+        return [f"The optimizer {chosen.name} ({said}) is not expressed; {chosen.trainer_name} stands for it."]
+
+
+def collect(tuned: TunedConfig, tool: str) -> Facts:
+    """Returns the facts of a tuned config.
+
+    Raises:
+        ModelError: the model's config is not the one that was tuned.
+        InvalidValueError: its method is not installed.
+    """
+    method = get_method(tuned.candidate.method)
+    setup = tuned.setup()
+    config = method.peft_config(setup)
+    adapter = _plain(config) if config is not None else {}
+    modules = tuple(m.name for m in target_modules(setup)) if method.capabilities.takes_targets else ()
+    scheme = get_quantization(tuned.candidate.quantization).config(tuned.candidate.dtype)
+    return Facts(
+        tool=tool,
+        tuned=tuned,
+        setup=setup,
+        peft_type=str(adapter.get("peft_type", "")),
+        adapter=adapter,
+        changed=_changed(config, adapter),
+        full=method.family == "full",
+        modules=modules,
+        targets=_shortest(modules, setup),
+        quantization={} if scheme is None else scheme.to_dict(),
+        warmup_steps=math.ceil(tuned.training.warmup_share * tuned.training.steps),
+    )
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return {key: _value(value) for key, value in sorted(config.to_dict().items())}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {key: _value(item) for key, item in value.items()}
+    return getattr(value, "value", value)  # peft's enumerations
+
+
+def _changed(config: Any, adapter: Mapping[str, Any]) -> dict[str, Any]:
+    if config is None:
+        return {}
+    usual = _plain(type(config)())
+    return {key: value for key, value in adapter.items() if value != usual.get(key)}
+
+
+def _shortest(modules: tuple[str, ...], setup: Setup) -> tuple[str, ...]:
+    """Returns last name parts where these select exactly the modules in the whole model, else the full names."""
+    leaves = {name.rpartition(".")[2] for name in modules}
+    selected = {m.name for m in setup.model.modules if m.name.rpartition(".")[2] in leaves}
+    return tuple(sorted(leaves)) if selected == set(modules) else modules

@@ -1,0 +1,98 @@
+"""Axolotl: its YAML config."""
+
+from typing import Any
+
+from autopeft.export._data import place
+from autopeft.export._declaration import Exported, Target
+from autopeft.export._facts import LOW_RANK, Facts
+from autopeft.files import to_yaml
+
+
+def _render(facts: Facts) -> Exported:
+    facts.require_language()
+    facts.require_file()
+    facts.require_adapter(LOW_RANK, full=True)
+    tuned, chosen = facts.tuned, facts.tuned.candidate
+    settings = tuned.training_settings("trained")
+    content: dict[str, Any] = {
+        "base_model": tuned.model.source,
+        **_quantization(facts),
+        **_adapter(facts),
+        "datasets": [_data(facts)],
+        "output_dir": "trained",
+        "sequence_len": tuned.data.token_limit or 512,
+        "sample_packing": False,
+        "micro_batch_size": chosen.batch_size,
+        "gradient_accumulation_steps": chosen.accumulation,
+        "num_epochs": tuned.training.epochs,
+        "optimizer": settings["optim"],
+        "lr_scheduler": "linear",
+        "learning_rate": chosen.learning_rate,
+        "warmup_steps": facts.warmup_steps,
+        "weight_decay": tuned.training.weight_decay,
+        "max_grad_norm": tuned.training.max_gradient_norm,
+        "gradient_checkpointing": chosen.gradient_checkpointing,
+        "bf16": chosen.dtype == "bfloat16",
+        "fp16": chosen.dtype == "float16",
+        "train_on_inputs": False,
+        "seed": tuned.training.seed,
+    }
+    if chosen.gradient_checkpointing:
+        content["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    pair_rates = _pair_ratio(facts)
+    content |= {"loraplus_lr_ratio": pair_rates} if pair_rates else {}
+    expressed = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"}
+    unsupported = [*facts.left_over(expressed), *facts.optimizer_left("ratio"), *facts.differences()]
+    return Exported(text=to_yaml(content), unsupported=tuple(unsupported))
+
+
+def _pair_ratio(facts: Facts) -> float | None:
+    from autopeft.optimizers import get_optimizer
+
+    return get_optimizer(facts.tuned.candidate.optimizer).options.get("ratio")
+
+
+def _adapter(facts: Facts) -> dict[str, Any]:
+    if facts.full:
+        return {}
+    kind = facts.peft_type.lower()
+    start = facts.adapter["init_lora_weights"]
+    return {
+        "adapter": f"q{kind}" if facts.quantization.get("load_in_4bit") else kind,
+        "lora_r": facts.adapter["r"],
+        "lora_alpha": facts.adapter["lora_alpha"],
+        "lora_dropout": facts.adapter["lora_dropout"],
+        "lora_target_modules": list(facts.targets),
+        **({"peft_use_rslora": True} if facts.adapter["use_rslora"] else {}),
+        **({"peft_use_dora": True} if facts.adapter["use_dora"] else {}),
+        **({"peft_init_lora_weights": start} if start is not True else {}),
+    }
+
+
+def _quantization(facts: Facts) -> dict[str, Any]:
+    if facts.quantization.get("load_in_8bit"):
+        return {"load_in_8bit": True}
+    if not facts.quantization.get("load_in_4bit"):
+        return {}
+    names = ("bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
+    return {"load_in_4bit": True, "bnb_config_kwargs": {name: facts.quantization[name] for name in names}}
+
+
+def _data(facts: Facts) -> dict[str, Any]:
+    source, columns = place(facts), facts.tuned.data.columns
+    where: dict[str, Any] = {"path": source.path, **({"ds_type": source.loader} if source.loader else {})}
+    if "messages" in columns:
+        return {**where, "type": "chat_template", "field_messages": columns["messages"]}
+    if "text" in columns:
+        return {**where, "type": "completion", "field": columns["text"]}
+    form: dict[str, Any] = {"field_instruction": columns["prompt"], "field_output": columns["completion"]}
+    if "input" in columns:
+        form |= {"field_input": columns["input"], "format": "{instruction}\n\n{input}\n"}
+    else:
+        form |= {"format": "{instruction}\n"}
+    return {**where, "type": {**form, "no_input_format": "{instruction}\n"}}
+
+
+TARGET = Target(
+    name="axolotl", title="Axolotl", file="config.yml", schema="0.19", run="axolotl train FILE", render=_render
+)

@@ -1,0 +1,104 @@
+"""LLaMA-Factory: the YAML file of ``llamafactory-cli train`` with its ``dataset_info.json``."""
+
+from pathlib import Path
+from typing import Any
+
+from autopeft.export._data import place
+from autopeft.export._declaration import Exported, Target
+from autopeft.export._facts import LOW_RANK, Facts
+from autopeft.files import to_json, to_yaml
+
+_SHARED = (
+    "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "bf16", "fp16", "optim",
+    "num_train_epochs", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed", "report_to",
+)  # fmt: skip
+_NAME = "tuned"
+
+
+def _render(facts: Facts) -> Exported:
+    facts.require_language()
+    facts.require_file()
+    facts.require_adapter(LOW_RANK, full=True)
+    tuned = facts.tuned
+    settings = tuned.training_settings("trained")
+    content: dict[str, Any] = {
+        "model_name_or_path": tuned.model.source,
+        "stage": "pt" if "text" in tuned.data.columns else "sft",
+        "do_train": True,
+        **_adapter(facts),
+        **_quantization(facts),
+        "dataset_dir": ".",
+        "dataset": _NAME,
+        "template": "empty" if tuned.model.task == "generation" else "default",
+        "cutoff_len": tuned.data.token_limit or 512,
+        "output_dir": "trained",
+        **{key: settings[key] for key in _SHARED},
+        "warmup_steps": facts.warmup_steps,
+        "disable_gradient_checkpointing": not tuned.candidate.gradient_checkpointing,
+    }
+    expressed = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"}
+    unsupported = [*facts.left_over(expressed), *facts.optimizer_left("ratio")]
+    unsupported += [
+        "`template` must be that of the model (such as llama3): the tokenizer's own chat template is not read.",
+        "`dataset_dir` is this file's folder when the command runs there: dataset_info.json lies beside it.",
+        *facts.differences(),
+    ]
+    return Exported(
+        text=to_yaml(content),
+        unsupported=tuple(unsupported),
+        companions={"dataset_info.json": to_json({_NAME: _data(facts)}) + "\n"},
+    )
+
+
+def _adapter(facts: Facts) -> dict[str, Any]:
+    from autopeft.optimizers import get_optimizer
+
+    if facts.full:
+        return {"finetuning_type": "full"}
+    ratio = get_optimizer(facts.tuned.candidate.optimizer).options.get("ratio")
+    return {
+        "finetuning_type": facts.peft_type.lower(),
+        "lora_rank": facts.adapter["r"],
+        "lora_alpha": facts.adapter["lora_alpha"],
+        "lora_dropout": facts.adapter["lora_dropout"],
+        "lora_target": ",".join(facts.targets),
+        "use_rslora": facts.adapter["use_rslora"],
+        "use_dora": facts.adapter["use_dora"],
+        **({"loraplus_lr_ratio": ratio} if ratio else {}),
+    }
+
+
+def _quantization(facts: Facts) -> dict[str, Any]:
+    if not facts.quantization:
+        return {}
+    if facts.quantization.get("load_in_8bit"):
+        return {"quantization_bit": 8, "quantization_method": "bnb"}
+    return {
+        "quantization_bit": 4,
+        "quantization_method": "bnb",
+        "quantization_type": facts.quantization["bnb_4bit_quant_type"],
+        "double_quantization": facts.quantization["bnb_4bit_use_double_quant"],
+    }
+
+
+def _data(facts: Facts) -> dict[str, Any]:
+    source, columns = place(facts), facts.tuned.data.columns
+    where = {"file_name": str(Path(source.path).resolve())} if source.loader else {"hf_hub_url": source.path}
+    if "messages" in columns:
+        tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
+                "system_tag": "system"}  # fmt: skip
+        return {**where, "formatting": "sharegpt", "columns": {"messages": columns["messages"]}, "tags": tags}
+    if "text" in columns:
+        return {**where, "columns": {"prompt": columns["text"]}}
+    roles = {"prompt": "prompt", "input": "query", "completion": "response"}
+    return {**where, "columns": {theirs: columns[ours] for ours, theirs in roles.items() if ours in columns}}
+
+
+TARGET = Target(
+    name="llamafactory",
+    title="LLaMA-Factory",
+    file="train.yaml",
+    schema="0.9.5",
+    run="llamafactory-cli train FILE",
+    render=_render,
+)

@@ -1,0 +1,100 @@
+"""Ludwig: its YAML config for fine-tuning a language model."""
+
+from typing import Any
+
+from autopeft.errors import invalid
+from autopeft.export._declaration import Exported, Target
+from autopeft.export._facts import LOW_RANK, Facts
+from autopeft.files import to_yaml
+
+
+def _render(facts: Facts) -> Exported:
+    facts.require_language()
+    facts.require_file()
+    facts.require_adapter(LOW_RANK, full=True)
+    tuned, chosen, columns = facts.tuned, facts.tuned.candidate, facts.tuned.data.columns
+    if "prompt" not in columns:
+        raise invalid("data.columns", "a config for Ludwig", "prompt and completion", ", ".join(columns))
+    content: dict[str, Any] = {
+        "model_type": "llm",
+        "base_model": tuned.model.source,
+        "input_features": [{"name": columns["prompt"], "type": "text"}],
+        "output_features": [{"name": columns["completion"], "type": "text"}],
+        **_adapter(facts),
+        **_quantization(facts),
+        "preprocessing": {"global_max_sequence_length": tuned.data.token_limit or 512},
+        "trainer": {
+            "type": "finetune",
+            "learning_rate": chosen.learning_rate,
+            "batch_size": chosen.batch_size,
+            "gradient_accumulation_steps": chosen.accumulation,
+            "epochs": max(1, round(tuned.training.epochs)),
+            "enable_gradient_checkpointing": chosen.gradient_checkpointing,
+            "optimizer": {"type": _optimizer(facts), "weight_decay": tuned.training.weight_decay},
+            "gradient_clipping": {"clipglobalnorm": tuned.training.max_gradient_norm},
+            "learning_rate_scheduler": {"decay": "linear", "warmup_fraction": tuned.training.warmup_share},
+        },
+        "backend": {"type": "local"},
+    }
+    return Exported(text=to_yaml(content), unsupported=tuple(_unsupported(facts)))
+
+
+def _adapter(facts: Facts) -> dict[str, Any]:
+    if facts.full:
+        return {}
+    return {
+        "adapter": {
+            "type": facts.peft_type.lower(),
+            "r": facts.adapter["r"],
+            "alpha": facts.adapter["lora_alpha"],
+            "dropout": facts.adapter["lora_dropout"],
+            "target_modules": list(facts.targets),
+            "use_rslora": facts.adapter["use_rslora"],
+            "use_dora": facts.adapter["use_dora"],
+        }
+    }
+
+
+def _quantization(facts: Facts) -> dict[str, Any]:
+    if not facts.quantization:
+        return {}
+    if facts.quantization.get("load_in_8bit"):
+        return {"quantization": {"bits": 8}}
+    return {
+        "quantization": {
+            "bits": 4,
+            "bnb_4bit_compute_dtype": facts.tuned.candidate.dtype,
+            "bnb_4bit_use_double_quant": facts.quantization["bnb_4bit_use_double_quant"],
+            "bnb_4bit_quant_type": facts.quantization["bnb_4bit_quant_type"],
+        }
+    }
+
+
+def _optimizer(facts: Facts) -> str:
+    names = {"adamw_8bit": "adamw_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
+    return names.get(facts.tuned.candidate.optimizer, "adamw")
+
+
+def _unsupported(facts: Facts) -> list[str]:
+    tuned = facts.tuned
+    found = facts.left_over({"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"})
+    if tuned.training.epochs != max(1, round(tuned.training.epochs)):
+        found.append(f"{tuned.training.epochs:g} epochs are not expressed: the tool counts whole ones.")
+    if _optimizer(facts) == "adamw" != tuned.candidate.optimizer:
+        found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: adamw stands for it.")
+    if tuned.candidate.dtype != "float32" and not facts.quantization:
+        found.append(f"The dtype {tuned.candidate.dtype!r} is not expressed.")
+    found.append("The data file is named on the command line: ludwig train --config FILE --dataset DATA.")
+    if "input" in tuned.data.columns:
+        found.append(f"The column {tuned.data.columns['input']!r} that joins the prompt is not expressed.")
+    return [*found, *facts.differences()]
+
+
+TARGET = Target(
+    name="ludwig",
+    title="Ludwig",
+    file="config.yaml",
+    schema="0.11",
+    run="ludwig train --config FILE --dataset DATA",
+    render=_render,
+)

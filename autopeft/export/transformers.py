@@ -1,0 +1,34 @@
+"""transformers: the trainer's arguments as its own parser of JSON files takes them."""
+
+from autopeft.export._declaration import Exported, Target
+from autopeft.export._facts import Facts
+from autopeft.files import to_json
+
+
+def _render(facts: Facts) -> Exported:
+    tuned = facts.tuned
+    settings = tuned.training_settings("trained")
+    unsupported = [
+        "The data, its columns and its split are the script's own to load.",
+        *facts.optimizer_left(),
+        *(
+            [f"The quantization {tuned.candidate.quantization!r} is set where the base is loaded."]
+            if facts.quantization
+            else []
+        ),
+        *(["The class weights in the loss are not expressed."] if tuned.data.class_weights is not None else []),
+    ]
+    if not facts.full:
+        where = "export --to peft for its file" if facts.adapter else "autopeft alone has it: use autopeft train"
+        unsupported.append(f"The method {tuned.candidate.method} is no training argument: {where}.")
+    return Exported(text=to_json(settings) + "\n", unsupported=tuple(unsupported))
+
+
+TARGET = Target(
+    name="transformers",
+    title="transformers",
+    file="training_arguments.json",
+    schema="5.23",
+    run="HfArgumentParser(TrainingArguments).parse_json_file('FILE')",
+    render=_render,
+)

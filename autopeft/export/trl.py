@@ -1,0 +1,71 @@
+"""TRL: the YAML file of ``trl sft``."""
+
+from typing import Any
+
+from autopeft.export._data import place, renamed
+from autopeft.export._declaration import Exported, Target
+from autopeft.export._facts import LOW_RANK, Facts
+from autopeft.files import to_yaml
+
+_SHARED = (
+    "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "bf16",
+    "fp16", "optim", "num_train_epochs", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed", "report_to",
+)  # fmt: skip
+
+
+def _render(facts: Facts) -> Exported:
+    facts.require_language()
+    facts.require_file()
+    facts.require_adapter(LOW_RANK, full=True)
+    tuned = facts.tuned
+    settings = tuned.training_settings("trained")
+    content: dict[str, Any] = {
+        "model_name_or_path": tuned.model.source,
+        "dtype": tuned.candidate.dtype,
+        **_adapter(facts),
+        **_quantization(facts),
+        **_data(facts),
+        "output_dir": "trained",
+        **{key: settings[key] for key in _SHARED},
+        "warmup_steps": facts.warmup_steps,
+        "max_length": tuned.data.token_limit,
+    }
+    expressed = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"}
+    unsupported = [*renamed(facts), *facts.left_over(expressed), *facts.optimizer_left(), *facts.differences()]
+    return Exported(text=to_yaml(content), unsupported=tuple(unsupported))
+
+
+def _adapter(facts: Facts) -> dict[str, Any]:
+    if facts.full:
+        return {}
+    return {
+        "use_peft": True,
+        "lora_r": facts.adapter["r"],
+        "lora_alpha": facts.adapter["lora_alpha"],
+        "lora_dropout": facts.adapter["lora_dropout"],
+        "lora_target_modules": list(facts.targets),
+        "use_rslora": facts.adapter["use_rslora"],
+        "use_dora": facts.adapter["use_dora"],
+    }
+
+
+def _quantization(facts: Facts) -> dict[str, Any]:
+    if facts.quantization.get("load_in_8bit"):
+        return {"load_in_8bit": True}
+    if not facts.quantization.get("load_in_4bit"):
+        return {}
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": facts.quantization["bnb_4bit_quant_type"],
+        "use_bnb_nested_quant": facts.quantization["bnb_4bit_use_double_quant"],
+    }
+
+
+def _data(facts: Facts) -> dict[str, Any]:
+    source = place(facts)
+    if source.loader:
+        return {"datasets": [{"path": source.loader, "data_files": source.path, "split": "train"}]}
+    return {"dataset_name": source.path}
+
+
+TARGET = Target(name="trl", title="TRL", file="sft.yaml", schema="1.16", run="trl sft --config FILE", render=_render)

@@ -1,0 +1,85 @@
+"""Unsloth: the YAML file of ``unsloth train``."""
+
+from typing import Any
+
+from autopeft.errors import invalid
+from autopeft.export._data import place
+from autopeft.export._declaration import Exported, Target
+from autopeft.export._facts import LOW_RANK, Facts
+from autopeft.files import to_yaml
+
+
+def _render(facts: Facts) -> Exported:
+    facts.require_language()
+    facts.require_file()
+    facts.require_adapter(LOW_RANK, full=True)
+    if facts.quantization.get("load_in_8bit"):
+        raise invalid("candidate.quantization", "a config for Unsloth", "none or a 4-bit one", "8 bits")
+    tuned, chosen = facts.tuned, facts.tuned.candidate
+    training: dict[str, Any] = {
+        "training_type": "full" if facts.full else facts.peft_type.lower(),
+        "max_seq_length": tuned.data.token_limit or 512,
+        "load_in_4bit": bool(facts.quantization.get("load_in_4bit")),
+        "output_dir": "trained",
+        "num_epochs": max(1, round(tuned.training.epochs)),
+        "learning_rate": chosen.learning_rate,
+        "batch_size": chosen.batch_size,
+        "gradient_accumulation_steps": chosen.accumulation,
+        "warmup_steps": facts.warmup_steps,
+        "weight_decay": tuned.training.weight_decay,
+        "random_seed": tuned.training.seed,
+        "packing": False,
+        "train_on_completions": "text" not in tuned.data.columns,
+        "gradient_checkpointing": "true" if chosen.gradient_checkpointing else "none",
+    }
+    content = {"model": tuned.model.source, "data": _data(facts), "training": training, **_adapter(facts)}
+    return Exported(text=to_yaml(content), unsupported=tuple(_unsupported(facts)))
+
+
+def _adapter(facts: Facts) -> dict[str, Any]:
+    if facts.full:
+        return {}
+    values = {key: facts.adapter[key] for key in ("lora_alpha", "lora_dropout", "use_rslora", "use_dora")}
+    return {
+        facts.peft_type.lower(): {"lora_r": facts.adapter["r"], **values, "target_modules": ",".join(facts.targets)}
+    }
+
+
+def _data(facts: Facts) -> dict[str, Any]:
+    source = place(facts)
+    kinds = {"messages": "chatml", "text": "raw"}
+    form = next((kind for role, kind in kinds.items() if role in facts.tuned.data.columns), "alpaca")
+    where: dict[str, Any] = {"local_dataset": [source.path]} if source.loader else {"dataset": source.path}
+    return {**where, "format_type": form}
+
+
+def _unsupported(facts: Facts) -> list[str]:
+    tuned, four = facts.tuned, facts.quantization
+    found = facts.left_over({"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"})
+    if tuned.candidate.optimizer != "adamw_8bit":
+        found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: the tool takes its own.")
+    if tuned.training.epochs != max(1, round(tuned.training.epochs)):
+        found.append(f"{tuned.training.epochs:g} epochs are not expressed: the tool counts whole ones.")
+    if four and (four["bnb_4bit_quant_type"] != "nf4" or not four["bnb_4bit_use_double_quant"]):
+        found.append(f"The codes of {tuned.candidate.quantization!r} are not expressed: 4 bits mean nf4, doubled.")
+    roles = {"prompt": "instruction", "completion": "output"}
+    found += [
+        f"The column {column!r} is read as {roles[role]!r}: rename it in the data."
+        for role, column in tuned.data.columns.items()
+        if role in roles and column != roles[role]
+    ]
+    found += [
+        f"The gradient's largest norm {tuned.training.max_gradient_norm:g} is not expressed.",
+        f"The dtype {tuned.candidate.dtype!r} is not expressed: the tool takes the device's.",
+    ]
+    return [*found, *facts.differences()]
+
+
+TARGET = Target(
+    name="unsloth",
+    title="Unsloth",
+    file="train.yaml",
+    schema="2026.10",
+    run="unsloth train --config FILE",
+    render=_render,
+)

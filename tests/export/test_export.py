@@ -1,0 +1,149 @@
+"""Each export target gives a file its tool accepts, says what is left out, and refuses what the tool lacks."""
+
+import json
+from dataclasses import replace
+
+import peft
+import pytest
+import transformers
+import yaml
+
+from autopeft.errors import InvalidValueError, ModelError
+from autopeft.export import all_targets, export
+from autopeft.testing.models import tiny_model_folder
+from autopeft.values.candidates import Candidate
+from tests.finetune.conftest import LORA, tuned_for
+from tests.toys import classification_csv, completion_jsonl
+
+LANGUAGE = ("axolotl", "llamafactory", "ludwig", "torchtune", "trl", "unsloth")
+
+
+@pytest.fixture(scope="module")
+def writer(tiny_models, tmp_path_factory):
+    """A tuned config of a decoder on prompts and completions."""
+    data = completion_jsonl(tmp_path_factory.mktemp("data") / "pairs.jsonl")
+    candidate = replace(LORA, targets="qv", quantization="nf4", gradient_checkpointing=True, dtype="bfloat16")
+    return tuned_for(tiny_models["llama"], data, "instruction", candidate)
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_models, tmp_path_factory):
+    data = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
+    return tuned_for(tiny_models["bert"], data, "classification")
+
+
+def test_all_targets_are_found():
+    """A target is a file of the package: eight are there, each with the version it follows and its command."""
+    targets = all_targets()
+    assert sorted(targets) == [
+        "axolotl",
+        "llamafactory",
+        "ludwig",
+        "peft",
+        "torchtune",
+        "transformers",
+        "trl",
+        "unsloth",
+    ]
+    assert all(target.schema and "FILE" in target.run for target in targets.values())
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_the_files_say_what_the_config_says(writer, name):
+    """Rank, alpha, rate, batch and seed stand in every tool's file under its own keys, and nothing else is dropped."""
+    made = export(writer, name)
+    flat = _flat(yaml.safe_load(made.text))
+    for keys, value in (
+        (("lora_r", "r", "lora_rank"), 4),
+        (("lora_alpha", "alpha"), 8),
+        (("learning_rate", "lr"), 1e-2),
+        (("batch_size", "micro_batch_size", "per_device_train_batch_size"), 8),
+    ):
+        assert [flat[key] for key in keys if key in flat] == [value], (keys, flat)
+    assert any("split of the search" in sentence for sentence in made.unsupported)
+
+
+def _flat(content):
+    found: dict[str, object] = {}
+    for key, value in content.items():
+        found |= _flat(value) if isinstance(value, dict) else {key: value}
+    return found
+
+
+def test_peft_reads_its_file(writer, tmp_path):
+    """peft's own loader gives back the very config that the search would attach."""
+    (tmp_path / "adapter_config.json").write_text(export(writer, "peft").text)
+    read = peft.PeftConfig.from_pretrained(tmp_path)
+    wanted = writer.peft_config()
+    assert isinstance(read, peft.LoraConfig)
+    assert (read.r, read.lora_alpha, set(read.target_modules)) == (4, 8, set(wanted.target_modules))
+    assert read.base_model_name_or_path == writer.model.source
+
+
+def test_transformers_reads_its_file(classifier, tmp_path):
+    """transformers' parser gives the very arguments that `training_arguments` would."""
+    path = tmp_path / "arguments.json"
+    path.write_text(export(classifier, "transformers").text)
+    (read,) = transformers.HfArgumentParser(transformers.TrainingArguments).parse_json_file(str(path))
+    wanted = classifier.training_arguments("trained")
+    for key in classifier.training_settings("trained"):
+        assert getattr(read, key) == getattr(wanted, key), key
+
+
+def test_what_is_left_out_is_said(writer):
+    """Another start, another optimizer and a choice of layers each leave their sentence where a tool lacks them."""
+    odd = replace(
+        writer,
+        candidate=replace(writer.candidate, method="rslora", optimizer="lora_plus", layers="last:2"),
+        data=replace(writer.data, class_weights=(1.0, 2.0)),
+        training=replace(writer.training, epochs=1.5),
+    )
+    assert any("use_rslora" in sentence for sentence in export(odd, "torchtune").unsupported)
+    assert any("last:2" in sentence for sentence in export(odd, "torchtune").unsupported)
+    assert any("lora_plus (ratio 16" in sentence for sentence in export(odd, "trl").unsupported)
+    assert any("class weights" in sentence for sentence in export(odd, "axolotl").unsupported)
+    assert any("1.5 epochs" in sentence for sentence in export(odd, "ludwig").unsupported)
+    rates = yaml.safe_load(export(odd, "axolotl").text)
+    assert rates["loraplus_lr_ratio"] == 16.0
+    assert rates["peft_use_rslora"] is True
+    assert not any("lora_plus" in sentence for sentence in export(odd, "axolotl").unsupported)
+    assert all(".1." in name or ".2." in name for name in rates["lora_target_modules"])
+    start = replace(writer, candidate=replace(writer.candidate, method="pissa", quantization="none"))
+    assert any("`init_lora_weights`" in sentence for sentence in export(start, "trl").unsupported)
+    assert yaml.safe_load(export(start, "axolotl").text)["peft_init_lora_weights"].startswith("pissa")
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_a_target_that_lacks_the_method_or_the_task_is_refused(writer, classifier, name):
+    """A method that a tool has not, and a task that it does not train, are one error each."""
+    other = replace(writer, candidate=Candidate(method="bitfit", targets="none", learning_rate=1e-3))
+    with pytest.raises(
+        InvalidValueError, match=r"`candidate.method` of a config for .* which is what it has; got 'bitfit'"
+    ):
+        export(other, name)
+    with pytest.raises(InvalidValueError, match=r"`model.task` of a config for .*; got 'classification'"):
+        export(classifier, name)
+
+
+def test_peft_lacks_methods_too(writer):
+    """A method that is not peft's has no adapter_config.json."""
+    other = replace(writer, candidate=Candidate(method="bitfit", targets="none", learning_rate=1e-3))
+    with pytest.raises(InvalidValueError, match="a method that peft has"):
+        export(other, "peft")
+    with pytest.raises(InvalidValueError, match="Did you mean 'trl'"):
+        export(other, "trll")
+
+
+def test_llamafactory_gets_its_data_beside_it(writer):
+    """The dataset that its file names is described by the companion, with the columns as they are called."""
+    made = export(writer, "llamafactory")
+    name = yaml.safe_load(made.text)["dataset"]
+    entry = json.loads(made.companions["dataset_info.json"])[name]
+    assert entry["columns"] == {"prompt": "prompt", "response": "completion"}
+
+
+def test_another_base_model_is_refused(writer, tmp_path):
+    """A config whose source is not the tuned model any more is not exported."""
+    other = tiny_model_folder("gpt2", tmp_path / "other", weights=False)
+    with pytest.raises(ModelError, match="must be the model that was tuned"):
+        export(replace(writer, model=replace(writer.model, source=str(other))), "trl")
