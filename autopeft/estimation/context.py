@@ -22,6 +22,9 @@ _OTHER_CONTEXT_BYTES = {"cuda": 600 * MIB, "rocm": 600 * MIB, "mps": 256 * MIB, 
 _WORKSPACE_BYTES = 2 * 4096 * 1024 + 8 * 16 * 1024
 _LARGE_WORKSPACE_BYTES = 32 * MIB
 _LARGE_WORKSPACE_MAJORS = frozenset({9, 10, 12})
+_CDNA3_WORKSPACE_BYTES = 128 * MIB
+_CDNA3 = "MI3"
+"""How the names of AMD's cards of architecture gfx94x and gfx95x go on after the series' name."""
 
 
 def context_bytes(device: Device) -> tuple[int, str]:
@@ -46,11 +49,12 @@ def capability_major(device: Device) -> int | None:
 def workspace_bytes(device: Device) -> int:
     """Returns the workspace that torch allocates for each cuBLAS handle and stream; 0 without such a library.
 
-    ``:4096:2:16:8``, that is 8.125 MiB, and 32 MiB on Hopper and Blackwell; 32 MiB with ROCm
-    (``parseChosenWorkspaceSize`` in aten/src/ATen/cuda/CublasHandlePool.cpp). cuBLASLt shares it by default.
+    ``:4096:2:16:8``, that is 8.125 MiB, and 32 MiB on Hopper and Blackwell; with ROCm 32 MiB, and 128 MiB on gfx94x
+    and gfx95x (``parseChosenWorkspaceSize`` in aten/src/ATen/cuda/CublasHandlePool.cpp). cuBLASLt shares it by
+    default; hipBLASLt's own 76 MiB, where it is used, are left out.
     """
     if device.kind == "rocm":
-        return _LARGE_WORKSPACE_BYTES
+        return _CDNA3_WORKSPACE_BYTES if _CDNA3 in device.name else _LARGE_WORKSPACE_BYTES
     if device.kind != "cuda":
         return 0
     return _LARGE_WORKSPACE_BYTES if capability_major(device) in _LARGE_WORKSPACE_MAJORS else _WORKSPACE_BYTES

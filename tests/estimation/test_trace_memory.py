@@ -42,10 +42,19 @@ def test_each_pass_has_a_workspace_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("v100-16gb", WORKSPACE), ("l4", WORKSPACE), ("h100-sxm", 32 * MIB), ("rtx-5090", 32 * MIB)]
+    ("name", "size"),
+    [
+        ("v100-16gb", WORKSPACE),
+        ("l4", WORKSPACE),
+        ("h100-sxm", 32 * MIB),
+        ("rtx-5090", 32 * MIB),
+        ("mi210", 32 * MIB),
+        ("mi300x", 128 * MIB),
+        ("apple-m1", 0),
+    ],
 )
-def test_workspaces_grow_with_hopper(name, size):
-    """Hopper and Blackwell take 32 MiB where older cards take 8.125."""
+def test_workspaces_are_torchs_own(name, size):
+    """Hopper and Blackwell take 32 MiB where older cards take 8.125; AMD's take 32, the newest 128."""
     assert workspace_bytes(card(name)) == size
 
 
