@@ -55,6 +55,9 @@ def attach(model: Any, setup: Setup, start: Callable[[Any, Any], None]) -> Any:
     read = original_weights(setup)
     for name, layer in _starts.layers(attached):
         weight = layer.get_base_layer().weight
+        # What stays in full precision (T5's feed-forward outputs do) has lost nothing and starts as LoRA does.
+        if getattr(weight, "quant_state", None) is None:
+            continue
         start(layer, read(name.removeprefix("base_model.model.")).to(weight.device).float())
     return attached
 

@@ -68,7 +68,9 @@ def add(owner: Any, shifts: Any, size: int, shape: tuple[int, ...]) -> None:
 
 
 def remove(owner: Any) -> None:
-    """Takes the constants away from a linear layer again."""
+    """Takes the constants away from a linear layer again, where it has some."""
+    if not hasattr(owner, _HOOK):
+        return
     getattr(owner, _HOOK).remove()
     delattr(owner, _HOOK)
     delattr(owner, _SHIFTS)

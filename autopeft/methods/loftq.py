@@ -21,14 +21,13 @@ _violations = partial(_codes.violations, legal=_repairs.LEGAL)
 
 def _apply(model: Any, setup: Setup) -> Any:
     refuse(setup, _violations)
-    return _codes.attach(model, setup, partial(_start, iterations=int(setup.candidate.parameters["iterations"])))
+    return _repairs.attach(model, setup, _start)
 
 
 def _start(layer: Any, weight: Any, iterations: int) -> None:
     _codes.nearest(layer, weight - _codes.dequantized(layer))
     for _ in range(iterations - 1):
         _codes.nearest(layer, weight - _codes.encode(layer, weight - _codes.product(layer)))
-    _repairs.mark(layer, iterations)
 
 
 def _load(model: Any, setup: Setup, folder: Path) -> Any:

@@ -22,11 +22,10 @@ _violations = partial(_codes.violations, legal=_repairs.LEGAL)
 
 def _apply(model: Any, setup: Setup) -> Any:
     refuse(setup, _violations)
-    return _codes.attach(model, setup, partial(_start, iterations=int(setup.candidate.parameters["iterations"])))
+    return _repairs.attach(model, setup, _start)
 
 
 def _start(layer: Any, weight: Any, iterations: int) -> None:
-    _repairs.mark(layer, iterations)
     rest, best = weight, inf
     for _ in range(iterations):
         before = _factors(layer)

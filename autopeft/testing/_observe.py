@@ -1,7 +1,9 @@
 """What the contract observes: weights by hash, logits, losses of a few optimizer steps."""
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 from autopeft.methods import Method
 from autopeft.testing.cases import Case
@@ -98,6 +100,43 @@ def train(method: Method, model: Any, case: Case, seed: int = 0, steps: int = ST
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
     return losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A model after a few steps: hashes of its trainable parameters from before, and the loss of each step."""
+
+    model: Any
+    before: dict[str, str]
+    losses: list[float]
+
+
+def untouched(method: Method, case: Case) -> Any:
+    """Returns `attached`, the same model to every check that asks in a row; it must only be looked at."""
+    return _remembered("untouched", method, case, lambda: attached(method, case))
+
+
+def trained(method: Method, case: Case) -> Trained:
+    """Returns a model after training, the same one to every check that asks in a row; it must only be looked at."""
+    return cast("Trained", _remembered("trained", method, case, lambda: _trained(method, case)))
+
+
+def _trained(method: Method, case: Case) -> Trained:
+    model = attached(method, case)
+    before = {name: digest(p) for name, p in model.named_parameters() if p.requires_grad}
+    return Trained(model=model, before=before, losses=train(method, model, case))
+
+
+_LAST: dict[str, tuple[Method, Case, Any]] = {}
+"""By kind, what was made last and what for: attaching and training cost more than all the looking."""
+
+
+def _remembered(kind: str, method: Method, case: Case, make: Callable[[], Any]) -> Any:
+    known = _LAST.get(kind)
+    if known is None or known[0] is not method or known[1] is not case:
+        _LAST.pop(kind, None)
+        known = _LAST[kind] = (method, case, make())
+    return known[2]
 
 
 def generate(model: Any, case: Case) -> None:

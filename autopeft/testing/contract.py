@@ -30,6 +30,8 @@ from autopeft.testing._observe import (
     train,
     trainable_count,
     trainable_names,
+    trained,
+    untouched,
 )
 from autopeft.testing.cases import HARDWARE, TOKENS, Case, altered
 from autopeft.training.base import copy_weights, fingerprint, restore_weights
@@ -137,7 +139,7 @@ def _refused(method: Method, case: Case, sentences: tuple[str, ...]) -> None:
 
 def check_effective_parameters(method: Method, case: Case) -> None:
     """The parameters read from the injected modules are the requested ones."""
-    effective, asked = method.effective(attached(method, case)), dict(case.setup.candidate.parameters)
+    effective, asked = method.effective(untouched(method, case)), dict(case.setup.candidate.parameters)
     require(set(effective) == set(asked), f"{case.name}: took effect {effective}, asked for {asked}.")
     for key, value in asked.items():
         same = math.isclose(effective[key], value, rel_tol=1e-5) if _is_number(value) else effective[key] == value  # type: ignore[arg-type]
@@ -150,7 +152,7 @@ def _is_number(value: Any) -> bool:
 
 def check_trainable_count(method: Method, case: Case) -> None:
     """`trainable` is exactly what the attached model trains, the task head left out."""
-    counted = trainable_count(attached(method, case)) - case.setup.model.head_parameters
+    counted = trainable_count(untouched(method, case)) - case.setup.model.head_parameters
     declared = method.trainable(case.setup)
     require(counted == declared, f"{case.name}: `trainable` says {declared}, the model trains {counted}.")
 
@@ -159,7 +161,7 @@ def check_estimate_counts_what_trains(method: Method, case: Case) -> None:
     """The estimate's trained parameters, task head included, are exactly those of the attached model."""
     if method.name not in all_methods():
         return  # an estimate finds methods by name
-    counted = trainable_count(attached(method, case))
+    counted = trainable_count(untouched(method, case))
     expected = estimate(case.setup, tokens_per_row=TOKENS, hardware=HARDWARE).trainable_parameters
     require(counted == expected, f"{case.name}: the estimate says {expected}, the model trains {counted}.")
 
@@ -198,11 +200,9 @@ def check_base_comes_back(method: Method, case: Case) -> None:
 
 def check_gradients_reach_everything(method: Method, case: Case) -> None:
     """After a few steps every trainable tensor has moved: none is trainable in name only."""
-    model = attached(method, case)
-    before = {name: digest(p) for name, p in model.named_parameters() if p.requires_grad}
-    train(method, model, case)
-    after = dict(model.named_parameters())
-    still = sorted(name for name, old in before.items() if digest(after[name]) == old)
+    seen = trained(method, case)
+    after = dict(seen.model.named_parameters())
+    still = sorted(name for name, old in seen.before.items() if digest(after[name]) == old)
     require(not still, f"{case.name}: {still[:1]} is trainable, but three steps left it as it was.")
 
 
@@ -238,7 +238,7 @@ def check_reattaches(method: Method, case: Case) -> None:
 def check_identity_at_start(method: Method, case: Case) -> None:
     """The output is unchanged by attaching, where the method claims it."""
     if method.capabilities.identity_at_start:
-        apart = difference(logits(case.build(), case), logits(attached(method, case), case))
+        apart = difference(logits(case.build(), case), logits(untouched(method, case), case))
         require(
             apart <= IDENTITY_TOLERANCE,
             f"{case.name}: attaching changes the logits by {apart:.2e}, identity is claimed.",
@@ -247,8 +247,7 @@ def check_identity_at_start(method: Method, case: Case) -> None:
 
 def check_save_and_load(method: Method, case: Case) -> None:
     """What `save` writes gives the same logits when loaded into a fresh model, in safetensors."""
-    model = attached(method, case)
-    train(method, model, case)
+    model = trained(method, case).model
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         method.save(model, folder)
@@ -272,8 +271,7 @@ def check_loads_in_plain_peft(method: Method, case: Case) -> None:
     """What `save` writes in peft's format, peft alone loads onto the unchanged base, with the same logits."""
     from peft import PeftModel
 
-    model = attached(method, case)
-    train(method, model, case)
+    model = trained(method, case).model
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         method.save(model, folder)
@@ -301,7 +299,7 @@ def check_merge(method: Method, case: Case) -> None:
 
 def check_same_seed_same_losses(method: Method, case: Case) -> None:
     """The same seed gives the same losses."""
-    first, second = (train(method, attached(method, case), case) for _ in range(2))
+    first, second = trained(method, case).losses, train(method, attached(method, case), case)
     require(first == second, f"{case.name}: the same seed gave {first} and then {second}.")
 
 
@@ -339,16 +337,16 @@ CHECKS: tuple[Callable[[Method, Case], None], ...] = (
     check_effective_parameters,
     check_trainable_count,
     check_estimate_counts_what_trains,
-    check_only_declared_parameters_train,
-    check_base_comes_back,
-    check_gradients_reach_everything,
-    check_detach_restores,
-    check_reattaches,
     check_identity_at_start,
+    check_gradients_reach_everything,
     check_save_and_load,
     check_loads_in_plain_peft,
-    check_merge,
     check_same_seed_same_losses,
+    check_only_declared_parameters_train,
+    check_base_comes_back,
+    check_detach_restores,
+    check_reattaches,
+    check_merge,
 )
 QUANTIZED_CHECKS: tuple[Callable[[Method, Case], None], ...] = (
     check_only_declared_parameters_train,
