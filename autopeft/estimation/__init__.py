@@ -1,5 +1,5 @@
-"""What a setup is expected to cost: memory and time, by formula, before any weight is loaded."""
+"""What a setup is expected to cost, memory and time, before any weight is loaded: traced, or drafted by formula."""
 
-from autopeft.estimation.estimate import estimate
+from autopeft.estimation.estimate import draft, estimate
 
-__all__ = ["estimate"]
+__all__ = ["draft", "estimate"]

@@ -153,11 +153,18 @@ def phase_at(trace: Trace, time: int) -> PhaseName:
 
 def peak(trace: Trace) -> Peak:
     """Returns the peak of allocated device memory: what ``torch.cuda.max_memory_allocated`` counts."""
+    steps: list[tuple[int, int]] = []
+    for size, _, begin, end, pool in trace.blocks:
+        if pool == "device":
+            handed_out = -(-size // ROUNDING) * ROUNDING
+            steps.append((begin, handed_out))
+            if end is not None:
+                steps.append((end, -handed_out))
+    steps.sort()  # at equal times releases come first, as in `events`
     alive = most = 0
     when = trace.phases[0].start
-    for time, index, allocates in events(trace):
-        size = rounded(trace.blocks[index].bytes)
-        alive += size if allocates else -size
+    for time, size in steps:
+        alive += size
         if alive > most:
             most, when = alive, time
     return Peak(bytes=most, time=when, phase=phase_at(trace, when), breakdown=alive_at(trace, when))

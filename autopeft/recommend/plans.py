@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from autopeft.estimation import estimate
+from autopeft.estimation import draft
 from autopeft.methods import Method, Seed
 from autopeft.quantization import all_quantizations
 from autopeft.recommend.conditions import MANY_ROWS
@@ -170,7 +170,7 @@ def _measured(method: Method, candidate: Candidate, setting: Setting) -> Planned
     violations = method.violations(setup)
     if violations:
         return Planned(candidate=candidate, estimate=None, violations=violations)
-    cost = estimate(setup, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
+    cost = draft(setup, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
     return Planned(candidate=candidate, estimate=cost)
 
 

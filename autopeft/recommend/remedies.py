@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from autopeft.estimation import estimate
+from autopeft.estimation import draft
 from autopeft.methods import Method
 from autopeft.recommend.setting import HEADROOM, Setting, plan_setup
 from autopeft.values.candidates import Rejection, Suggestion
@@ -75,7 +75,7 @@ def _shorter_rows(least: Suggestion, setting: Setting) -> int | None:
     tokens = setting.tokens_per_row // 2
     setup = plan_setup(setting, least.candidate)
     while tokens >= SHORTEST_ROW:
-        cost = estimate(setup, tokens_per_row=tokens, hardware=setting.hardware)
+        cost = draft(setup, tokens_per_row=tokens, hardware=setting.hardware)
         if cost.memory.total_bytes <= setting.memory_limit:
             return tokens
         tokens //= 2

@@ -1,4 +1,4 @@
-"""How the estimate moves with what a candidate chooses."""
+"""How the draft by formula moves with what a candidate chooses, and that it stands in where nothing can be traced."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autopeft.estimation import estimate
+from autopeft.estimation import draft, estimate
 from autopeft.estimation.memory import dequantized_bytes, weight_bytes
 from autopeft.quantization import get_quantization
 from autopeft.values.candidates import Candidate, Setup
@@ -23,7 +23,7 @@ def _changed(**candidate):
 
 
 def _cost(setup, tokens=64, **device):
-    return estimate(setup, tokens_per_row=tokens, hardware=hardware(**device))
+    return draft(setup, tokens_per_row=tokens, hardware=hardware(**device))
 
 
 def test_the_breakdown_adds_up():
@@ -39,7 +39,7 @@ def test_a_device_that_knows_its_context_says_it():
     """The context of the device planned for replaces the usual one."""
     card = hardware()
     known = replace(card, devices=(replace(card.devices[0], context_bytes=123),))
-    assert estimate(PLAIN, tokens_per_row=64, hardware=known).memory.context_bytes == 123
+    assert draft(PLAIN, tokens_per_row=64, hardware=known).memory.context_bytes == 123
 
 
 def test_a_cpu_has_no_context_and_no_caching_allocator():
@@ -129,3 +129,10 @@ def test_an_unknown_throughput_gives_no_seconds():
 def test_accumulation_repeats_the_pass():
     """A step of four passes takes four times one pass."""
     assert _cost(_changed(accumulation=4)).step_seconds == pytest.approx(4 * _cost(PLAIN).step_seconds)
+
+
+def test_what_cannot_be_traced_gets_a_bound_that_says_so():
+    """A model without a config cannot be built: its estimate is a stated bound, not below the draft."""
+    bound = estimate(PLAIN, tokens_per_row=64, hardware=hardware())
+    assert any("upper bound by formula" in note for note in bound.notes)
+    assert bound.memory.peak_allocated_bytes > _cost(PLAIN).memory.peak_allocated_bytes

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from autopeft.estimation.tracing.work import report
+
 Kernel = Literal["flash", "efficient", "cpu", "math"]
 
 _FLASH_ROWS = 128
@@ -113,6 +115,7 @@ class _Fused(torch.autograd.Function):
         random = [torch.empty(2, dtype=torch.int64, device=query.device) for _ in range(count)]
         ctx.save_for_backward(query, key, value, out, sums, *([] if bias is None else [bias]), *random)
         ctx.kernel = kernel
+        report("scaled_dot_product_attention", _products(query, key, 2), (query, key, value, out))
         return out
 
     @staticmethod
@@ -128,7 +131,14 @@ class _Fused(torch.autograd.Function):
             shape = (*key.shape[:1], key.shape[2], query.shape[1])
             work += tuple(key.new_empty(*shape, t.shape[-1]) for t in (key, value))
         del work, gradient
+        # Five products to the forward pass's two: the scores are computed again.
+        report("scaled_dot_product_attention_backward", _products(query, key, 5), (query, key, value, *made))
         return *made, None, None
+
+
+def _products(query: Tensor, key: Tensor, count: int) -> float:
+    """Returns the floating-point operations of so many products over all pairs of positions."""
+    return 2.0 * count * query.numel() * key.shape[2]
 
 
 def _laid_out(like: Tensor, width: int, kernel: Kernel) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autopeft.estimation.tracing.work import report
+
 
 def grouped_product(tokens: Tensor, weights: Tensor, **_options: Any) -> Tensor:
     """Returns tokens [T, in] times the weights [experts, in, out] of the group each token is in, [T, out]."""
@@ -21,6 +23,7 @@ class _GroupedProduct(torch.autograd.Function):
         # Frozen weights need no gradient, so the tokens are not kept for it.
         ctx.save_for_backward(tokens if ctx.needs_input_grad[1] else None, weights)
         ctx.shape = tokens.shape
+        report("grouped_mm", 2.0 * tokens.numel() * weights.shape[-1], (tokens, weights))
         return tokens.new_empty(tokens.shape[0], weights.shape[-1])
 
     @staticmethod

@@ -11,6 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import Tensor
 
+from autopeft.estimation.tracing.work import report
+
 _BLOCK = 64
 _NESTED_BLOCK = 256
 
@@ -106,6 +108,7 @@ class _Product8bit(torch.autograd.Function):
             (half.abs() >= threshold).any(dim=0)
         del half, stats
         whole = torch.empty(flat.shape[0], codes.shape[0], dtype=torch.int32, device=x.device)
+        report("int8_linear_matmul", 2.0 * whole.numel() * flat.shape[1], (quantized, codes, whole))
         del quantized
         out = torch.empty_like(whole, dtype=torch.float16)
         if bias is not None and bias.dtype != torch.float16:

@@ -1,13 +1,11 @@
 """From a setup to its trace: from memory, from disk, or by running it on the meta device."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import AutopeftError, ModelError
+from autopeft.estimation.collector import uncollected
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
 from autopeft.estimation.tracing.recording import Recording
@@ -61,7 +59,7 @@ def trace_setup(
         raise UntraceableError(" ".join(kept.notes))
     method = get_method(setup.candidate.method)
     trained = method.trainable(setup)
-    with _collected_later():
+    with uncollected():
         trace = unfold(
             kept.recording,
             kept.plan,
@@ -80,18 +78,6 @@ def training_part(trace: Trace) -> Trace:
         return trace
     end = trace.phases[len(phases)].start
     return replace(trace, phases=phases, blocks=tuple(block for block in trace.blocks if block.begin < end))
-
-
-@contextmanager
-def _collected_later() -> Iterator[None]:
-    """Keeps Python's collector from walking many thousand new values, none of which is in a cycle."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Request:

@@ -3,7 +3,6 @@
 Imported by functions only: it needs torch at import.
 """
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch.autograd.graph import _engine_run_backward
 from torch.fx.experimental import _config as fx_config
 
+from autopeft.estimation.collector import uncollected
 from autopeft.estimation.tracing.attention import Kernels
 from autopeft.estimation.tracing.build import Network
 from autopeft.estimation.tracing.dispatch import TargetDevice, autocasting, forgetting
@@ -21,6 +21,7 @@ from autopeft.estimation.tracing.loading import load
 from autopeft.estimation.tracing.recorder import Recorder
 from autopeft.estimation.tracing.recording import Recording
 from autopeft.estimation.tracing.updates import clip, update
+from autopeft.estimation.tracing.work import listening
 from autopeft.methods import get_method
 from autopeft.optimizers import get_optimizer
 from autopeft.values.candidates import Setup
@@ -76,23 +77,19 @@ def record(network: Network, batch: Batch, kernels: Kernels) -> Recorded:
     recorder = Recorder(rows=batch.rows, language_width=width, padded=batch.padded)
     target = TargetDevice(kernels)
     everywhere = fx_config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
-    with everywhere, _uncollected(), forgetting(target), _followed(network, recorder), target, recorder:
+    with (
+        everywhere,
+        listening(recorder.work),
+        uncollected(),
+        forgetting(target),
+        _followed(network, recorder),
+        target,
+        recorder,
+    ):
         load(network, recorder)
         _train(network, batch, recorder, kernels)
         _evaluate(network, batch, recorder)
     return Recorded(recording=recorder.recording(), asked=recorder.asked, entangled=recorder.shared)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keeps Python's collector from freeing at moments of its own what cycles hold."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

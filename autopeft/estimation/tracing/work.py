@@ -1,6 +1,11 @@
-"""Floating-point operations of torch's matrix products; the rest moves bytes and is counted by those alone."""
+"""Floating-point operations of torch's matrix products; the rest moves bytes and is counted by those alone.
 
-from collections.abc import Sequence
+Kernels that stand-ins replace report their own work to whoever listens.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from typing import Any
 
@@ -21,3 +26,29 @@ def operation_flops(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> f
 
 def _twice(*shapes: Sequence[int]) -> float:
     return 2.0 * prod(prod(shape) for shape in shapes)
+
+
+Listener = Callable[[str, float, Iterable[int], str], None]
+"""Takes a kernel's name, its floating-point operations, the bytes of each tensor it moves, and its dtype."""
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Sends what kernels report inside to a listener."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def report(name: str, flops: float, tensors: Iterable[Any]) -> None:
+    """Reports a kernel that a stand-in replaces; it computes in the first tensor's dtype."""
+    listener = _listener.get()
+    if listener is None:
+        return
+    moved = list(tensors)
+    sizes = [tensor.numel() * tensor.element_size() for tensor in moved]
+    listener(name, flops, sizes, str(moved[0].dtype).removeprefix("torch."))
