@@ -72,6 +72,11 @@ def test_two_runs_do_not_move_memory():
     assert found.context_bytes == 500 * MIB
 
 
+def test_the_largest_context_counts():
+    """A context that grew as kernels were loaded is planned with as large as it was seen."""
+    assert fit("h200", [RUN, replace(RUN, context_bytes=700 * MIB), RUN]).context_bytes == 700 * MIB
+
+
 def test_residuals_that_disagree_move_nothing():
     """Where half the runs need more and half less, no offset is right."""
     low = replace(RUN, allocated_bytes=800 * MIB, reserved_bytes=900 * MIB)

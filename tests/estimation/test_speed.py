@@ -71,6 +71,14 @@ def test_many_small_kernels_cost_what_the_host_needs_to_send_them():
     assert cpu.by_class["overhead"] == pytest.approx(10_000 * efficiency("cpu").dispatch_seconds)
 
 
+def test_making_memory_moves_none():
+    """An empty tensor of a gigabyte costs a call, not a gigabyte's traffic."""
+    empty = Operation("new_empty", 0, 1e9, "float32", "forward", 1)
+    found = trace_seconds([empty], device())
+    assert found is not None
+    assert found.seconds == pytest.approx(efficiency("cuda").dispatch_seconds)
+
+
 def test_a_busy_gpu_hides_the_host():
     """Large kernels only add what the device itself loses at each."""
     found = trace_seconds([PRODUCT], device())

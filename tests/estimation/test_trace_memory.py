@@ -65,6 +65,14 @@ def test_the_breakdown_adds_up_to_what_is_allocated():
         assert sum(found.breakdown.values()) == found.peak_allocated_bytes <= found.peak_reserved_bytes
 
 
+def test_what_is_too_small_to_split_off_is_a_temporary():
+    """A weight of 11.5 MiB takes a segment of 12: the half MiB is allocated, and no weight."""
+    found = trace_memory(traced(Block(11 * MIB + MIB // 2, "weights", 0, None), phases=PHASES[:1]), card())
+    assert found.peak_allocated_bytes == 12 * MIB
+    assert found.breakdown["weights"] == 11 * MIB + MIB // 2
+    assert found.breakdown["temporaries"] == MIB // 2
+
+
 def test_a_cpu_gives_memory_back():
     """Without a caching allocator reserved is what is allocated, and there is no context."""
     found = trace_memory(TRACE, CPU)
