@@ -4,7 +4,7 @@ from typing import Any
 
 from autopeft.errors import invalid
 from autopeft.optimizers._declaration import Optimizer
-from autopeft.optimizers._groups import adamw_over, model_groups
+from autopeft.optimizers._groups import adamw_over, model_groups, trainable
 
 
 def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
@@ -14,7 +14,9 @@ def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
         InvalidValueError: a parameter's device has no fused kernel.
     """
     optimizer = adamw_over(model_groups(model, learning_rate, weight_decay), learning_rate)
-    if not optimizer.defaults["fused"]:
+    # A model of shapes alone, on torch's meta device, steps without a kernel: it is only counted.
+    real = any(not parameter.is_meta for _, parameter in trainable(model))
+    if real and not optimizer.defaults["fused"]:
         expected = "an optimizer that the model's device has a kernel for"
         raise invalid("optimizer", "a candidate", expected, "adamw_fused", "Choose 'adamw', which does without.")
     return optimizer
