@@ -51,6 +51,7 @@ def flat(suggestion: Suggestion) -> dict[str, Any]:
         "peak_memory_bytes": estimate.memory.total_bytes,
         "fits": suggestion.fits,
         "step_seconds": estimate.step_seconds,
+        "estimate_notes": list(estimate.notes),
         "score": suggestion.score,
         "reasons": [
             {"rule": r.rule, "verdict": r.verdict, "weight": r.weight, "because": r.because, "source": r.source}

@@ -1,6 +1,6 @@
 """Makes a method's seed into a candidate that fits: quantization, checkpointing and batch, the gentlest first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from autopeft.estimation import draft
@@ -77,23 +77,39 @@ def effective_batch(method: Method, setting: Setting) -> int:
     return wanted
 
 
+EstimateFunction = Callable[..., Estimate]
+"""`estimate`, or what stands in for it: takes a setup, ``tokens_per_row`` and ``hardware``."""
+
+
 def plan(method: Method, candidate: Candidate, setting: Setting) -> Planned:
-    """Returns the gentlest version of a candidate that fits, or the smallest there is where none does."""
+    """Returns the gentlest version of a candidate that fits by its draft, or the smallest where none does."""
+    return _finished(method, first_that_fits(method, candidate, setting, draft), setting)
+
+
+def first_that_fits(method: Method, candidate: Candidate, setting: Setting, cost: EstimateFunction) -> Planned:
+    """Returns the gentlest version of a candidate that fits, or the smallest there is where none does.
+
+    Args:
+        method: the candidate's.
+        candidate: with its whole batch at once, nothing quantized.
+        setting: to fit.
+        cost: what a version costs.
+    """
     smallest: Planned | None = None
     refused: tuple[str, ...] = ()
     for scheme, optimizer in storages(method, setting):
         stored = replace(candidate, quantization=scheme, optimizer=optimizer)
-        planned = _within_storage(method, stored, setting)
+        planned = _within_storage(method, stored, setting, cost)
         if planned.estimate is None:
             refused = refused or planned.violations
             continue
         if _fits(planned, setting):
-            return _finished(method, planned, setting)
+            return planned
         if smallest is None or smallest.estimate is None or _total(planned) < _total(smallest):
             smallest = planned
     if smallest is None:
         return Planned(candidate=candidate, estimate=None, violations=refused)
-    return _finished(method, smallest, setting)
+    return smallest
 
 
 def storages(method: Method, setting: Setting) -> tuple[tuple[str, str], ...]:
@@ -132,16 +148,16 @@ def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
     return tuple(scheme.name for scheme in reversed(ordered))
 
 
-def _within_storage(method: Method, candidate: Candidate, setting: Setting) -> Planned:
+def _within_storage(method: Method, candidate: Candidate, setting: Setting, cost: EstimateFunction) -> Planned:
     options = list(_batches(method, candidate))
-    cheapest = _measured(method, options[-1], setting)
+    cheapest = _measured(method, options[-1], setting, cost)
     if cheapest.estimate is None and len({option.gradient_checkpointing for option in options}) == 1:
         return cheapest
     if cheapest.estimate is not None and not _fits(cheapest, setting):
         return cheapest
     last = cheapest
     for option in options:
-        planned = _measured(method, option, setting)
+        planned = _measured(method, option, setting, cost)
         if planned.estimate is not None and _fits(planned, setting):
             return planned
         last = planned if planned.estimate is not None else last
@@ -165,13 +181,13 @@ def _batches(method: Method, candidate: Candidate) -> Iterator[Candidate]:
                     )
 
 
-def _measured(method: Method, candidate: Candidate, setting: Setting) -> Planned:
+def _measured(method: Method, candidate: Candidate, setting: Setting, cost: EstimateFunction) -> Planned:
     setup = plan_setup(setting, candidate)
     violations = method.violations(setup)
     if violations:
         return Planned(candidate=candidate, estimate=None, violations=violations)
-    cost = draft(setup, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
-    return Planned(candidate=candidate, estimate=cost)
+    found = cost(setup, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
+    return Planned(candidate=candidate, estimate=found)
 
 
 def _finished(method: Method, planned: Planned, setting: Setting) -> Planned:

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from autopeft.errors import NothingFitsError, invalid, unknown
 from autopeft.methods import Method, all_methods, get_method
-from autopeft.recommend.needs import task_needs
+from autopeft.recommend.confirm import confirmed
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
-from autopeft.recommend.setting import HEADROOM, Setting
+from autopeft.recommend.setting import HEADROOM, Setting, setting_of
 from autopeft.recommend.shrink import shrunk
 from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Rejection, Suggestion
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
+
+TRACED = 10
+"""Suggestions whose memory is traced: as many as are shown, at some tenths of a second each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,24 +30,34 @@ def recommend(
     model: ModelProfile,
     task: TaskProfile,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
+    *,
+    traced: int = TRACED,
 ) -> Recommendation:
     """Returns candidates in order of preference, and the methods left out with what each lacks.
 
     The best configuration of every method comes first, by score; then the second best of every method, and so
-    on; what does not fit comes last. Equal scores are ordered by name. The result depends on the arguments and
-    the installed catalogue alone.
+    on; what does not fit comes last. Equal scores are ordered by name. Memory is traced for the first ``traced``
+    of them, and is by formula for the others, as their notes say. The result depends on the arguments, the
+    installed catalogue and what was measured on this card alone.
 
     Raises:
         InvalidValueError: a constraint names a method that is not known.
         NothingFitsError: no method has a configuration that meets the constraints; the message lists what
             each one lacks, in GiB, and what would make it fit.
     """
-    setting = Setting(hardware=hardware, model=model, task=task, needs=task_needs(task.task), constraints=constraints)
+    setting = setting_of(hardware, model, task, constraints)
     verdicts = [_judge(method, setting) for method in allowed_methods(constraints)]
     rejected = tuple(v.rejection for v in verdicts if v.rejection is not None)
     if not any(v.suggestions for v in verdicts):
         raise NothingFitsError(nothing_fits(rejected, setting))
-    return Recommendation(candidates=_ranked(v.suggestions for v in verdicts), rejected=rejected, notes=_notes(setting))
+    ranked = _ranked(v.suggestions for v in verdicts)
+    leaders = tuple(confirmed(suggestion, setting) for suggestion in ranked[:traced])
+    fitting = (*(s for s in leaders if s.fits), *(s for s in ranked[traced:] if s.fits))
+    candidates = (*fitting, *(s for s in (*leaders, *ranked[traced:]) if not s.fits))
+    notes = _notes(setting)
+    if 0 < traced < len(ranked):
+        notes += (f"Memory is traced for the first {traced} candidates and by formula for the others.",)
+    return Recommendation(candidates=candidates, rejected=rejected, notes=notes)
 
 
 def allowed_methods(constraints: Constraints) -> tuple[Method, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from autopeft.estimation.estimate import grows_with_depth
 from autopeft.methods import Method
 from autopeft.methods._targets import target_modules
-from autopeft.recommend.needs import TaskNeeds
+from autopeft.recommend.needs import TaskNeeds, task_needs
 from autopeft.values.candidates import Candidate, Constraints, Estimate, Setup
 from autopeft.values.names import DTYPE_BYTES
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
@@ -57,6 +57,11 @@ class Setting:
     def steps(self, effective_batch: int) -> int:
         """Returns the optimizer steps of a plan of three epochs."""
         return max(1, -(-self.task.training_rows * EPOCHS // effective_batch))
+
+
+def setting_of(hardware: HardwareProfile, model: ModelProfile, task: TaskProfile, constraints: Constraints) -> Setting:
+    """Returns the setting that profiles and constraints make."""
+    return Setting(hardware=hardware, model=model, task=task, needs=task_needs(task.task), constraints=constraints)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from autopeft.data import Data, EncodedData, class_weights, encode, folds, load_data, load_metric
 from autopeft.errors import NothingFitsError, invalid
-from autopeft.estimation import estimate
+from autopeft.estimation import draft, estimate
 from autopeft.files import plain
 from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
@@ -19,6 +19,8 @@ from autopeft.profiling.task import describe_task
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend import recommend
 from autopeft.recommend.budget import parse_budget
+from autopeft.recommend.confirm import near, settled
+from autopeft.recommend.setting import Setting, setting_of
 from autopeft.tasks import Metric, get_task
 from autopeft.training.scoring import Objective
 from autopeft.tuning.space import Proposal, proposal
@@ -105,7 +107,9 @@ class Prepared:
         problems = list(get_method(candidate.method).violations(setup))
         if problems:
             return problems
-        cost = estimate(setup, tokens_per_row=self.task.tokens.longest, hardware=self.hardware)
+        cost = draft(setup, tokens_per_row=self.task.tokens.longest, hardware=self.hardware)
+        if near(cost, self.memory_bytes):
+            cost = estimate(setup, tokens_per_row=self.task.tokens.longest, hardware=self.hardware)
         needed = cost.memory.total_bytes
         if needed > self.memory_bytes:
             problems.append(
@@ -151,8 +155,9 @@ def prepare(request: Request) -> Prepared:
     tokenizer = load_tokenizer(request.model)
     task = describe_task(data, tokenizer)
     constraints = _constraints(request, model)
-    recommendation = recommend(hardware, model, task, constraints)
-    starts = _starts(recommendation, limit=None if request.constraints.methods else METHODS_TRIED)
+    recommendation = recommend(hardware, model, task, constraints, traced=0)
+    setting = setting_of(hardware, model, task, constraints)
+    starts = _starts(recommendation, setting, limit=None if request.constraints.methods else METHODS_TRIED)
     limit = constraints.memory_bytes or hardware.device.free_memory_bytes
     encoded = encode(data, tokenizer, model.kind)
     parts = tuple(encode(part, tokenizer, model.kind) for part in _parts(data, request)) or (encoded,)
@@ -223,7 +228,7 @@ def _parts(data: Data, request: Request) -> list[Data]:
     return [part for repeat in repeats for part in folds(data, count, request.seed + repeat)]
 
 
-def _starts(recommendation: Recommendation, limit: int | None) -> tuple[Candidate, ...]:
+def _starts(recommendation: Recommendation, setting: Setting, limit: int | None) -> tuple[Candidate, ...]:
     """Returns the first candidate of each recommended method that fits, by score, kin of those before set back.
 
     Rules are a prior. Within a family methods behave alike, so a short search learns less from one more of them.
@@ -238,8 +243,12 @@ def _starts(recommendation: Recommendation, limit: int | None) -> tuple[Candidat
     kin: Counter[str] = Counter()
     while first and (limit is None or len(chosen) < limit):
         name = max(first, key=lambda name: first[name].score - KIN * kin[get_method(name).family])
-        chosen.append(first.pop(name).candidate)
-        kin[get_method(name).family] += 1
+        suggestion = settled(first.pop(name), setting)
+        if suggestion.fits:
+            chosen.append(suggestion.candidate)
+            kin[get_method(name).family] += 1
+    if not chosen:
+        raise NothingFitsError("None of the recommended candidates fits the memory there is, once it is traced.")
     return tuple(chosen)
 
 
