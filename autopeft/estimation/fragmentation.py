@@ -1,6 +1,7 @@
 """What the allocator's settings would change: memory that is reserved but not used."""
 
 from autopeft.estimation.allocator import expandable_gain
+from autopeft.estimation.collector import uncollected
 from autopeft.estimation.context import ALLOCATOR_KINDS, with_workspaces
 from autopeft.estimation.question import Plan
 from autopeft.estimation.trace import Trace
@@ -21,9 +22,12 @@ def fragmentation_notes(asked: Plan, total_bytes: int) -> tuple[str, ...]:
         asked: the run, on one device.
         total_bytes: what it was estimated to take, reserved memory and context.
     """
-    trace = _trace(asked)
-    if trace is None:
-        return ()
+    with uncollected():
+        trace = _trace(asked)
+        return () if trace is None else _notes(asked, trace, total_bytes)
+
+
+def _notes(asked: Plan, trace: Trace, total_bytes: int) -> tuple[str, ...]:
     device, limit = asked.device, asked.limit_bytes
     gain = expandable_gain(with_workspaces(trace, device))
     notes = []
