@@ -1,0 +1,179 @@
+"""Predicted against measured peak memory, over a grid of architectures, methods, storages, lengths and optimizers.
+
+    python benchmarks/memory.py run [OUTPUT.jsonl]      # goes on where it stopped
+    python benchmarks/memory.py summary OUTPUT.jsonl
+
+With a CUDA device the training code runs there, on random weights, and torch's own counters are the measure. Without
+one the same code runs on small models on the CPU, followed storage by storage: that proves that the trace counts what
+really lives, not that CUDA agrees, and every row says so.
+"""
+
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks._memory_cases import ARCHITECTURES, Case, cases
+
+BUDGETS = (0.9, 0.97, 0.99, 1.0, 1.01, 1.03, 1.1)
+"""Memory limits, as shares of the measured peak, at which "does it fit" is asked."""
+
+
+def run(output: Path) -> None:
+    """Adds a row for every case that the file does not hold yet; one that fails or is refused says why."""
+    import torch
+
+    from autopeft.methods import all_methods
+
+    cuda = torch.cuda.is_available()
+    held = {row["case"] for row in _rows(output)} if output.is_file() else set()
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases(sorted(all_methods()), cuda=cuda):
+            if case.name in held:
+                continue
+            row = _row(case, Path(folder), cuda=cuda)
+            with output.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+            print(row["case"], row.get("allocated_error", row.get("skipped")), flush=True)
+
+
+def _row(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
+    from autopeft.errors import AutopeftError
+
+    common = {
+        "case": case.name, **asdict(case),
+        "measure": "torch.cuda counters" if cuda else "storages followed on the CPU: not a GPU",
+        "date": time.strftime("%Y-%m-%d"),
+        "stack": {name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")},
+    }  # fmt: skip
+    try:
+        return {**common, **_compared(case, folder, cuda=cuda)}
+    except AutopeftError as error:
+        return {**common, "skipped": " ".join(str(error).split())}
+
+
+def _compared(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
+    from autopeft.estimation.trace import peak
+    from autopeft.estimation.trace_memory import trace_memory
+    from autopeft.estimation.tracing.setup import trace_setup
+    from benchmarks._memory_run import followed, measured
+
+    setup, device = _setup(case, folder, cuda=cuda), _device(cuda=cuda)
+    started = time.perf_counter()
+    trace = trace_setup(setup, case.tokens, device, padded=case.padded)
+    seconds = time.perf_counter() - started
+    memory = trace_memory(trace, device)
+    found = measured(setup, case.tokens, padded=case.padded) if cuda else followed(
+        setup, case.tokens, padded=case.padded
+    )  # fmt: skip
+    # Workspaces are part of what torch's counters see, and of no CPU's storages.
+    predicted = memory.peak_allocated_bytes if cuda else peak(trace).bytes
+    row: dict[str, Any] = {
+        "device": _device_name(cuda=cuda), "trace_seconds": round(seconds, 3), "notes": trace.notes,
+        "peak_phase": memory.peak_phase, "predicted_allocated": predicted,
+        "measured_allocated": found.allocated_bytes,
+        "allocated_error": predicted / found.allocated_bytes - 1,
+    }  # fmt: skip
+    if found.reserved_bytes is not None:
+        row |= {
+            "predicted_reserved": memory.peak_reserved_bytes, "measured_reserved": found.reserved_bytes,
+            "reserved_error": memory.peak_reserved_bytes / found.reserved_bytes - 1,
+        }  # fmt: skip
+    return row
+
+
+def _setup(case: Case, folder: Path, *, cuda: bool) -> Any:
+    import transformers
+
+    from autopeft.methods import get_method
+    from autopeft.profiling.model import read_model
+    from autopeft.values.candidates import Candidate, Setup
+    from benchmarks._memory_run import save_model
+
+    kind, task, *sizes = ARCHITECTURES[case.architecture]
+    method = get_method(case.method)
+    given = dict(method.seeds[0].parameters)
+    if not cuda:
+        given |= {key: 4 for key in ("rank", "bottleneck") if key in given}
+    targets = "all-linear" if method.capabilities.takes_targets else "none"
+    default = {"targets": targets, "batch_size": 3}
+    candidate = Candidate(
+        method=case.method, parameters=given, learning_rate=1e-4, **{**default, **case.candidate}
+    )  # fmt: skip
+    path = folder / case.architecture
+    config = getattr(transformers, kind)(**sizes[cuda])
+    if not path.is_dir():
+        path.mkdir()
+        config.save_pretrained(path)
+        save_model(Setup(model=read_model(str(path), task), task=task, candidate=candidate), config, path)  # type: ignore[arg-type]
+    return Setup(model=read_model(str(path), task), task=task, candidate=candidate)  # type: ignore[arg-type]
+
+
+def _device(*, cuda: bool) -> Any:
+    from autopeft.values.profiles import Device
+
+    if not cuda:
+        return Device(index=0, name="CPU", kind="cpu", total_memory_bytes=1 << 34, free_memory_bytes=1 << 34)
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    return Device(
+        index=0, name=properties.name, kind="cuda", total_memory_bytes=properties.total_memory,
+        free_memory_bytes=properties.total_memory, compute_capability=f"{properties.major}.{properties.minor}",
+    )  # fmt: skip
+
+
+def _device_name(*, cuda: bool) -> str:
+    if not cuda:
+        return f"CPU ({platform.machine()})"
+    import torch
+
+    return str(torch.cuda.get_device_name(0))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)
+
+
+def summary(path: Path) -> None:
+    """Prints mean, median, 90th percentile and worst error, and how often "fits" was wrong in each direction."""
+    rows = list(_rows(path))
+    compared = [row for row in rows if "allocated_error" in row]
+    print(f"{len(compared)} cases compared ({compared[0]['measure']}), {len(rows) - len(compared)} skipped")
+    for what in ("allocated", "reserved"):
+        errors = sorted(abs(row[f"{what}_error"]) for row in compared if f"{what}_error" in row)
+        if errors:
+            _print_errors(what, errors, compared)
+    for row in sorted(compared, key=lambda row: -abs(row["allocated_error"]))[:5]:
+        print(f"  {row['allocated_error']:+.3%}  {row['case']}  {' '.join(row['notes'])}")
+    for row in rows:
+        if "skipped" in row:
+            print(f"  skipped  {row['case']}: {row['skipped'][:110]}")
+
+
+def _print_errors(what: str, errors: list[float], rows: list[dict[str, Any]]) -> None:
+    ninety = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
+    print(
+        f"{what}: mean {mean(errors):.4%}, median {median(errors):.4%}, 90th percentile {ninety:.4%}, "
+        f"worst {errors[-1]:.3%}"
+    )
+    asked = [(row[f"predicted_{what}"], row[f"measured_{what}"], share) for row in rows for share in BUDGETS]
+    unsafe = sum(guess <= share * real < real for guess, real, share in asked)
+    timid = sum(real <= share * real < guess for guess, real, share in asked)
+    print(f"  fits: {len(asked)} asked, said yes where it does not {unsafe}, no where it does {timid}")
+
+
+if __name__ == "__main__":
+    command, *rest = sys.argv[1:] or ["run"]
+    target = Path(rest[0]) if rest else Path(__file__).parent / "memory_cpu.jsonl"
+    {"run": run, "summary": summary}[command](target)
