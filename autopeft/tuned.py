@@ -228,7 +228,7 @@ class TunedConfig:
         """Returns the trainer callbacks that the method needs, such as rank updates during training."""
         from autopeft.training.callbacks import method_callbacks
 
-        return method_callbacks(self.candidate.method)
+        return method_callbacks(self.candidate.method, self.setup)
 
     def optimizers(self, model: Any) -> tuple[Any, None]:
         """Returns the optimizer for ``Trainer(optimizers=…)``; the trainer makes the schedule itself."""

@@ -10,10 +10,12 @@ from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.tokenizer import load_tokenizer
+from autopeft.testing.cases import build
 from autopeft.training import worker as worker_module
 from autopeft.training.base import fingerprint
+from autopeft.training.callbacks import method_callbacks, start
 from autopeft.training.worker import PREPARING_BATCHES, Worker
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.plans import Plan
 from tests.toys import classification_csv
 
@@ -87,3 +89,61 @@ def test_a_start_that_fails_leaves_the_base_as_it_was(worker, data, monkeypatch)
     with pytest.raises(RuntimeError, match="no start today"), worker.attached(candidate("pissa"), PLAN, data):
         pytest.fail("the run began")
     assert fingerprint(base.model) == base.fingerprint
+
+
+class Rows(torch.utils.data.Dataset):
+    """The encoded rows one by one, as anybody's data set would have them, all of one length."""
+
+    def __init__(self, data):
+        self.rows = [data[index] for index in range(40)]
+        self.longest = max(len(row["input_ids"]) for row in self.rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        row = self.rows[index]
+        return {k: torch.nn.functional.pad(v, (0, self.longest - len(v))) if v.ndim else v for k, v in row.items()}
+
+
+def attached_for_trainer(name, tiny_models):
+    profile = read_model(str(tiny_models["bert"]), "classification", 2)
+    setup = Setup(model=profile, task="classification", candidate=candidate(name))
+    model = build(tiny_models["bert"], "classification", "encoder", 2)
+    torch.manual_seed(0)
+    return get_method(name).apply(model, setup), setup
+
+
+def test_transformers_trainer_starts_the_method_too(data, tiny_models, tmp_path):
+    """The callback starts it from the trainer's own rows before the first step; a rate of 0 leaves it there."""
+    from transformers import Trainer, TrainingArguments
+
+    model, setup = attached_for_trainer("eva", tiny_models)
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=1, learning_rate=0.0, report_to="none", save_strategy="no",
+        per_device_train_batch_size=4, remove_unused_columns=False, label_names=["labels"], use_cpu=True,
+    )  # fmt: skip
+    callbacks = method_callbacks("eva", lambda: setup)
+    Trainer(model=model, args=arguments, train_dataset=Rows(data), callbacks=callbacks).train()
+    assert all(torch.allclose(a @ a.T, torch.eye(4), atol=1e-4) for a in first_factors(model))
+    assert method_callbacks("lora", lambda: setup) == []
+
+
+@pytest.mark.parametrize("method", ["corda", "lora_ga"])
+def test_a_resumed_run_keeps_its_values_on_the_same_moved_base(method, data, tiny_models):
+    """What a checkpoint has brought back stays, and the base is moved as it was the first time."""
+    loader = torch.utils.data.DataLoader(Rows(data), batch_size=4)
+    bases, values = [], []
+    for resumed in (False, True):
+        model, setup = attached_for_trainer(method, tiny_models)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        initial = [parameter.detach().clone() for parameter in trained]
+        if resumed:
+            for parameter in trained:
+                parameter.data.fill_(0.5)
+        start(get_method(method), setup, model, loader, 4, initial if resumed else None)
+        bases.append([p.detach() for n, p in model.named_parameters() if "base_layer.weight" in n])
+        values.append([p.detach() for p in trained])
+    assert all(torch.equal(first, again) for first, again in zip(*bases, strict=True))
+    assert all((value == 0.5).all() for value in values[1])
+    assert not any((value == 0.5).all() for value in values[0])
