@@ -9,7 +9,20 @@ from pathlib import Path
 import typer
 
 from autopeft import __version__
-from autopeft.cli import estimate, evidence, export, fetch, methods, predict, profile, report, search, suggest, train
+from autopeft.cli import (
+    estimate,
+    evidence,
+    export,
+    fetch,
+    inspect,
+    methods,
+    predict,
+    profile,
+    report,
+    search,
+    suggest,
+    train,
+)
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -43,6 +56,7 @@ app.command("report")(report.command)
 app.command("train")(train.command)
 app.command("predict")(predict.command)
 app.command("export")(export.command)
+app.command("inspect")(inspect.command)
 app.command("methods")(methods.command)
 app.add_typer(evidence.app, name="evidence")
 app.command("fetch")(fetch.command)

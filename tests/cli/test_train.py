@@ -1,9 +1,12 @@
-"""`autopeft train` and `autopeft predict`: one JSON document on stdout, progress on stderr, one line per error."""
+"""`autopeft train`, `predict`, `export` and `inspect`: JSON on stdout, progress on stderr, one line per error."""
 
 import json
 
+from numpy.random import default_rng
+
 from tests.finetune.conftest import tuned_for
-from tests.toys import classification_csv
+from tests.inspection.test_inspect import random_pair, write
+from tests.toys import classification_csv, completion_jsonl
 
 
 def test_train_and_predict(autopeft, tiny_models, tmp_path):
@@ -35,3 +38,39 @@ def test_a_config_from_a_newer_schema_is_one_error(autopeft, tmp_path):
     assert done.err.startswith("Error: `schema_version`")
     assert "A newer version needs a newer autopeft" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_inspect(autopeft, tmp_path):
+    """A table for a person, everything for a program, and one line for a folder without an adapter."""
+    folder = write(tmp_path / "a", {(i, "q_proj"): random_pair(default_rng(i)) for i in range(3)})
+    shown = autopeft("inspect", folder)
+    assert shown.code == 0, shown.err
+    assert "q_proj × 3" in shown.out
+    document = json.loads(autopeft("inspect", folder, "--json").out)
+    assert [len(layer["spectrum"]) for layer in document["layers"]] == [4, 4, 4]
+    missing = autopeft("inspect", tmp_path)
+    assert missing.code == 2
+    assert "holds no adapter" in missing.err
+
+
+def test_export(autopeft, tiny_models, tmp_path):
+    """What the tool cannot express is told in both modes, and a file that exists is left alone."""
+    source = completion_jsonl(tmp_path / "pairs.jsonl")
+    tuned_for(tiny_models["llama"], source, "instruction").save(tmp_path / "tuned.yaml")
+    asked = ("export", tmp_path / "tuned.yaml", "--to")
+    shown = autopeft(*asked, "trl")
+    assert "lora_r: 4" in shown.out
+    assert "The split of the search" in shown.err
+    document = json.loads(autopeft(*asked, "llamafactory", "--json").out)
+    assert document["unsupported"]
+    assert list(document["companions"]) == ["dataset_info.json"]
+    target = tmp_path / "factory" / "train.yaml"
+    assert autopeft(*asked, "llamafactory", "--output", target).code == 0
+    before = target.read_text()
+    again = autopeft(*asked, "llamafactory", "--output", target)
+    assert again.code == 2
+    assert "exists already" in again.err
+    other = autopeft(*asked, "llamafactory", "--output", target.with_name("other.yaml"))
+    assert "dataset_info.json exists already" in other.err
+    assert not target.with_name("other.yaml").exists()
+    assert target.read_text() == before

@@ -1,0 +1,70 @@
+"""`autopeft inspect`: what an adapter's update did, layer by layer."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autopeft.cli.output import Output
+
+if TYPE_CHECKING:
+    from autopeft.inspection import AdapterReport, LayerReport
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def command(
+    adapter: Annotated[Path, typer.Argument(help="An adapter's folder, such as the output of autopeft train.")],
+    every_layer: Annotated[bool, typer.Option("--layers", help="One line for every module.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Inspect: norms, ranks and spectra of an adapter's update, and what they suggest for the next search."""
+    from rich.markup import escape
+
+    from autopeft.inspection import inspect_adapter
+
+    report = inspect_adapter(adapter)
+    tables = [_table(report, every_layer=every_layer)] if report.layers else []
+    norms = [escape(f"{name}: norm {norm:.4g}") for name, norm in sorted(report.norms.items())]
+    share = [f"{report.hardly_moved:.0%} of {len(report.layers)} modules hardly moved."] if report.layers else []
+    Output(as_json=as_json).result(
+        report,
+        escape(f"{report.kind} adapter" + (f" of {report.base_model}" if report.base_model else "")),
+        *tables,
+        *(norms if every_layer or not tables else []),
+        *share,
+        *(escape(f"Suggestion: {sentence}") for sentence in report.suggestions),
+        *(escape(f"Note: {sentence}") for sentence in report.notes),
+    )
+
+
+def _table(report: "AdapterReport", *, every_layer: bool) -> Any:
+    from rich.table import Table
+
+    groups: dict[str, list[LayerReport]] = defaultdict(list)
+    for layer in report.layers:
+        groups[layer.name if every_layer else layer.name.rpartition(".")[2]].append(layer)
+    table = Table("module", "rank", "norm", "effective", "stable", "99 %", "spectrum", "entanglement")
+    for name, layers in groups.items():
+        middle = [median(getattr(layer, key) for layer in layers) for key in ("norm", "effective_rank", "stable_rank")]
+        numbers = [f"{value:.3g}" for value in middle]
+        count = f" × {len(layers)}" if len(layers) > 1 else ""
+        table.add_row(
+            f"{name}{count}", str(layers[0].rank), *numbers, f"{median(layer.significant for layer in layers):g}",
+            _bars([layer.spectrum for layer in layers]), _bars([layer.entanglement for layer in layers]),
+        )  # fmt: skip
+    return table
+
+
+def _bars(rows: Sequence[Sequence[float]]) -> str:
+    """Returns the mean of rows of numbers as bars, the highest full, at most 16 of them."""
+    width = min((len(row) for row in rows), default=0)
+    if not width:
+        return ""
+    means = [sum(row[place] for row in rows) / len(rows) for place in range(width)]
+    shown = [means[place * width // 16] for place in range(16)] if width > 16 else means
+    top = max(shown) or 1.0
+    return "".join(_BARS[min(len(_BARS) - 1, int(value / top * (len(_BARS) - 1) + 0.5))] for value in shown)

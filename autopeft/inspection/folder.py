@@ -1,0 +1,104 @@
+"""An adapter's folder: its config, its weights, and the low-rank pairs among them."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import ModelError
+from autopeft.files import read_json
+from autopeft.inspection.tensors import read_tensors
+
+_WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
+_PICKLED = ("adapter_model.bin", "pytorch_model.bin")
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+_PREFIX = "base_model.model."
+LOW_RANK = "LORA"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One module's update: scale · up @ down."""
+
+    name: str
+    down: Any
+    up: Any
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """What a folder holds.
+
+    Attributes:
+        kind: peft's type in capitals, or the method's name where the format is not peft's.
+        config: ``adapter_config.json``; empty without one.
+        pairs: low-rank updates; empty for other kinds.
+        others: every tensor that is in no pair, by its name.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    pairs: tuple[Pair, ...]
+    others: Mapping[str, Any]
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Returns the adapter in a folder; only its safetensors file and its JSON are opened.
+
+    Raises:
+        ModelError: the folder holds none, holds a pickled one, or its weights are cut short.
+        FileFormatError: its config is no JSON.
+    """
+    path = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if path is None:
+        pickled = next((name for name in _PICKLED if (folder / name).is_file()), None)
+        if pickled:
+            raise ModelError(
+                f"{folder / pickled} is a pickle, which can run code when it is opened; only safetensors are read.\n"
+                "Load it where you trust it and save it again with safe_serialization=True."
+            )
+        raise ModelError(f"{folder} holds no adapter: neither {' nor '.join(_WEIGHTS)} is there.")
+    config = _config(folder)
+    kind = str(config.get("peft_type") or config.get("method") or "unknown")
+    tensors = read_tensors(path)
+    pairs = _pairs(tensors, config) if kind == LOW_RANK else ()
+    paired = {f"{pair.name}{end}" for pair in pairs for end in (_DOWN, _UP)}
+    others = {name: tensor for name, tensor in tensors.items() if name.removeprefix(_PREFIX) not in paired}
+    return Adapter(kind=kind, config=config, pairs=pairs, others=others)
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    for name in ("adapter_config.json", "trained.json"):
+        if (folder / name).is_file():
+            content = read_json(folder / name)
+            return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _pairs(tensors: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Pair, ...]:
+    found = []
+    for name, down in tensors.items():
+        if not name.endswith(_DOWN):
+            continue
+        up = tensors.get(name.removesuffix(_DOWN) + _UP)
+        if up is None or up.ndim != 2 or down.ndim != 2:  # convolutions have norms alone
+            continue
+        module = name.removesuffix(_DOWN).removeprefix(_PREFIX)
+        found.append(Pair(name=module, down=down, up=up, scale=_scale(module, len(down), config)))
+    return tuple(found)
+
+
+def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
+    alpha = _pattern(config.get("alpha_pattern") or {}, module, config.get("lora_alpha") or rank)
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def _pattern(patterns: Mapping[str, Any], module: str, default: float) -> float:
+    """Returns the value of the first pattern that the module's name ends in, as peft reads them."""
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return float(value)
+    return float(default)

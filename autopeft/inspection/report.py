@@ -1,0 +1,135 @@
+"""What an adapter's update looks like, layer by layer, and what that suggests for the next search."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from autopeft.inspection.folder import Adapter, Pair, read_adapter
+from autopeft.inspection.spectrum import (
+    effective_rank,
+    entanglement_profile,
+    significant,
+    singular_values,
+    stable_rank,
+)
+from autopeft.inspection.suggest import suggestions
+
+HARDLY = 0.1
+"""A layer hardly moved whose entries' root mean square is below this share of the median layer's."""
+
+_STARTS_AT_ZERO = (None, True, "gaussian")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """One module's update.
+
+    Attributes:
+        layer: the transformer layer it stands in, None where its name has no number.
+        norm: Frobenius norm of the scaled update.
+        rms: root mean square of the update's entries, which compares modules of different sizes.
+        effective_rank: exponential of the singular values' entropy; at most the rank.
+        stable_rank: squared Frobenius norm over squared largest singular value.
+        significant: directions that hold 99 % of the squared norm.
+        spectrum: singular values, descending.
+        entanglement: entropies at the cuts of the update as a matrix product state, in nats, the cut between rows
+            and columns among them; see `entanglement_profile`.
+    """
+
+    name: str
+    layer: int | None
+    rank: int
+    norm: float
+    rms: float
+    effective_rank: float
+    stable_rank: float
+    significant: int
+    spectrum: tuple[float, ...]
+    entanglement: tuple[float, ...]
+    hardly_moved: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterReport:
+    """An adapter as inspected.
+
+    Attributes:
+        kind: peft's type, or the method's name.
+        layers: the low-rank updates; empty for other kinds.
+        norms: Frobenius norm of every other tensor by name.
+        hardly_moved: share of the layers that hardly moved; None without low-rank updates.
+        suggestions: for the next search, one sentence each: rules of thumb on this one adapter.
+    """
+
+    folder: str
+    kind: str
+    base_model: str
+    layers: tuple[LayerReport, ...]
+    norms: dict[str, float]
+    hardly_moved: float | None
+    suggestions: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def inspect_adapter(folder: str | Path) -> AdapterReport:
+    """Returns what the adapter in a folder does to its model; torch is not needed.
+
+    Raises:
+        ModelError: there is no adapter, it is pickled, or cut short.
+    """
+    import numpy as np
+
+    adapter = read_adapter(Path(folder))
+    layers = _marked([_layer(pair) for pair in adapter.pairs])
+    share = sum(layer.hardly_moved for layer in layers) / len(layers) if layers else None
+    return AdapterReport(
+        folder=str(folder),
+        kind=adapter.kind,
+        base_model=str(adapter.config.get("base_model_name_or_path") or ""),
+        layers=layers,
+        norms={name: float(np.linalg.norm(tensor)) for name, tensor in adapter.others.items()},
+        hardly_moved=share,
+        suggestions=suggestions(layers),
+        notes=_notes(adapter),
+    )
+
+
+def _layer(pair: Pair) -> LayerReport:
+    values = singular_values(pair.down, pair.up, pair.scale)
+    norm = float((values**2).sum() ** 0.5)
+    number = re.search(r"\.(\d+)\.", pair.name)
+    return LayerReport(
+        name=pair.name,
+        layer=int(number[1]) if number else None,
+        rank=len(pair.down),
+        norm=norm,
+        rms=norm / (pair.up.shape[0] * pair.down.shape[1]) ** 0.5,
+        effective_rank=effective_rank(values),
+        stable_rank=stable_rank(values),
+        significant=significant(values),
+        spectrum=tuple(float(value) for value in values),
+        entanglement=entanglement_profile(pair.down, pair.up),
+    )
+
+
+def _marked(layers: Sequence[LayerReport]) -> tuple[LayerReport, ...]:
+    from dataclasses import replace
+
+    if not layers:
+        return ()
+    limit = HARDLY * median(layer.rms for layer in layers)
+    return tuple(replace(layer, hardly_moved=layer.rms <= limit) for layer in layers)
+
+
+def _notes(adapter: Adapter) -> tuple[str, ...]:
+    notes = []
+    start = adapter.config.get("init_lora_weights")
+    if start not in _STARTS_AT_ZERO:
+        notes.append(f"The adapter began as {start!r}: where that start is not zero, it is part of what is shown.")
+    if adapter.config.get("use_dora"):
+        notes.append("Magnitudes are trained beside the pair: the numbers are those of the pair alone.")
+    if not adapter.pairs:
+        notes.append(f"{adapter.kind} is no pair of low-rank factors: its tensors have norms alone.")
+    return tuple(notes)
