@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_BLOCK = 32
+_BLOCK = 16
 """Side of the matrix that a transform is made of: few passes over memory, and few multiplications."""
 
 
@@ -51,7 +51,7 @@ class Fastfood(nn.Module):
         self.shape, self.place = (outputs, inputs), place
         self.directions, self.scales = directions, scales
         length = padded(inputs * outputs)
-        for name, drawn in _drawn(length, seed, directions.device).items():
+        for name, drawn in _drawn(length, inputs * outputs, seed, directions.device).items():
             self.register_buffer(name, drawn, persistent=False)
         self.register_buffer("block", sylvester(min(_BLOCK, length), directions.device), persistent=False)
 
@@ -69,8 +69,8 @@ class Fastfood(nn.Module):
         size, length = self.shape[0] * self.shape[1], factors.numel()
         spread = functional.pad(directions, (0, length - directions.numel())) * cast("Tensor", self.signs)
         with torch.autocast(_real(directions.device), enabled=False):  # sums of so many terms need float32
-            mixed = hadamard(hadamard(spread, block)[order] * factors, block)[:size]
-        return mixed / (factors.square().sum() * size).sqrt()
+            shuffled = hadamard(spread, block).index_select(0, order)
+            return hadamard(shuffled * factors, block)[:size]
 
 
 def _real(device: torch.device) -> str:
@@ -78,8 +78,12 @@ def _real(device: torch.device) -> str:
     return "cpu" if device.type == "meta" else device.type
 
 
-def _drawn(length: int, seed: int, device: torch.device) -> dict[str, Tensor]:
-    """Returns signs, order and factors: 9 bytes a weight; on the meta device their shapes alone."""
+def _drawn(length: int, size: int, seed: int, device: torch.device) -> dict[str, Tensor]:
+    """Returns signs, order and factors: 9 bytes a weight; on the meta device their shapes alone.
+
+    Two transforms make a vector ``length`` times as long, and of the result a share of size / length is taken: the
+    factors are scaled by what undoes both.
+    """
     if device.type == "meta":
         return {
             "signs": torch.empty(length, dtype=torch.int8, device=device),
@@ -91,4 +95,5 @@ def _drawn(length: int, seed: int, device: torch.device) -> dict[str, Tensor]:
     signs = torch.randint(0, 2, (length,), generator=source, dtype=torch.int8, device="cpu") * 2 - 1
     order = torch.randperm(length, generator=source, dtype=torch.int32, device="cpu")
     factors = torch.randn(length, generator=source, device="cpu")
+    factors /= factors.norm() * size**0.5
     return {"signs": signs.to(device), "order": order.to(device), "factors": factors.to(device)}

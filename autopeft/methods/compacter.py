@@ -103,13 +103,15 @@ METHOD = Method(
     learning_rate=FloatDistribution(1e-5, 5e-2, log=True),
     seeds=(
         Seed(
+            parameters={"bottleneck": 24, "divisions": 4, "rank": 1, "activation": "gelu"}, learning_rate=1e-2,
+            targets="none",
+            source="sizes of Mahabadi et al., arXiv 2106.04647; the rate measured here, 50 steps of 16 movie reviews"
+            " on MiniLM, where theirs of 3e-3 learns little",
+        ),
+        Seed(
             parameters={"bottleneck": 24, "divisions": 4, "rank": 1, "activation": "gelu"}, learning_rate=3e-3,
             targets="none",
             source="Mahabadi et al., arXiv 2106.04647: a width of 768 reduced by 32, n = 4, rank 1, 3e-3 on T5",
-        ),
-        Seed(
-            parameters={"bottleneck": 64, "divisions": 8, "rank": 1, "activation": "gelu"}, learning_rate=3e-3,
-            targets="none", source="Mahabadi et al., arXiv 2106.04647: n up to 12 tried; wider for wider models",
         ),
     ),
     trainable=_trainable,

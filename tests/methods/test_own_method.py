@@ -60,8 +60,11 @@ def test_what_is_legal_is_searched_where_no_file_says_otherwise(tmp_path):
     assert drawn["scale"].searched.log
     assert drawn["learning_rate"].name == f"{PATH}.learning_rate"
     assert load_space(PATH, tmp_path) == load_space(PATH)
-    content = (EXAMPLES.parent / "search_spaces" / "krona.yaml").read_text().replace("method: krona", f"method: {PATH}")
-    narrow = content.replace("factor: {choices: [8, 16, 32]}", "rank: {choices: [4, 8]}")
+    narrow = (
+        f"schema_version: 1\nmethod: {PATH}\nlearning_rate: {{low: 1.0e-3, high: 1.0e-2, log: true}}\n"
+        "parameters:\n  rank: {choices: [4, 8]}\n  scale: {low: 0.5, high: 2.0}\n"
+        "targets: [mlp]\nlayers: [all]\nquantization: [none]\noptimizer: [adamw]\nbatch_size: [16]\n"
+    )
     (tmp_path / f"{PATH}.yaml").write_text(narrow)
     assert load_space(PATH, tmp_path).parameters["rank"].choices == (4, 8)
     (tmp_path / f"{PATH}.yaml").write_text(narrow.replace("[4, 8]", "[512]"))
