@@ -10,6 +10,7 @@ import typer
 
 from autopeft import __version__
 from autopeft.cli import (
+    compare,
     estimate,
     evidence,
     export,
@@ -57,6 +58,7 @@ app.command("train")(train.command)
 app.command("predict")(predict.command)
 app.command("export")(export.command)
 app.command("inspect")(inspect.command)
+app.command("compare")(compare.command)
 app.command("methods")(methods.command)
 app.add_typer(evidence.app, name="evidence")
 app.command("fetch")(fetch.command)

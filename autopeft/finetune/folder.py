@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from autopeft.errors import StudyError
+from autopeft.errors import FileFormatError, StudyError
 from autopeft.files import parse, plain, read_json, to_json, write_text
-from autopeft.finetune.outcomes import Calibration, Trained
+from autopeft.finetune.outcomes import SCHEMA_VERSION as OUTCOME_VERSION
+from autopeft.finetune.outcomes import Trained
 from autopeft.tuned import TunedConfig
 
 SCHEMA_VERSION = 1
@@ -132,12 +133,16 @@ class TrainedFolder:
 
         Raises:
             StudyError: there is none, or it has not ended.
+            FileFormatError: it is of another schema version, or damaged.
         """
         if not self.metrics.exists():
             what = "a training that has not ended; go on with --resume" if self._identity.exists() else "no training"
             raise StudyError(f"{self.path} must be the output of `autopeft train`; it holds {what}.")
-        return parse(Trained, read_json(self.metrics), str(self.metrics))
-
-    def calibration(self) -> Calibration | None:
-        """Returns the calibration of the training in the folder, None where the task has no classes."""
-        return self.finished().calibration
+        content = read_json(self.metrics)
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != OUTCOME_VERSION:
+            raise FileFormatError(
+                f"`schema_version` of {self.metrics} must be {OUTCOME_VERSION}; got {version!r}.\n"
+                "A newer version needs a newer autopeft."
+            )
+        return parse(Trained, content, str(self.metrics))

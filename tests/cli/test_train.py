@@ -74,3 +74,16 @@ def test_export(autopeft, tiny_models, tmp_path):
     assert "dataset_info.json exists already" in other.err
     assert not target.with_name("other.yaml").exists()
     assert target.read_text() == before
+
+
+def test_compare(autopeft, tiny_models, tmp_path):
+    """Two configs stand side by side, with a sentence on their difference; one alone is an error."""
+    source = classification_csv(tmp_path / "toy.csv", rows=120)
+    paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for path in paths:
+        tuned_for(tiny_models["bert"], source, "classification").save(path)
+    shown = autopeft("compare", *paths)
+    assert shown.code == 0, shown.err
+    assert "chance explains it" in " ".join(shown.out.split())
+    assert len(json.loads(autopeft("compare", *paths, "--json").out)["entries"]) == 2
+    assert autopeft("compare", paths[0]).code == 2

@@ -1,0 +1,69 @@
+"""`autopeft compare`: configs, searches, trainings and adapters side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autopeft.cli.output import Output
+
+if TYPE_CHECKING:
+    from autopeft.comparison import Entry, Verdict
+    from autopeft.values.outcomes import Score
+
+
+def command(
+    paths: Annotated[list[Path], typer.Argument(help="tuned.yaml files, folders of searches and trainings, adapters.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compare: quality with intervals, time, memory and size side by side."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from autopeft.comparison import compare
+
+    found = compare(paths)
+    table = Table("", *(escape(entry.name) for entry in found.entries))
+    for title, cells in _rows(found.entries).items():
+        if any(cells):
+            table.add_row(title, *(escape(cell) for cell in cells))
+    Output(as_json=as_json).result(found, table, *(escape(_sentence(verdict)) for verdict in found.verdicts))
+
+
+def _rows(entries: "tuple[Entry, ...]") -> dict[str, list[str]]:
+    return {
+        "kind": [entry.kind for entry in entries],
+        "method": [entry.method for entry in entries],
+        "settings": [entry.settings for entry in entries],
+        "base": [entry.base[:12] for entry in entries],
+        "data": [entry.data for entry in entries],
+        "metric": [entry.test.metric if entry.test else "" for entry in entries],
+        "validation": [_score(entry.validation) for entry in entries],
+        "test": [_score(entry.test) for entry in entries],
+        "training": [_unit(entry.seconds, "s") for entry in entries],
+        "peak memory": [_unit(entry.peak_bytes and entry.peak_bytes / 2**20, "MiB") for entry in entries],
+        "latency per row": [_unit(_thousand(entry.prediction_seconds_per_row), "ms") for entry in entries],
+        "adapter": [_unit(entry.adapter_bytes and entry.adapter_bytes / 2**20, "MiB") for entry in entries],
+        "trainable": [f"{entry.trainable_parameters:,}" if entry.trainable_parameters else "" for entry in entries],
+    }
+
+
+def _score(score: "Score | None") -> str:
+    return f"{score.value:.4f} ({score.low:.4f} to {score.high:.4f})" if score else ""
+
+
+def _thousand(value: float | None) -> float | None:
+    return None if value is None else value * 1000
+
+
+def _unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.4g} {unit}"
+
+
+def _sentence(verdict: "Verdict") -> str:
+    pair = f"{verdict.first} against {verdict.second}"
+    if verdict.difference is None:
+        return f"{pair}: not comparable, {verdict.because}."
+    found = verdict.difference
+    told = f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}, rows taken as independent)"
+    return f"{pair}: {told}; {f'{verdict.better} is better' if verdict.better else 'chance explains it'}."

@@ -1,0 +1,192 @@
+"""Configs, searches, trainings and adapters side by side: quality with intervals, time, memory and size."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import FileFormatError, invalid
+from autopeft.files import parse, read_json
+from autopeft.finetune.folder import TrainedFolder
+from autopeft.tasks import get_task
+from autopeft.tuned import TunedConfig
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Contender, Difference, Score, SearchResult
+
+_WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
+FEWEST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One thing that is compared; None where it does not tell.
+
+    Attributes:
+        kind: ``config``, ``search``, ``run`` or ``adapter``.
+        base: the base model's fingerprint.
+        seconds: of training.
+        prediction_seconds_per_row: measured after training.
+        adapter_bytes: size of the file of trained weights.
+        lower_is_better: whether the test score's metric is a loss.
+    """
+
+    name: str
+    kind: str
+    method: str
+    settings: str = ""
+    base: str = ""
+    data: str = ""
+    validation: Score | None = None
+    test: Score | None = None
+    seconds: float | None = None
+    peak_bytes: int | None = None
+    prediction_seconds_per_row: float | None = None
+    adapter_bytes: int | None = None
+    trainable_parameters: int | None = None
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How two entries' test scores differ.
+
+    Attributes:
+        difference: first minus second, with an interval that takes their rows as independent; None where the two
+            cannot be compared.
+        better: the one that is better beyond chance, empty where chance explains the difference.
+        because: why they cannot be compared.
+    """
+
+    first: str
+    second: str
+    difference: Difference | None
+    better: str = ""
+    because: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Entries in the order given, and a verdict for each two that have a test score."""
+
+    entries: tuple[Entry, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def compare(paths: Sequence[str | Path]) -> Comparison:
+    """Returns configs, search folders, training folders and adapters side by side.
+
+    Raises:
+        InvalidValueError: fewer than two are given, or one twice.
+        FileFormatError: a path is nothing of the kind, or of another schema version.
+    """
+    if len(paths) < FEWEST or len(set(map(str, paths))) < len(paths):
+        raise invalid("paths", "a comparison", "two or more different ones", ", ".join(map(str, paths)))
+    entries = tuple(entry for path in paths for entry in _entries(Path(path)))
+    scored = [entry for entry in entries if entry.test is not None]
+    return Comparison(entries=entries, verdicts=tuple(_verdict(a, b) for a, b in combinations(scored, 2)))
+
+
+def _entries(path: Path) -> list[Entry]:
+    if path.is_file():
+        return [_config(path)]
+    if (path / "metrics.json").is_file():
+        return [_run(path)]
+    if (path / "result.json").is_file():
+        return _search(path)
+    if any((path / name).is_file() for name in _WEIGHTS):
+        return [_adapter(path)]
+    what = "does not exist" if not path.exists() else "holds no result.json, metrics.json or adapter"
+    raise FileFormatError(f"{path} {what}.\nGive a tuned.yaml, the folder of a search or of a training, or an adapter.")
+
+
+def _about(tuned: TunedConfig) -> dict[str, Any]:
+    return {"base": tuned.model.fingerprint, "data": Path(tuned.data.source).name}
+
+
+def _lower(tuned: TunedConfig, score: Score) -> bool:
+    return score.metric in get_task(tuned.model.task).lower_is_better
+
+
+def _chosen(candidate: Candidate) -> dict[str, Any]:
+    parts = [f"{key} {value}" for key, value in candidate.parameters.items()]
+    parts += [candidate.targets, f"rate {candidate.learning_rate:.3g}"]
+    parts += [candidate.quantization] if candidate.quantization != "none" else []
+    return {"method": candidate.method, "settings": ", ".join(parts)}
+
+
+def _config(path: Path) -> Entry:
+    tuned = TunedConfig.load(path)
+    origin = tuned.provenance
+    return Entry(
+        name=str(path), kind="config", **_chosen(tuned.candidate), **_about(tuned), validation=origin.validation,
+        test=origin.test, lower_is_better=_lower(tuned, origin.test),
+    )  # fmt: skip
+
+
+def _run(path: Path) -> Entry:
+    folder = TrainedFolder(path)
+    trained, tuned = folder.finished(), TunedConfig.load(folder.tuned)
+    return Entry(
+        name=str(path), kind="run", **_chosen(tuned.candidate), **_about(tuned), validation=trained.validation.after,
+        test=trained.test.after, seconds=trained.seconds, peak_bytes=trained.peak_bytes,
+        prediction_seconds_per_row=trained.prediction_seconds_per_row, adapter_bytes=_size(path),
+        trainable_parameters=trained.trainable_parameters, lower_is_better=_lower(tuned, trained.test.after),
+    )  # fmt: skip
+
+
+def _search(path: Path) -> list[Entry]:
+    result = parse(SearchResult, read_json(path / "result.json"), str(path / "result.json"))
+    tuned = TunedConfig.load(path / "tuned.yaml")
+    named: Mapping[str, Contender] = {
+        "winner": result.winner,
+        "default recipe": result.default_lora,
+        "raced recipe": result.raced_lora,
+    }
+    return [
+        Entry(
+            name=f"{path} ({name})", kind="search", **_chosen(one.config), **_about(tuned), validation=one.validation,
+            test=one.test, seconds=one.seconds, lower_is_better=_lower(tuned, one.test),
+        )
+        for name, one in named.items()
+    ]  # fmt: skip
+
+
+def _adapter(path: Path) -> Entry:
+    config = path / "adapter_config.json"
+    content = read_json(config) if config.is_file() else {}
+    return Entry(name=str(path), kind="adapter", method=str(content.get("peft_type", "")), adapter_bytes=_size(path))
+
+
+def _size(path: Path) -> int | None:
+    return next((file.stat().st_size for name in _WEIGHTS if (file := path / name).is_file()), None)
+
+
+def _verdict(one: Entry, two: Entry) -> Verdict:
+    because = _incomparable(one, two)
+    if because or one.test is None or two.test is None:
+        return Verdict(first=one.name, second=two.name, difference=None, because=because)
+    value = one.test.value - two.test.value
+    # Percentile intervals need not be symmetric: each side of the difference takes the sides that lead there.
+    down = sqrt((one.test.value - one.test.low) ** 2 + (two.test.high - two.test.value) ** 2)
+    up = sqrt((one.test.high - one.test.value) ** 2 + (two.test.value - two.test.low) ** 2)
+    low, high = value - down, value + up
+    apart = not low <= 0 <= high
+    first_wins = (value < 0) == one.lower_is_better
+    return Verdict(
+        first=one.name,
+        second=two.name,
+        difference=Difference(value=value, low=low, high=high, level=one.test.level, distinguishable=apart),
+        better=(one.name if first_wins else two.name) if apart else "",
+    )
+
+
+def _incomparable(one: Entry, two: Entry) -> str:
+    if one.test is None or two.test is None:
+        return "one has no test score"
+    if one.test.metric != two.test.metric:
+        return f"the metrics differ: {one.test.metric} and {two.test.metric}"
+    if one.data != two.data or one.test.rows != two.test.rows:
+        return f"the test rows differ: {one.test.rows} of {one.data} and {two.test.rows} of {two.data}"
+    return ""

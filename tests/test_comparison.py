@@ -1,0 +1,116 @@
+"""A comparison tells better from chance by intervals, and does not compare what cannot be compared."""
+
+from dataclasses import replace
+
+import pytest
+
+from autopeft.comparison import compare
+from autopeft.errors import FileFormatError, InvalidValueError
+from autopeft.files import plain, to_json, write_text
+from autopeft.finetune.outcomes import SCHEMA_VERSION, Evaluation, Trained
+from autopeft.values.outcomes import Contender, Difference, Score, SearchResult
+from tests.finetune.conftest import tuned_for
+from tests.toys import classification_csv
+
+FAR = Score(metric="accuracy", value=0.9, low=0.85, high=0.94, level=0.95, rows=200)
+NEAR = replace(FAR, value=0.8, low=0.75, high=0.84)
+CLOSE = replace(FAR, value=0.88, low=0.83, high=0.92)
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_models, tmp_path_factory):
+    source = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
+    return tuned_for(tiny_models["bert"], source, "classification")
+
+
+@pytest.fixture
+def saved(tuned, tmp_path):
+    """Writes a config with a test score and returns its path."""
+
+    def write(name, score):
+        path = tmp_path / f"{name}.yaml"
+        replace(tuned, provenance=replace(tuned.provenance, test=score)).save(path)
+        return path
+
+    return write
+
+
+def test_better_beyond_chance_or_not(saved):
+    """Far scores have a better one whichever comes first; close ones leave it to chance; a loss is better when low."""
+    far, near, close = saved("far", FAR), saved("near", NEAR), saved("close", CLOSE)
+    found = compare([far, near, close])
+    by_pair = {(v.first, v.second): v for v in found.verdicts}
+    assert by_pair[str(far), str(near)].better == str(far)
+    assert by_pair[str(far), str(close)].better == ""
+    assert compare([near, far]).verdicts[0].better == str(far)
+    difference = by_pair[str(far), str(near)].difference
+    assert difference is not None
+    assert difference.value == pytest.approx(0.1)
+    assert difference.low == pytest.approx(0.1 - (0.05**2 + 0.04**2) ** 0.5)
+    assert difference.high == pytest.approx(0.1 + (0.04**2 + 0.05**2) ** 0.5)
+
+
+def test_a_lower_loss_is_better(tiny_models, tuned, saved, tmp_path):
+    """For a metric that is a loss, the smaller value wins."""
+    task = replace(tuned, model=replace(tuned.model, task="regression"))
+    paths = []
+    for name, score in (("high", FAR), ("low", NEAR)):
+        paths.append(tmp_path / f"{name}.yaml")
+        replace(task, provenance=replace(task.provenance, test=replace(score, metric="mae"))).save(paths[-1])
+    assert compare(paths).verdicts[0].better == str(paths[1])
+
+
+def test_other_metrics_and_other_rows_are_not_compared(saved):
+    """Scores of another metric or of other rows get a reason instead of a verdict."""
+    one, two, three = saved("a", FAR), saved("b", replace(NEAR, metric="mcc")), saved("c", replace(NEAR, rows=90))
+    verdicts = compare([one, two, three]).verdicts
+    assert all(verdict.difference is None and verdict.better == "" for verdict in verdicts)
+    assert "metrics differ" in verdicts[0].because
+    assert "test rows differ" in verdicts[1].because
+
+
+def test_searches_and_runs_and_adapters(tuned, saved, tmp_path):
+    """A search shows its winner beside its recipes, a run its cost, an adapter its size."""
+    search = tmp_path / "search"
+    tuned.save(search / "tuned.yaml")
+    one = Contender(config=tuned.candidate, validation=FAR, test=FAR, tokens=10, seconds=5.0)
+    none = Difference(value=0.0, low=0.0, high=0.0, level=0.95, distinguishable=False)
+    result = SearchResult(
+        winner=one, default_lora=replace(one, test=NEAR), raced_lora=one, difference={"default_lora": none},
+        references={}, trials={"completed": 2}, seconds=9.0, comparison_seconds=1.0, overhead_seconds=1.0, output="x",
+    )  # fmt: skip
+    write_text(search / "result.json", to_json(plain(result)))
+    run = tmp_path / "run"
+    tuned.save(run / "tuned.yaml")
+    part = Evaluation(before=NEAR, after=FAR, metrics={"accuracy": 0.9})
+    trained = Trained(
+        schema_version=SCHEMA_VERSION, autopeft_version="0", validation=part, test=part, steps=3, kept_step=3,
+        stopped_early=False, seconds=7.0, peak_bytes=2**20, prediction_seconds_per_row=0.001,
+        trainable_parameters=1000, calibration=None, merged=False, output=str(run),
+    )  # fmt: skip
+    write_text(run / "metrics.json", to_json(plain(trained)))
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"12345678")
+    found = compare([search, run, adapter])
+    assert [entry.kind for entry in found.entries] == ["search", "search", "search", "run", "adapter"]
+    assert (found.entries[3].seconds, found.entries[3].peak_bytes) == (7.0, 2**20)
+    assert found.entries[4].adapter_bytes == 8
+    assert len(found.verdicts) == 6
+    write_text(run / "metrics.json", to_json({**plain(trained), "schema_version": 9}))
+    with pytest.raises(FileFormatError, match="must be 1; got 9"):
+        compare([search, run])
+
+
+def test_bad_paths(saved, tmp_path):
+    """One path, the same twice, a missing one and an empty folder are one clear error each."""
+    path = saved("a", FAR)
+    with pytest.raises(InvalidValueError, match="two or more different"):
+        compare([path])
+    with pytest.raises(InvalidValueError, match="two or more different"):
+        compare([path, path])
+    with pytest.raises(FileFormatError, match="does not exist"):
+        compare([path, tmp_path / "none"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileFormatError, match=r"holds no result\.json"):
+        compare([path, tmp_path / "empty"])
