@@ -1,9 +1,9 @@
 """What the allocator's settings would change: memory that is reserved but not used."""
 
-from autopeft.estimation.allocator import expandable_gain
 from autopeft.estimation.collector import uncollected
 from autopeft.estimation.context import ALLOCATOR_KINDS, with_workspaces
 from autopeft.estimation.question import Plan
+from autopeft.estimation.replay import expandable_gain
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.trace_memory import fits_after_release
 from autopeft.estimation.tracing.setup import UntraceableError, trace_setup, training_part

@@ -1,7 +1,8 @@
 """From a traced step to the memory that a device must have: allocated, reserved and the context."""
 
-from autopeft.estimation.allocator import AllocatorSettings, replay
+from autopeft.estimation.allocator import AllocatorSettings
 from autopeft.estimation.context import ALLOCATOR_KINDS, context_bytes, with_workspaces
+from autopeft.estimation.replay import replay
 from autopeft.estimation.trace import Trace, alive_at, peak, phase_at
 from autopeft.values.candidates import MemoryEstimate
 from autopeft.values.profiles import Device

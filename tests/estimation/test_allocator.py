@@ -10,16 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopeft.errors import InvalidValueError
-from autopeft.estimation.allocator import (
-    MIB,
-    AllocatorSettings,
-    CachingAllocator,
-    Replay,
-    expandable_gain,
-    replay,
-    segment_bytes,
-)
-from autopeft.estimation.allocator import _calls as calls_of
+from autopeft.estimation.allocator import MIB, AllocatorSettings, CachingAllocator, segment_bytes
+from autopeft.estimation.replay import Replay, expandable_gain, replay
+from autopeft.estimation.replay import _calls as calls_of
 from autopeft.estimation.trace import Block, Phase, Trace, events
 
 KIB = 1024
