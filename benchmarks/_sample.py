@@ -21,7 +21,7 @@ METHODS = (
 
 REFERENCE_BATCH = 16
 ROWS = (100, 4000)
-TOKENS = (8_000, 32_000)
+TOKENS = (6_000, 20_000)
 WIDEST = 16
 """Dimensions of a candidate's point: a method's parameters and the six things that every method has."""
 

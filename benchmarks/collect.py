@@ -43,7 +43,7 @@ from autopeft.values.profiles import ModelProfile
 MODELS = ("minilm-2", "minilm-4", "minilm-6", "smollm2-4", "smollm2-8", "smollm2-16", "smollm2-30")
 DATA = ("vader-movies", "vader-tweets", "vader-amazon", "reuters-r8", "newsgroups", "tweet-entities", "chatterbot")
 TOKEN_LIMIT = 48
-SCORED_ROWS = 300
+SCORED_ROWS = 200
 READINGS = (0.4, 1.0)
 METRIC = "validation_loss"
 """What runs are compared by: after so few steps accuracy often stands at the commonest class and says nothing."""
