@@ -1,0 +1,160 @@
+"""Leave-one-out evaluation of advice over measured settings, with intervals by a bootstrap over clusters."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from _forest import KINDS, Predictor, descriptors, fit, method_means, methods
+from _gains import Row
+
+from autopeft.recommend.surrogate import LEVELS, estimate
+
+FEWEST = 4
+"""Runs that a setting must have for a choice among them to mean something."""
+RESAMPLES = 2000
+
+Array = np.ndarray[Any, Any]
+SCHEMES: Mapping[str, Callable[[Row], str]] = {
+    "task": lambda row: row.run.task.name,
+    "model": lambda row: row.whole_model,
+    "method": lambda row: row.method,
+    "source": lambda row: row.origin,
+}
+
+
+def held_out(rows: Sequence[Row], scheme: str, make: Callable[[Sequence[Row]], Predictor]) -> Array:
+    """Returns a prediction for each row by a model that has not seen its task, model, method or source."""
+    key = SCHEMES[scheme]
+    predicted = np.zeros(len(rows))
+    for name in sorted({key(row) for row in rows}):
+        places = [place for place, row in enumerate(rows) if key(row) == name]
+        predictor = make([row for row in rows if key(row) != name])
+        predicted[places] = predictor([rows[place] for place in places])
+    return predicted
+
+
+def covered(rows: Sequence[Row], scheme: str) -> Mapping[float, Array]:
+    """Returns, by level, whether each row lies in the interval of a surrogate that has not seen its group."""
+    key = SCHEMES[scheme]
+    inside = {level: np.zeros(len(rows)) for level in LEVELS}
+    for name in sorted({key(row) for row in rows}):
+        places = [place for place, row in enumerate(rows) if key(row) == name]
+        fitted = fit([row for row in rows if key(row) != name], "2000-01-01")
+        held = [rows[place] for place in places]
+        points, scale, _ = estimate(descriptors(held), methods(held), fitted)
+        off = np.abs(points - np.array([row.points for row in held])) / scale
+        for level in LEVELS:
+            inside[level][places] = off <= fitted.quantiles[str(level)]
+    return inside
+
+
+def settings(rows: Sequence[Row]) -> list[list[int]]:
+    """Returns the places of each setting's runs, for settings with enough of them."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        found[row.run.setting].append(place)
+    return [places for places in found.values() if len(places) >= FEWEST]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What came of following a policy in one setting.
+
+    Attributes:
+        regret: of its first suggestion, against the best run of the setting.
+        best_of_three: regret of the best of its first three.
+        hit: whether its first suggestion is the best run, or within what repeats differ by.
+        rank: Spearman correlation of its order with what was measured; nan for a policy without an order.
+    """
+
+    cluster: str
+    unit: str
+    regret: float
+    best_of_three: float
+    hit: float
+    rank: float
+
+
+HIT_WITHIN = 0.8
+
+
+def followed(rows: Sequence[Row], places: Sequence[int], scores: Array) -> Choice:
+    """Returns what came of trying a setting's runs in the order of their scores, ties by what they average to."""
+    points = np.array([rows[place].points for place in places])
+    best = points.max()
+    first = _tied_mean(points, scores)
+    order = np.argsort(-scores, kind="stable")[:3]
+    return Choice(
+        cluster=rows[places[0]].cluster, unit=rows[places[0]].unit, regret=float(best - first),
+        best_of_three=float(best - points[order].max()), hit=float(best - first <= HIT_WITHIN),
+        rank=spearman(scores, points),
+    )  # fmt: skip
+
+
+def _tied_mean(points: Array, scores: Array) -> float:
+    return float(points[scores == scores.max()].mean())
+
+
+def spearman(first: Array, second: Array) -> float:
+    """Returns the rank correlation; nan where one side does not vary."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(spearmanr(first, second).statistic)
+
+
+def default_scores(rows: Sequence[Row], places: Sequence[int]) -> Array:
+    """Returns the scores of a policy that always takes plain LoRA as its setting has it."""
+    return np.array([float(rows[place].run.reference) for place in places])
+
+
+def overall_best(rows: Sequence[Row], scheme: str) -> Array:
+    """Returns each row's method's mean gain over what was not held out: the evidence's overall best comes first."""
+    return held_out(rows, scheme, lambda part: _means(part))
+
+
+def _means(part: Sequence[Row]) -> Predictor:
+    means = method_means(part)
+    return lambda others: np.array([means.get(row.method, 0.0) for row in others])
+
+
+def random_choice(rows: Sequence[Row], places: Sequence[int]) -> Choice:
+    """Returns what a random order comes to on average."""
+    points = np.array([rows[place].points for place in places])
+    generator = np.random.default_rng(0)
+    best = points.max()
+    triples = [best - generator.choice(points, 3, replace=False).max() for _ in range(200)]
+    return Choice(
+        cluster=rows[places[0]].cluster, unit=rows[places[0]].unit, regret=float(best - points.mean()),
+        best_of_three=float(np.mean(triples)), hit=float((best - points <= HIT_WITHIN).mean()), rank=float("nan"),
+    )  # fmt: skip
+
+
+def interval(values: Sequence[float], clusters: Sequence[str], seed: int = 0) -> tuple[float, float, float]:
+    """Returns the mean and its 95 % interval by a bootstrap that draws whole clusters."""
+    by_cluster: dict[str, list[float]] = defaultdict(list)
+    for value, cluster in zip(values, clusters, strict=True):
+        if not np.isnan(value):
+            by_cluster[cluster].append(value)
+    if not by_cluster:
+        return (float("nan"),) * 3
+    sums = np.array([sum(part) for part in by_cluster.values()])
+    counts = np.array([len(part) for part in by_cluster.values()])
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(sums.sum() / counts.sum()), float(low), float(high)
+
+
+def errors(rows: Sequence[Row], scheme: str) -> Mapping[str, tuple[float, float]]:
+    """Returns mean absolute error and mean regret by kind of model, to choose among them."""
+    found = {}
+    for name, make in KINDS.items():
+        predicted = held_out(rows, scheme, make)
+        regrets = [followed(rows, places, predicted[places]).regret for places in settings(rows)]
+        off = np.abs(predicted - np.array([row.points for row in rows]))
+        found[name] = (interval(off.tolist(), [row.cluster for row in rows])[0], float(np.mean(regrets)))
+    return found

@@ -1,0 +1,85 @@
+"""The evidence as a table to fit and to validate on: what each run gained over the default recipe of its setting."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import mean
+
+from autopeft.methods import all_methods
+from autopeft.recommend._surrogate_features import describe_run, vector
+from autopeft.values.evidence import Run, RunQuality
+
+FARTHEST = 40.0
+"""Gains are cut to this: that a starved run lies at zero accuracy says no more than that it starved."""
+MOST_LOST, MOST_GAINED = -20.0, 15.0
+"""What is fitted is cut further: one run far above a starved reference would outweigh all others of its method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A run with its gain over plain LoRA in its setting.
+
+    Attributes:
+        points: of a hundred for metrics that are shares, per cent of the loss for losses.
+        cluster: model and task: settings that share them are no independent evidence.
+    """
+
+    run: Run
+    method: str
+    x: tuple[float, ...]
+    points: float
+    unit: str
+
+    @property
+    def target(self) -> float:
+        """What a model is fitted to."""
+        return min(max(self.points, MOST_LOST), MOST_GAINED)
+
+    @property
+    def cluster(self) -> str:
+        """Names the model and the task."""
+        return f"{self.run.model.name} / {self.run.task.name}"
+
+    @property
+    def whole_model(self) -> str:
+        """Names the model, whatever of its layers was left."""
+        return self.run.model.name
+
+    @property
+    def origin(self) -> str:
+        """Names who measured it."""
+        source = self.run.source
+        return source.split("/tree/")[0].split("/blob/")[0]
+
+
+def level(quality: RunQuality) -> float:
+    """Returns a quality so that differences are points of a hundred, or per cent of the loss."""
+    if quality.higher_is_better:
+        return 100 * quality.value
+    loss = math.log(quality.value) if quality.metric == "perplexity" else quality.value
+    return -100 * math.log(loss)
+
+
+def rows(runs: Iterable[Run]) -> list[Row]:
+    """Returns the completed runs of known methods in settings that have a plain LoRA run."""
+    settings: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.quality is not None and run.status == "completed":
+            settings[run.setting].append(run)
+    methods = all_methods()
+    found = []
+    for members in settings.values():
+        references = [level(run.quality) for run in members if run.reference and run.quality is not None]
+        for run in members if references else ():
+            if run.method is None or run.quality is None:
+                continue
+            points = level(run.quality) - mean(references)
+            found.append(
+                Row(
+                    run=run, method=run.method, x=tuple(vector(describe_run(run, methods[run.method]))),
+                    points=min(max(points, -FARTHEST), FARTHEST),
+                    unit="points" if run.quality.higher_is_better else "per cent of the loss",
+                )
+            )  # fmt: skip
+    return found

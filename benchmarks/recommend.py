@@ -1,0 +1,183 @@
+"""Fits the surrogate and says what its advice is worth on settings that it has not seen.
+
+python benchmarks/recommend.py fit          writes profiles/surrogate.json
+python benchmarks/recommend.py kinds        compares kinds of models, to choose among them
+python benchmarks/recommend.py table        writes docs/recommender.md
+"""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _evaluate import (
+    SCHEMES,
+    Choice,
+    covered,
+    default_scores,
+    errors,
+    followed,
+    held_out,
+    interval,
+    overall_best,
+    random_choice,
+    settings,
+)
+from _forest import KINDS, fit
+from _gains import Row, rows
+from _rules import score
+
+from autopeft import resources
+from autopeft.files import plain, write_text
+from autopeft.recommend.evidence import read_runs, shipped_runs
+from autopeft.recommend.surrogate import LEVELS
+
+ROOT = Path(__file__).parent.parent
+KEPT = "kept"
+EXPLANATION = """\
+A gain is the difference to plain LoRA in the same setting: points of a hundred where the metric is a share, per cent of
+the loss where it is a loss. Regret is what the best run of the setting gained more than the one that was followed. A
+suggestion has found the best where it is within 0.8 of it. Means over settings; in brackets 95 % of bootstrap draws of
+whole pairs of model and task. Choices are among the runs that were measured in a setting, not among all that could be
+tried, and what a policy ties counts as its mean. The rules alone are asked where the model's shape is known. Methods in
+the evidence are ordered by the surrogate as by the evidence's overall best; the two differ where a method is left out.
+Loss settings are short runs on one CPU: they say what learns fast, not what ends best.
+"""
+UNITS = ("points", "per cent of the loss")
+
+
+def evidence(extra: Sequence[Path]) -> list[Row]:
+    """Returns the table of gains of the shipped runs, and of further files'."""
+    runs = [run for path in extra for run in read_runs(path)]
+    return rows([*shipped_runs(), *runs])
+
+
+def write_fit(found: Sequence[Row]) -> None:
+    """Writes the surrogate of all rows."""
+    import json
+
+    made = fit(found, datetime.date.today().isoformat())
+    text = json.dumps(plain(made), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    write_text(resources.profiles() / "surrogate.json", f"{text}\n")
+    print(f"{len(found)} rows, {len(made.methods)} methods, {len(text) / 1e3:.0f} kB; quantiles {dict(made.quantiles)}")
+
+
+def kinds(found: Sequence[Row]) -> None:
+    """Prints the error and the regret of each kind of model under each scheme."""
+    for scheme in SCHEMES:
+        for name, (error, regret) in errors(found, scheme).items():
+            print(f"{scheme:8} {name:14} error {error:6.2f}  regret {regret:5.2f}")
+
+
+def choices(found: Sequence[Row], scheme: str) -> Mapping[str, list[Choice]]:
+    """Returns what came of each policy in each setting."""
+    predicted = held_out(found, scheme, KINDS[KEPT])
+    best = overall_best(found, scheme)
+    policies: dict[str, Callable[[list[int]], Choice | None]] = {
+        "surrogate": lambda places: followed(found, places, predicted[places]),
+        "always default LoRA": lambda places: followed(found, places, default_scores(found, places)),
+        "evidence's overall best": lambda places: followed(found, places, best[places]),
+        "rules alone": lambda places: by_rules(found, places),
+        "random": lambda places: random_choice(found, places),
+    }
+    return {
+        name: [made for places in settings(found) if (made := policy(places)) is not None]
+        for name, policy in policies.items()
+    }
+
+
+def by_rules(found: Sequence[Row], places: Sequence[int]) -> Choice | None:
+    """Returns what the rules' order comes to; None where they cannot be asked about all of a setting's runs."""
+    scores = [score(found[place]) for place in places]
+    known = [place for place, value in zip(places, scores, strict=True) if value is not None]
+    if len(known) < 0.8 * len(places):
+        return None
+    lowest = min(value for value in scores if value is not None)
+    return followed(found, places, np.array([lowest - 1 if value is None else value for value in scores]))
+
+
+def cell(values: Sequence[float], clusters: Sequence[str], form: str = ".1f") -> str:
+    """Returns a mean with its interval."""
+    mean, low, high = interval(values, clusters)
+    return "–" if np.isnan(mean) else f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def regret_lines(found: Sequence[Row], scheme: str) -> list[str]:
+    """Returns the table of one scheme, a row for each policy and unit."""
+    lines = [
+        "| unit | policy | first suggestion's regret | best of three's | best found | rank correlation | settings |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    made = choices(found, scheme)
+    for unit in UNITS:
+        for name, every in made.items():
+            part = [choice for choice in every if choice.unit == unit]
+            clusters = [choice.cluster for choice in part]
+            if not part:
+                continue
+            first = cell([choice.regret for choice in part], clusters)
+            three = cell([choice.best_of_three for choice in part], clusters)
+            hit = cell([100 * choice.hit for choice in part], clusters, ".0f")
+            rank = cell([choice.rank for choice in part], clusters, ".2f")
+            lines.append(f"| {unit} | {name} | {first} | {three} | {hit} % | {rank} | {len(part)} |")
+    return lines
+
+
+def coverage_line(found: Sequence[Row], scheme: str) -> str:
+    """Returns how often the intervals held, and the error."""
+    inside = covered(found, scheme)
+    clusters = [row.cluster for row in found]
+    off = np.abs(held_out(found, scheme, KINDS[KEPT]) - np.array([row.points for row in found]))
+    held = [cell((100 * inside[level]).tolist(), clusters, ".0f") for level in LEVELS]
+    return f"| {scheme} | {cell(off.tolist(), clusters)} | {' | '.join(held)} |"
+
+
+def table(found: Sequence[Row]) -> str:
+    """Returns the page with all tables."""
+    counted = settings(found)
+    origins = sorted({row.origin for row in found})
+    pairs = len({row.cluster for row in found})
+    lines = [
+        "# What the recommender's advice is worth",
+        "",
+        "Written by `python benchmarks/recommend.py table`; do not edit.",
+        "",
+        f"{len(found)} measured runs of {len({row.method for row in found})} methods in "
+        f"{len({row.run.setting for row in found})} settings, {pairs} pairs of model and task. "
+        f"{len(counted)} settings have four runs or more, so that there is something to choose from. "
+        f"From: {', '.join(origins)}.",
+        "",
+        EXPLANATION,
+        "",
+    ]
+    for scheme in SCHEMES:
+        lines += [f"## Leave one {scheme} out", "", *regret_lines(found, scheme), ""]
+    lines += ["## Intervals", "", "| left out | mean error | in 50 % | in 80 % | in 95 % |", "|---|---|---|---|---|"]
+    lines += [coverage_line(found, scheme) for scheme in SCHEMES]
+    return "\n".join(lines) + "\n"
+
+
+def main(given: list[str] | None = None) -> Any:
+    """Runs one of the three."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("fit", "kinds", "table"))
+    parser.add_argument("--evidence", type=Path, action="append", default=[], help="a further file of runs")
+    options = parser.parse_args(given)
+    found = evidence(options.evidence)
+    if options.what == "fit":
+        return write_fit(found)
+    if options.what == "kinds":
+        return kinds(found)
+    text = table(found)
+    write_text(ROOT / "docs" / "recommender.md", text)
+    return print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Predictions come with intervals, say what they rest on, and admit what they do not know."""
+
+from dataclasses import replace
+
+import pytest
+
+from autopeft import resources
+from autopeft.errors import FileFormatError, InvalidValueError
+from autopeft.files import plain, to_json
+from autopeft.methods import all_methods, get_method
+from autopeft.recommend import surrogate
+from autopeft.recommend._surrogate_features import (
+    NAMES,
+    Described,
+    describe_candidate,
+    describe_run,
+    rate_position,
+    vector,
+)
+from autopeft.recommend.evidence import shipped_runs
+from autopeft.values.candidates import Candidate
+from tests.recommend.settings import setting
+
+
+def described(name="lora", **changes):
+    base = Described(
+        method=get_method(name), targets="qv", quantization="none", rate_position=0.5, batch_size=4,
+        trainable=9_175_040, parameters=3_212_749_824, layers=28, task="reasoning", labels=0, rows=20_000,
+        tokens=4_198_051,
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+def test_the_reference_gains_nothing_and_what_the_evidence_starves_loses():
+    """Plain LoRA lies near 0, and the order of two methods is that of their measured runs."""
+    lora, best, worst = surrogate.predict([described("lora"), described("rslora"), described("fourierft")])
+    assert abs(lora.points) < 2
+    assert best.points > lora.points > worst.points
+
+
+def test_an_interval_widens_with_its_level():
+    """50 % lies within 80 %, and that within 95 %; another level is refused."""
+    widths = []
+    for level in surrogate.LEVELS:
+        (one,) = surrogate.predict([described()], level=level)
+        assert one.low < one.points < one.high
+        widths.append(one.high - one.low)
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
+    with pytest.raises(InvalidValueError, match="`level` of a prediction must be one of"):
+        surrogate.predict([described()], level=0.9)
+
+
+def test_what_is_near_the_evidence_is_told_with_its_runs():
+    """A measured run finds itself, with its source, and nothing is in doubt."""
+    run = next(run for run in shipped_runs() if run.name.startswith("oft/llama-3.2-3B-rank32@2026-07"))
+    (one,) = surrogate.predict([describe_run(run, get_method("oft"))])
+    assert one.extrapolates == ()
+    assert any(neighbour.name.startswith("oft/") for neighbour in one.nearest)
+    assert all(neighbour.source for neighbour in one.nearest)
+
+
+def test_far_from_all_evidence_is_wide_and_said():
+    """A setting unlike any measured one gets a wider interval and a sentence, not a confident number."""
+    near, far = surrogate.predict(
+        [described(), described(parameters=10**14, trainable=10**4, rows=10, tokens=10**12, labels=5000, layers=900)]
+    )
+    assert far.high - far.low > 2 * (near.high - near.low)
+    assert any("extrapolates" in sentence for sentence in far.extrapolates)
+
+
+def test_a_method_without_runs_is_judged_by_its_descriptors_and_said():
+    """Every method of the catalogue gets a prediction; those not in the evidence say so."""
+    fitted = surrogate.load()
+    names = list(all_methods())
+    for name, one in zip(names, surrogate.predict([described(name) for name in names]), strict=True):
+        said = any("No measured run is of this method" in sentence for sentence in one.extrapolates)
+        assert said is (name not in fitted.methods)
+    unseen = next(name for name in names if name not in fitted.methods)
+    lower, upper = surrogate.predict([described(unseen, rate_position=x) for x in (-0.5, 0.9)])
+    assert lower.points != upper.points
+
+
+def test_the_trees_answer_by_their_questions():
+    """A value on the threshold goes left, one above it right."""
+    tree = surrogate.Tree(
+        feature=(1, -1, 0, -1, -1), threshold=(0.5, 0, 2.0, 0, 0), left=(1, 0, 3, 0, 0), right=(2, 0, 4, 0, 0),
+        value=(0, 10, 0, 20, 30),
+    )  # fmt: skip
+    import numpy as np
+
+    rows = np.array([[9.0, 0.5], [2.0, 0.6], [2.1, 0.6]])
+    assert surrogate._walk(tree, rows).tolist() == [10, 20, 30]
+
+
+def test_an_unknown_is_flagged_and_not_invented():
+    """What is not known is 0 beside its flag."""
+    row = dict(zip(NAMES, vector(described(trainable=None, rate_position=None, tokens=None)), strict=True))
+    assert (row["log share"], row["share unknown"]) == (0, 1)
+    assert (row["rate"], row["rate unknown"], row["budget unknown"]) == (0, 1, 1)
+
+
+def test_a_candidate_is_described_as_its_run_would_be():
+    """The same run before and after it is run has the same descriptors where both know them."""
+    where = setting()
+    candidate = Candidate(method="lora", parameters={"rank": 8, "alpha": 16, "dropout": 0.0}, learning_rate=1e-3,
+                          batch_size=8, accumulation=2)  # fmt: skip
+    found = describe_candidate(candidate, get_method("lora"), where.model, where.task, trainable=1000, tokens=5000)
+    assert found.batch_size == 16
+    assert found.rate_position == rate_position(get_method("lora"), 1e-3)
+    assert found.parameters == where.model.parameters
+    assert found.rows == where.task.training_rows
+
+
+def test_a_surrogate_of_other_descriptors_is_refused(tmp_path, monkeypatch):
+    """A file that was fitted before a descriptor changed does not give silent nonsense."""
+    fitted = surrogate.load()
+    (tmp_path / "surrogate.json").write_text(to_json({**plain(fitted), "features": list(NAMES[1:])}))
+    monkeypatch.setattr(resources, "profiles", lambda: tmp_path)
+    surrogate.load.cache_clear()
+    try:
+        with pytest.raises(FileFormatError, match="fitted on other descriptors"):
+            surrogate.load()
+    finally:
+        surrogate.load.cache_clear()
