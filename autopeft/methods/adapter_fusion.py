@@ -91,20 +91,21 @@ METHOD = Method(
     summary="Several bottlenecks after the feed-forward, fused by attention; all of it trains in one run.",
     capabilities=_adapters.CAPABILITIES,
     legal=LEGAL,
-    learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
+    learning_rate=FloatDistribution(1e-6, 2e-2, log=True),
     seeds=(
         Seed(
             parameters={"adapters": 4, "bottleneck": 16, "activation": "relu", "dropout": 0.0, "attention": 64,
                         "value": "identity"},
-            learning_rate=1e-4, targets="none",
-            source="rate of the single adapters, Pfeiffer et al., arXiv 2005.00247; sizes are this project's, small"
-            " because all train at once",
+            learning_rate=5e-3, targets="none",
+            source="measured here: 50 steps of 16 movie reviews on MiniLM, where 1e-3 learns nothing; sizes are this"
+            " project's, small because all train at once",
         ),
         Seed(
             parameters={"adapters": 3, "bottleneck": 48, "activation": "relu", "dropout": 0.0, "attention": 768,
                         "value": "trained"},
             learning_rate=5e-5, targets="none",
-            source="Pfeiffer et al., arXiv 2005.00247: fusion as wide as a model of 768, with a value matrix, at 5e-5",
+            source="Pfeiffer et al., arXiv 2005.00247: fusion as wide as a model of 768, with a value matrix, at 5e-5,"
+            " for whole epochs",
         ),
     ),
     trainable=_trainable,

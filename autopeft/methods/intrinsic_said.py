@@ -83,14 +83,13 @@ METHOD = Method(
     learning_rate=FloatDistribution(1e-5, 1e-1, log=True),
     seeds=(
         Seed(
-            parameters={"dimension": 1000}, learning_rate=5e-3,
+            parameters={"dimension": 1000}, learning_rate=3e-2,
             source="Aghajanyan et al., arXiv 2012.13255: hundreds of dimensions reach 90 % on paraphrase tasks; the"
-            " rate is this project's choice",
+            " rate lies between 1e-2 and 5e-2, which both learn, slowly, in 50 steps of 16 movie reviews on MiniLM",
         ),
         Seed(
-            parameters={"dimension": 200}, learning_rate=1e-2,
-            source="Aghajanyan et al., arXiv 2012.13255, abstract: 200 for RoBERTa on MRPC; the rate is this"
-            " project's choice",
+            parameters={"dimension": 200}, learning_rate=3e-2,
+            source="Aghajanyan et al., arXiv 2012.13255, abstract: 200 for RoBERTa on MRPC; the rate as above",
         ),
     ),
     trainable=_dimension,
