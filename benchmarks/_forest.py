@@ -177,7 +177,8 @@ def _usual(scaled: Array, clusters: list[str]) -> float:
     distances = np.sqrt(((scaled[:, None, :] - scaled[None]) ** 2).mean(axis=2))
     names = np.array(clusters)
     distances[names[:, None] == names[None]] = np.inf
-    return float(np.quantile(distances.min(axis=1), 0.95))
+    nearest = distances.min(axis=1)
+    return float(np.quantile(nearest, 0.95)) if np.isfinite(nearest).all() else 1.0
 
 
 def _scores(rows: Sequence[Row], date: str) -> tuple[Array, list[str]]:
