@@ -2,16 +2,21 @@
 
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autopeft.errors import StudyError
+from autopeft.errors import FileFormatError, StudyError
+from autopeft.files import read_json
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.run import RunState
 
 STATE = "state.safetensors"
 PROGRESS = "trainer_state.json"
 _PREFIX = "checkpoint-"
+
+PATIENCE = 4
+"""Readings without a lower validation loss, an epoch of them, after which training stops."""
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:
@@ -31,24 +36,34 @@ def read(path: Path) -> RunState:
     Raises:
         StudyError: a file is missing or cut short; nothing is changed.
     """
-    import json
-
     from safetensors import SafetensorError
 
     try:
-        json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+        read_json(path / PROGRESS)
         return load_state(path / STATE)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, FileFormatError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"The checkpoint {path} is incomplete or damaged: {error}\n"
             "Remove that folder to go on from the one before, or start anew in another --output."
         ) from error
 
 
+def stalled(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether the validation loss has not fallen over the last `PATIENCE` readings of a trainer's log."""
+    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= PATIENCE
+
+
+def has_ended(path: Path) -> bool:
+    """Whether training was over at a checkpoint: all steps done, or the validation loss stalled."""
+    progress = read_json(path / PROGRESS)
+    return progress["global_step"] >= progress["max_steps"] or stalled(progress["log_history"])
+
+
 def trainer_class() -> Any:
     """Returns transformers' Trainer with checkpoints of what trains alone, in safetensors, with nothing pickled."""
     import torch
-    from transformers import Trainer
+    from transformers import Trainer, TrainerState
 
     class CheckpointingTrainer(Trainer):  # type: ignore[misc]
         """Writes and reads the checkpoints of this module; everything else is transformers' own."""
@@ -56,13 +71,18 @@ def trainer_class() -> Any:
         seconds_before = 0.0
         began = 0.0
 
-        def train(self, *args: Any, **kwargs: Any) -> Any:
+        def go_on(self, latest: Path | None) -> float:
+            """Trains from a checkpoint, or from the start, and returns the seconds of training over all parts."""
+            if latest is not None and has_ended(latest):
+                # It was stopped after training, before the result was written.
+                self.state = TrainerState.load_from_json(str(latest / PROGRESS))
+                self.load_weights(latest)
+                return read(latest).seconds
             self.began = time.monotonic()
-            return super().train(*args, **kwargs)
+            self.train(resume_from_checkpoint=None if latest is None else str(latest))
+            return self._seconds()
 
-        @property
-        def seconds(self) -> float:
-            """Seconds of training so far, over all resumed parts."""
+        def _seconds(self) -> float:
             return self.seconds_before + time.monotonic() - self.began
 
         def trained(self) -> list[Any]:
@@ -89,7 +109,7 @@ def trainer_class() -> Any:
             return RunState(
                 done=self.state.global_step,
                 tokens=0,
-                seconds=self.seconds,
+                seconds=self._seconds(),
                 weights=tuple(parameter.detach() for parameter in self.trained()),
                 optimizer=self.optimizer.state_dict(),
                 schedule=self.lr_scheduler.state_dict(),

@@ -139,7 +139,7 @@ def _run(
     )  # fmt: skip
     told.phase("Training")
     reset_peak(work.device)
-    trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
+    seconds = trainer.go_on(latest)
     _check_finite(trainer)
     peak, kept = peak_bytes(work.device), _keep_best(trainer, folder)
     told.phase("Scoring after training")
@@ -151,7 +151,7 @@ def _run(
         steps=trainer.state.global_step,
         kept_step=kept,
         stopped_early=trainer.state.global_step < trainer.state.max_steps,
-        seconds=trainer.seconds,
+        seconds=seconds,
         peak_bytes=peak,
         prediction_seconds_per_row=per_row,
         trainable_parameters=sum(parameter.numel() for parameter in trainer.trained()),

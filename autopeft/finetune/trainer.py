@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.data import EncodedDataset
-from autopeft.finetune.checkpoints import trainer_class
+from autopeft.finetune.checkpoints import stalled, trainer_class
 from autopeft.training.scoring import spread
 from autopeft.tuned import TunedConfig
 
 READINGS_PER_EPOCH = 4
-PATIENCE = 4
-"""Readings without a lower validation loss, an epoch of them, after which training stops."""
-
 VALIDATION_ROWS = 2000
 """Validation rows behind each reading: enough for a mean loss, and a small share of an epoch's time."""
 
@@ -65,6 +62,8 @@ def build_trainer(
         use_cpu=not torch.cuda.is_available(),
         disable_tqdm=True,
     )
+    # One process trains on one device: asked for the device first, or the count would be set again.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     trainer = trainer_class()(
         model=model,
         args=arguments,
@@ -102,8 +101,7 @@ def _stopping() -> Any:
         """Stops a training whose validation loss has not fallen for a while; reads it off the log, so it resumes."""
 
         def on_evaluate(self, _args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-            losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
-            if len(losses) - 1 - losses.index(min(losses)) >= PATIENCE:
+            if stalled(state.log_history):
                 control.should_training_stop = True
 
     return Stopping()

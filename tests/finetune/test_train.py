@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from autopeft.errors import AutopeftError, InvalidValueError, ModelError, StudyError
 from autopeft.files import parse, read_json
 from autopeft.finetune import Silent, Trained, train
-from autopeft.finetune.checkpoints import STATE, newest, read
+from autopeft.finetune.checkpoints import STATE, newest, read, stalled
 from autopeft.testing.models import tiny_model_folder
 from tests.finetune.conftest import LORA
 
@@ -96,6 +96,43 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(finished, tuned, sourc
     assert all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(StudyError, match="holds a finished training"):
         train(tuned, source, output, resume=True)
+
+
+class KilledLater(Silent):
+    """Stops when training is over and its result is about to be scored."""
+
+    def phase(self, text):
+        if text == "Scoring after training":
+            raise KeyboardInterrupt
+
+
+def test_a_training_killed_before_its_result_is_written_takes_no_step_more(finished, tuned, source, tmp_path):
+    """What was stopped after the last step is scored and written on resuming, without training again."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tuned, source, tmp_path / "out", observer=KilledLater())
+    again = train(tuned, source, tmp_path / "out", resume=True)
+    assert (again.steps, again.kept_step, again.stopped_early) == (
+        finished.steps, finished.kept_step, finished.stopped_early,
+    )  # fmt: skip
+    assert again.test == finished.test
+    assert again.seconds > 0
+
+
+def test_a_stalled_loss_ends_training():
+    """Four readings without a lower loss are the end; three, or a lower one among them, are not."""
+    falling = [{"eval_loss": 1.0 - i / 10} for i in range(6)]
+    assert not stalled(falling)
+    assert not stalled([*falling, *[{"eval_loss": 0.9}] * 3])
+    assert stalled([*falling, {"loss": 0.1}, *[{"eval_loss": 0.9}] * 4])
+    assert not stalled([])
+
+
+def test_early_stopping_keeps_the_best_weights(tuned, source, tmp_path):
+    """At a rate that spoils what was learnt, training ends before its steps are done and keeps an earlier step."""
+    spoilt = replace(tuned, candidate=replace(LORA, learning_rate=0.3), training=replace(tuned.training, epochs=8.0))
+    trained = train(spoilt, source, tmp_path / "out")
+    assert trained.stopped_early
+    assert trained.kept_step < trained.steps < 8 * 24
 
 
 def test_a_checkpoint_cut_short_is_one_error(tuned, source, tmp_path):
