@@ -1,0 +1,192 @@
+"""Ways to choose a configuration in so many seconds of real training, all through the same runner."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autopeft.training.worker import Worker
+from autopeft.tuning.budget import LONGEST_EPOCHS
+from autopeft.tuning.compare import Comparison, default_recipe
+from autopeft.tuning.cost import measured_speed, settle
+from autopeft.tuning.folder import OutputFolder, Settings
+from autopeft.tuning.limits import Limits
+from autopeft.tuning.observer import Silent
+from autopeft.tuning.prepare import Prepared, Request, prepare
+from autopeft.tuning.runner import TorchRunner
+from autopeft.tuning.search import Trials, best_trial
+from autopeft.tuning.study import TrialStudy
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Measurement, TrialOutcome
+from autopeft.values.plans import Plan
+
+HYPERBAND_STEPS = 9
+"""Reports per trial to Optuna's Hyperband: brackets that begin at a ninth, a third and the whole of a trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What a way to search came to.
+
+    Attributes:
+        trials: begun.
+        completed: of them, trained to the end; with none the default recipe is taken, as a user would.
+        seconds: spent on choosing.
+    """
+
+    candidate: Candidate
+    trials: int
+    completed: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """One task with one seed and one budget, ready for every contender."""
+
+    prepared: Prepared
+    worker: Worker
+    settings: Settings
+    folder: Path
+    seconds: float
+
+    @property
+    def runner(self) -> TorchRunner:
+        """A runner of trials, each time with a folder of states of its own."""
+        states = self.folder / "states" / str(time.monotonic_ns())
+        return TorchRunner(self.worker, self.prepared.parts, self.prepared.objective, self.settings.size, states)
+
+    @property
+    def default(self) -> Candidate:
+        """The default recipe on this machine."""
+        return default_recipe(self.prepared.starts[0])
+
+    def comparison(self) -> Comparison:
+        """Returns the final training: the same tokens for all, with a seed that no trial has used."""
+        plan = Plan(tokens=self.settings.size.tokens, seed=self.prepared.seed + len(self.prepared.parts))
+        return Comparison(
+            self.worker, self.prepared.encoded, plan, self.prepared.objective, folder=self.folder / "trained",
+            seconds=float("inf"), racing_rows=self.settings.size.pruning_rows,
+        )  # fmt: skip
+
+
+def bench(request: Request, folder: Path, seconds: float) -> Bench:
+    """Returns a bench; its trials' size is measured once and kept, so that a resumed benchmark has the same."""
+    prepared = prepare(request)
+    worker = Worker(prepared.model, prepared.hardware, head_seed=prepared.seed)
+    files = OutputFolder(folder)
+    settings = files.settings()
+    if settings is None:
+        settings = settle(prepared, measured_speed(prepared, worker), request, Limits(seconds=seconds))
+        files.begin(settings)
+    worker.base(prepared.starts[0])  # loaded before any clock starts: no contender pays for it
+    return Bench(prepared=prepared, worker=worker, settings=settings, folder=folder, seconds=seconds)
+
+
+def autopeft(given: Bench) -> Chosen:
+    """Returns what this project's search chooses."""
+    began = time.monotonic()
+    path = given.folder / "autopeft.db"
+    path.unlink(missing_ok=True)  # a search that was cut short is not comparable and begins anew
+    study = TrialStudy(path, given.prepared.proposal, seed=given.prepared.seed)
+    study.enqueue(given.prepared.starts)
+    trials = Trials(study, given.runner, given.prepared, given.settings, Silent())
+    trials.run(Limits(seconds=given.seconds), began)
+    return _chosen(given, study.outcomes(), began)
+
+
+def random_search(given: Bench) -> Chosen:
+    """Returns the best of configurations drawn by chance, each trained to the end."""
+    import optuna
+
+    return _sampled(given, optuna.samplers.RandomSampler(seed=given.prepared.seed), optuna.pruners.NopPruner(), 1)
+
+
+def optuna_hyperband(given: Bench) -> Chosen:
+    """Returns what Optuna's TPE and Hyperband choose as they come, over the same space."""
+    import optuna
+
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=HYPERBAND_STEPS, reduction_factor=3)
+    return _sampled(given, optuna.samplers.TPESampler(seed=given.prepared.seed), pruner, HYPERBAND_STEPS)
+
+
+def default(given: Bench) -> Chosen:
+    """Returns the default recipe, chosen in no time."""
+    return Chosen(candidate=given.default, trials=0, completed=0, seconds=0.0)
+
+
+def raced(given: Bench) -> Chosen:
+    """Returns the default recipe at the best of four learning rates, raced with as many tokens as the time allows.
+
+    A race comes to two full trainings; no rate sees the rows more often than a trial may.
+    """
+    began = time.monotonic()
+    train = given.prepared.encoded["train"]
+    tokens = min(given.settings.tokens_per_second * given.seconds / 2, LONGEST_EPOCHS * sum(train.lengths))
+    plan = Plan(tokens=max(given.settings.size.tokens, int(tokens)), seed=given.prepared.seed)
+    race = Comparison(
+        given.worker, given.prepared.encoded, plan, given.prepared.objective, folder=given.folder / "race",
+        seconds=given.seconds, racing_rows=given.settings.size.pruning_rows,
+    )  # fmt: skip
+    performance = race.raced("race", given.default)
+    seconds = min(given.seconds, time.monotonic() - began)
+    return Chosen(candidate=performance.candidate, trials=4, completed=1, seconds=seconds)
+
+
+CONTENDERS: dict[str, Callable[[Bench], Chosen]] = {
+    "autopeft": autopeft,
+    "default LoRA": default,
+    "raced LoRA": raced,
+    "Optuna TPE + Hyperband": optuna_hyperband,
+    "random search": random_search,
+}
+
+
+def _sampled(given: Bench, sampler: Any, pruner: Any, steps: int) -> Chosen:
+    """Runs trials that a sampler draws and a pruner stops until the time is up; a stopped one never goes on."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    began, outcomes = time.monotonic(), []
+    deadline, runner = began + given.seconds, given.runner
+    # Hyperband puts trials into brackets by the study's name, so the name fixes them.
+    study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=f"seed {given.prepared.seed}")
+    readings = tuple(step / steps for step in range(1, steps + 1))
+    plan = Plan(tokens=given.settings.size.tokens, seed=given.prepared.seed, readings=readings)
+    while time.monotonic() < deadline:
+        trial = study.ask()
+        outcome = _trained(given, runner, trial, plan, deadline)
+        outcomes.append(outcome)
+        runner.keep(())
+        if outcome.status == "completed":
+            study.tell(trial, outcome.curve[-1].validation_loss)
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    return _chosen(given, outcomes, began)
+
+
+def _trained(given: Bench, runner: TorchRunner, trial: Any, plan: Plan, deadline: float) -> TrialOutcome:
+    candidate = given.prepared.proposal.draw(trial)
+    problems = given.prepared.obstacles(candidate)
+    if problems:
+        return TrialOutcome(number=trial.number, status="infeasible", candidate=candidate, reason=" ".join(problems))
+    seen = 0
+
+    def stops(reading: Measurement) -> bool:
+        nonlocal seen
+        seen += 1
+        trial.report(reading.validation_loss, seen)
+        return bool(trial.should_prune())
+
+    return runner.run(trial.number, candidate, plan, stops, deadline, None)
+
+
+def _chosen(given: Bench, outcomes: Any, began: float) -> Chosen:
+    best = best_trial(outcomes)
+    return Chosen(
+        candidate=best.candidate if best else given.default,
+        trials=len(outcomes),
+        completed=sum(outcome.status == "completed" for outcome in outcomes),
+        seconds=time.monotonic() - began,
+    )

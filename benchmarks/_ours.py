@@ -1,0 +1,173 @@
+"""The search's own loop on recorded runs: `autopeft.tuning.search.Trials` with a simulated clock."""
+
+import random
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from autopeft.tuning import halving, search
+from autopeft.tuning.cost import Limits
+from autopeft.tuning.observer import Silent
+from autopeft.tuning.runner import Stops
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Measurement, TrialOutcome
+from autopeft.values.plans import Plan
+from benchmarks._arms import Arm, Pool
+from benchmarks._samplers import Sampler
+
+STARTS = 8
+"""Trials that the search puts in the queue: the recommended ones. Here they are drawn like any other."""
+
+TOKENS = 1_000_000
+
+SEED_NOISE = 0.011
+"""Standard deviation of a repeated run's accuracy, of which the published repeats give 0.8 to 1.1 points."""
+
+
+class Clock:
+    """Seconds that pass only when a recorded run trains."""
+
+    def __init__(self) -> None:
+        """Starts at 0."""
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Returns the simulated seconds."""
+        return self.now
+
+
+class RecordedRunner:
+    """Plays recorded curves: a `Runner` that trains nothing."""
+
+    def __init__(self, pool: Pool, signal: str, clock: Clock, seed: int) -> None:
+        """Prepares the runner; ``seed`` draws the noise of the final scores."""
+        self._arms = {arm.name: arm for arm in pool.arms}
+        self._signal, self._clock = signal, clock
+        self._noise = {name: random.Random(f"{seed} {name}").gauss(0.0, SEED_NOISE) for name in self._arms}
+        self._kept: set[int] = set()
+
+    def score(self, arm: Arm) -> float:
+        """Returns what a run scores when this search trains it: its recorded quality and the noise of a repeat."""
+        return arm.value + self._noise[arm.name]
+
+    def run(
+        self, number: int, candidate: Candidate, plan: Plan, stops: Stops, deadline: float, earlier: TrialOutcome | None
+    ) -> TrialOutcome:
+        """Returns the outcome that the recorded curve gives, and lets its time pass."""
+        arm = self._arms[candidate.method]
+        curve = list(earlier.curve) if earlier else []
+        outcome = SimpleNamespace(status="completed", score=self.score(arm))
+        trained = curve[-1].tokens / plan.tokens if earlier and earlier.number in self._kept else 0.0
+        for share in plan.readings[len(curve) :]:
+            end = self._clock.now + arm.seconds * (share - trained)
+            if end > deadline:
+                self._clock.now, outcome = deadline, SimpleNamespace(status="timed_out", score=None)
+                break
+            self._clock.now, trained = end, share
+            loss, tokens = arm.reading(self._signal, share), round(plan.tokens * share)
+            curve.append(
+                Measurement(
+                    tokens=tokens,
+                    seconds=arm.seconds * share,
+                    train_loss=loss,
+                    validation_loss=loss,
+                )
+            )
+            if share < 1 and stops(curve[-1]):
+                outcome = SimpleNamespace(status="pruned", score=None)
+                self._kept.add(number)
+                break
+        return TrialOutcome(
+            number=number, status=outcome.status, candidate=candidate, score=outcome.score, curve=tuple(curve),
+            seconds=arm.seconds * (curve[-1].tokens / plan.tokens if curve else 0.0),
+            continues=earlier.number if earlier else None,
+        )  # fmt: skip
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forgets the state of all stopped trials but these."""
+        self._kept &= set(numbers)
+
+
+class RecordedStudy:
+    """A study in memory with what the search's loop asks of `TrialStudy`."""
+
+    seconds = 0.0
+
+    def __init__(self, pool: Pool, sampler: Sampler) -> None:
+        """Opens an empty study."""
+        self._pool, self._sampler = pool, sampler
+        self._outcomes: list[TrialOutcome] = []
+        self._number, self._asked = 0, 0
+        self._positions = {arm.name: position for position, arm in enumerate(pool.arms)}
+
+    @property
+    def queued(self) -> bool:
+        """Whether a recommended start waits."""
+        return self._asked < min(STARTS, len(self._pool.arms))
+
+    def ask(self) -> tuple[Any, Candidate]:
+        """Returns the next trial."""
+        arm = self._pool.arms[self._sampler.ask()]
+        self._asked += 1
+        return self._begun(), Candidate(method=arm.name, learning_rate=arm.learning_rate)
+
+    def ask_again(self, earlier: TrialOutcome) -> tuple[Any, Candidate]:
+        """Returns a trial that goes on from an earlier one."""
+        return self._begun(), earlier.candidate
+
+    def _begun(self) -> Any:
+        self._number += 1
+        return SimpleNamespace(number=self._number - 1)
+
+    def report(self, _trial: Any, _reading: Measurement, _position: int) -> None:
+        """Does nothing: the sampler learns when a trial ends."""
+
+    def tell(self, _trial: Any, outcome: TrialOutcome) -> None:
+        """Stores an outcome, in place of the one that it goes on from."""
+        if outcome.status != "timed_out":
+            self._outcomes = [o for o in self._outcomes if o.number != outcome.continues]
+        self._outcomes.append(outcome)
+        readings = {position: reading.validation_loss for position, reading in enumerate(outcome.curve)}
+        if readings and outcome.status != "timed_out":
+            arm = self._positions[outcome.candidate.method]
+            self._sampler.tell(arm, readings, finished=outcome.status == "completed")
+
+    def outcomes(self) -> tuple[TrialOutcome, ...]:
+        """Returns the outcomes, by number."""
+        return tuple(self._outcomes)
+
+    def spend(self, _seconds: float) -> None:
+        """Does nothing: the simulated clock counts."""
+
+
+@contextmanager
+def halved(readings: tuple[float, ...], reduction: int) -> Iterator[None]:
+    """Sets the search's readings and reduction while the context lasts."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(halving, "READINGS", readings))
+        stack.enter_context(patch.object(search, "READINGS", readings))
+        stack.enter_context(patch.object(halving, "REDUCTION", reduction))
+        yield
+
+
+def play(pool: Pool, sampler: Sampler, seconds: float, *, signal: str, seed: int) -> Arm | None:
+    """Returns the run that the search would pick after so many simulated seconds, None where none was read."""
+    clock = Clock()
+    study: Any = RecordedStudy(pool, sampler)
+    runner = RecordedRunner(pool, signal, clock, seed)
+    prepared: Any = SimpleNamespace(obstacles=lambda _: [], seed=seed, parts=(pool,))
+    size = SimpleNamespace(tokens=TOKENS)
+    settings: Any = SimpleNamespace(size=size, tokens_per_second=TOKENS / pool.mean_seconds)
+    with patch.object(search, "time", clock):
+        trials = search.Trials(study, runner, prepared, settings, Silent())
+        trials.run(Limits(trials=len(pool.arms), seconds=seconds), 0.0)
+    outcomes = study.outcomes()
+    picked = search.best_trial(outcomes) or _furthest(outcomes)
+    return next(arm for arm in pool.arms if picked.candidate.method == arm.name) if picked else None
+
+
+def _furthest(outcomes: Collection[TrialOutcome]) -> TrialOutcome | None:
+    read = [outcome for outcome in outcomes if outcome.curve]
+    return max(read, key=lambda o: (len(o.curve), -o.curve[-1].validation_loss), default=None)

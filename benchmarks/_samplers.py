@@ -1,0 +1,158 @@
+"""What proposes the next recorded run: chance, or Optuna's TPE over method, learning rate and size."""
+
+import math
+import random
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from benchmarks._arms import Pool
+
+_OTHER_METHOD = 1.0
+"""Distance of a run of another method, where learning rates and sizes at the two ends of the pool are 1 apart."""
+
+
+class Sampler(Protocol):
+    """Proposes runs of a pool, each at most once."""
+
+    def ask(self) -> int:
+        """Returns the next run's position in the pool."""
+        ...
+
+    def tell(self, arm: int, readings: Mapping[int, float], *, finished: bool) -> None:
+        """Learns how far a run came: its readings by step, and whether it came to its end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run lies in the space that samplers draw from: a method, and the logarithms of its rate and its size."""
+
+    method: str
+    rate: float
+    size: float
+
+
+class Space:
+    """The space of a pool: its methods, alike likely, and the spans of rates and sizes.
+
+    A drawn place stands for the nearest run that has not been proposed, so that every sampler starts from the same
+    prior over runs: one that drew from the list of runs would see the pool's favourite methods more often.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        """Lays the space over a pool."""
+        self.places = [
+            Place(arm.method, math.log(arm.learning_rate), math.log(arm.trainable_parameters)) for arm in pool.arms
+        ]
+        self.methods = sorted({place.method for place in self.places})
+        self.rates = _span([place.rate for place in self.places])
+        self.sizes = _span([place.size for place in self.places])
+        self._left = set(range(len(self.places)))
+
+    def take(self, drawn: Place) -> int:
+        """Returns the nearest run that is left, which then is not left any more."""
+        chosen = min(self._left, key=lambda arm: (self._distance(self.places[arm], drawn), arm))
+        self._left.remove(chosen)
+        return chosen
+
+    def _distance(self, one: Place, other: Place) -> float:
+        return (
+            _OTHER_METHOD * (one.method != other.method)
+            + abs(one.rate - other.rate) / (self.rates[1] - self.rates[0])
+            + abs(one.size - other.size) / (self.sizes[1] - self.sizes[0])
+        )
+
+
+class RandomSampler:
+    """Proposes runs by chance."""
+
+    def __init__(self, pool: Pool, seed: int) -> None:
+        """Prepares the draws."""
+        self._space, self._random = Space(pool), random.Random(seed)
+
+    def ask(self) -> int:
+        """Returns the next run."""
+        space, draw = self._space, self._random
+        return space.take(Place(draw.choice(space.methods), draw.uniform(*space.rates), draw.uniform(*space.sizes)))
+
+    def tell(self, arm: int, readings: Mapping[int, float], *, finished: bool) -> None:
+        """Learns nothing."""
+
+
+class TpeSampler:
+    """Lets TPE draw a method, a rate and a size, and proposes the nearest run that is left."""
+
+    def __init__(self, pool: Pool, seed: int, sampler: Any, study: Any = None) -> None:
+        """Opens a study in memory, or uses the given one.
+
+        Args:
+            pool: what is proposed from.
+            seed: of the study, unless one is given.
+            sampler: makes Optuna's sampler from a seed.
+            study: an Optuna study.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        self.study = study or optuna.create_study(sampler=sampler(seed))
+        self._space = Space(pool)
+        self._distributions: dict[str, Any] = {
+            "method": optuna.distributions.CategoricalDistribution(self._space.methods),
+            "rate": optuna.distributions.FloatDistribution(*self._space.rates),
+            "size": optuna.distributions.FloatDistribution(*self._space.sizes),
+        }
+        self.open: dict[int, Any] = {}
+
+    def ask(self) -> int:
+        """Returns the run that is nearest to what TPE draws."""
+        trial = self.study.ask(self._distributions)
+        chosen = self._space.take(Place(**trial.params))
+        self.open[chosen] = trial
+        return chosen
+
+    def tell(self, arm: int, readings: Mapping[int, float], *, finished: bool) -> None:
+        """Adds a trial at the run's own place, as a search does that trains what it draws."""
+        import optuna
+
+        if arm in self.open:
+            self.study.tell(self.open.pop(arm), state=optuna.trial.TrialState.FAIL)
+        state = optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.PRUNED
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                params=asdict(self._space.places[arm]),
+                distributions=self._distributions,
+                intermediate_values=dict(readings),
+                value=readings[max(readings)],
+            )
+        )
+
+    def begin(self, arm: int) -> Any:
+        """Returns a running trial with the parameters of the run that was asked, for a pruner to judge."""
+        import optuna
+
+        self.study.tell(self.open.pop(arm), state=optuna.trial.TrialState.FAIL)
+        self.study.enqueue_trial(asdict(self._space.places[arm]))
+        return self.study.ask(self._distributions)
+
+
+def _span(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def plain_tpe(seed: int) -> Any:
+    """Returns Optuna's TPE as it comes."""
+    import optuna
+
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def grouped_tpe(seed: int) -> Any:
+    """Returns TPE as the search sets it up: multivariate, grouped, after a start per method tried."""
+    import optuna
+
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, multivariate=True, group=True)

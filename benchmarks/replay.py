@@ -1,0 +1,244 @@
+"""Thousands of searches over recorded runs, with a simulated clock: what each way to search loses by its budget.
+
+    python -m benchmarks.replay --seeds 1000 --jobs 2
+
+Regret is the quality of the pool's best run minus that of the run that a search picks. Budgets are counted in mean
+full trainings. Writes ``replay.json``, ``replay.md`` and ``replay*.svg`` into ``benchmarks/results``.
+"""
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from autopeft import resources
+from autopeft.files import plain, to_json, write_text
+from autopeft.tuning.halving import READINGS, REDUCTION
+from benchmarks import _others, _ours
+from benchmarks._arms import Arm, Pool, pools
+from benchmarks._intervals import Mean, mean
+from benchmarks._plot import Point, chart
+from benchmarks._samplers import RandomSampler, TpeSampler, grouped_tpe, plain_tpe
+from benchmarks._signals import SignalQuality, signal_quality
+
+BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_QUARTERS = ((1.0, 4.0), (2.0, 8.0), (4.0, 16.0))
+
+MODELLED = "TPE"
+"""What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
+
+OURS, OURS_TPE = "promotions, random", "promotions, TPE (autopeft)"
+FINE_TPE = "promotions from 0.06 on, TPE"
+_FINE = (0.06, 0.12, 0.25, 0.5, 1.0)
+OPTUNA = "Optuna: TPE + Hyperband"
+
+Search = Callable[[Pool, str, Sequence[float], int], list[Arm | None]]
+"""Receives a pool, a signal, budgets in seconds and a seed; returns the pick at each budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The regret of one way to search at one budget, over all seeds."""
+
+    pool: str
+    signal: str
+    search: str
+    budget: float
+    regret: Mean
+
+
+def promoted(
+    pool: Pool, signal: str, budgets: Sequence[float], seed: int, *,
+    tpe: bool = False, readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
+) -> list[Arm | None]:  # fmt: skip
+    """Returns the picks of the search's own loop, which is run anew for each budget: it plans its last seconds."""
+    with _ours.halved(readings, reduction):
+        return [
+            _ours.play(
+                pool, TpeSampler(pool, seed, grouped_tpe) if tpe else RandomSampler(pool, seed), budget,
+                signal=signal, seed=seed,
+            )
+            for budget in budgets
+        ]  # fmt: skip
+
+
+def stopped(
+    pool: Pool, signal: str, budgets: Sequence[float], seed: int, *,
+    rule: Callable[[], _others.Rule], tpe: bool = False, shares: Sequence[float] = READINGS,
+) -> list[Arm | None]:  # fmt: skip
+    """Returns the picks of a search whose stopped runs never go on."""
+    sampler = TpeSampler(pool, seed, plain_tpe) if tpe else RandomSampler(pool, seed)
+    trace = _others.play(pool, sampler, rule(), max(budgets), shares=shares, signal=signal, seed=seed)
+    return [trace.at(budget) for budget in budgets]
+
+
+def hyperband(pool: Pool, signal: str, budgets: Sequence[float], seed: int) -> list[Arm | None]:
+    """Returns the picks of plain Optuna."""
+    trace = _others.optuna_hyperband(pool, max(budgets), signal=signal, seed=seed)
+    return [trace.at(budget) for budget in budgets]
+
+
+SEARCHES: dict[str, Search] = {
+    OURS_TPE: partial(promoted, tpe=True),
+    FINE_TPE: partial(promoted, tpe=True, readings=_FINE),
+    OURS: promoted,
+    "stopping ASHA, random": partial(stopped, rule=_others.best_third),
+    "median rule, random": partial(stopped, rule=_others.median),
+    "no pruning, random": partial(stopped, rule=_others.never, shares=(1.0,)),
+    "no pruning, TPE": partial(stopped, rule=_others.never, tpe=True, shares=(1.0,)),
+    OPTUNA: hyperband,
+}
+
+VARIANTS: dict[str, Search] = {
+    "read at 0.1, 0.3, 1": partial(promoted, readings=(0.1, 0.3, 1.0)),
+    "read at 0.06, 0.25, 1": partial(promoted, readings=(0.06, 0.25, 1.0)),
+    "read at 0.06, 0.12, 0.25, 0.5, 1": partial(promoted, readings=_FINE),
+    "read at 0.06, 0.12, 0.25, 0.5, 1, best half": partial(promoted, readings=_FINE, reduction=2),
+    "read at 0.12, 0.25, 0.5, 1": partial(promoted, readings=(0.12, 0.25, 0.5, 1.0)),
+    "read at 0.25, 0.5, 1": partial(promoted, readings=(0.25, 0.5, 1.0)),
+    "read at 0.25, 0.5, 1, best half": partial(promoted, reduction=2),
+    "read at 0.25, 0.5, 1, best quarter": partial(promoted, reduction=4),
+}
+
+
+def regrets(
+    pool: Pool, signal: str, search: Search, budgets: Sequence[float], seeds: Sequence[int]
+) -> list[list[float]]:
+    """Returns the regret at each budget for each seed; without any pick it is the mean run's."""
+    middle = sum(arm.value for arm in pool.arms) / len(pool.arms)
+    seconds = [budget * pool.mean_seconds for budget in budgets]
+    found = (search(pool, signal, seconds, seed) for seed in seeds)
+    return [[pool.best - (arm.value if arm else middle) for arm in picks] for picks in found]
+
+
+def _measured(
+    pool: Pool, signal: str, searches: dict[str, Search], seeds: tuple[int, int], jobs: int
+) -> dict[str, list[list[float]]]:
+    """Returns the regrets by search, seed and budget; ``seeds`` counts those without and with a model."""
+    found: dict[str, list[list[float]]] = {}
+    with ProcessPoolExecutor(jobs) as workers:
+        for name, search in searches.items():
+            began, count = time.monotonic(), seeds[MODELLED in name]
+            parts = [range(start, count, jobs * 4) for start in range(jobs * 4)]
+            asked = partial(regrets, pool, signal, search, BUDGETS)
+            found[name] = [row for part in workers.map(asked, parts) for row in part]
+            print(f"{pool.name}, {signal}: {name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return found
+
+
+def lines(pool: Pool, signal: str, measured: dict[str, list[list[float]]]) -> list[Line]:
+    """Returns the mean regret of every search at every budget."""
+    return [
+        Line(pool=pool.name, signal=signal, search=name, budget=budget, regret=mean([row[index] for row in rows]))
+        for name, rows in measured.items()
+        for index, budget in enumerate(BUDGETS)
+    ]
+
+
+def quarters(measured: dict[str, list[list[float]]], search: str) -> dict[str, Mean]:
+    """Returns a search's regret minus plain Optuna's at four times the seconds: below zero, a quarter is enough."""
+    found = {}
+    for ours, theirs in _QUARTERS:
+        own = [row[BUDGETS.index(ours)] for row in measured[search]]
+        other = [row[BUDGETS.index(theirs)] for row in measured[OPTUNA]]
+        found[f"{ours:g} against {theirs:g}"] = mean([a - b for a, b in zip(own, other, strict=True)])
+    return found
+
+
+def drawing(shown: Sequence[Line]) -> str:
+    """Returns the chart of regret against budget, in points where the quality is a share."""
+    by_search: dict[str, list[Point]] = defaultdict(list)
+    for each in shown:
+        r = each.regret
+        by_search[each.search].append(Point(x=each.budget, value=100 * r.value, low=100 * r.low, high=100 * r.high))
+    return chart(by_search, "budget in full trainings", "regret in points of accuracy")
+
+
+def table(shown: Sequence[Line]) -> str:
+    """Returns the regrets as a Markdown table, in points with their intervals."""
+    by_search: dict[str, list[str]] = defaultdict(list)
+    for each in shown:
+        r = each.regret
+        by_search[each.search].append(f"{100 * r.value:.2f} ({100 * r.low:.2f}–{100 * r.high:.2f})")
+    head = "| search | " + " | ".join(f"{budget:g}" for budget in BUDGETS) + " |"
+    rule = "|---" * (len(BUDGETS) + 1) + "|"
+    return "\n".join([head, rule, *(f"| {name} | {' | '.join(cells)} |" for name, cells in by_search.items())])
+
+
+def signal_table(found: Sequence[SignalQuality]) -> str:
+    """Returns the signals' qualities as a Markdown table."""
+    rows = [
+        f"| {s.signal} | {s.share:g} | {s.correlation:.3f} ({s.low:.2f}–{s.high:.2f}) | {s.winner_place} "
+        f"| {100 * s.regret_of_first:.1f} |"
+        for s in found
+    ]
+    head = "| signal | after | Spearman with the final quality | place of the best run | regret of its first |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def main() -> None:
+    """Replays every pool and writes the results, anew after each signal."""
+    given = _arguments()
+    evidence = given.evidence or sorted((resources.profiles() / "evidence").glob("*.jsonl"))
+    shown = pools(evidence, given.study)
+    if not shown:
+        sys.exit("None of the files and folders holds a dozen complete runs of one setting with their curves.")
+    text, document = [f"# Replay over recorded runs\n\n`{_command()}`\n"], []
+    for number, pool in enumerate(shown):
+        text.append(f"## {pool.name}: {len(pool.arms)} runs\n\n{signal_table(list(signal_quality(pool)))}\n")
+        for signal in pool.signals:
+            picture = f"replay-{number}-{signal}.svg"
+            section, measured = _replayed(pool, signal, given, picture, whole=signal == pool.signals[0])
+            text.append(section)
+            document += measured
+            write_text(given.output / "replay.md", "\n".join(text))
+            write_text(given.output / "replay.json", to_json(plain(document)) + "\n")
+
+
+def _replayed(
+    pool: Pool, signal: str, given: argparse.Namespace, picture: str, *, whole: bool
+) -> tuple[str, list[Line]]:
+    """Returns the section on one signal and its figures, and draws the chart; ``whole`` adds the variants."""
+    seeds = (given.seeds, given.tpe_seeds)
+    measured = _measured(pool, signal, SEARCHES, seeds, given.jobs)
+    drawn = lines(pool, signal, measured)
+    variants = lines(pool, signal, _measured(pool, signal, VARIANTS if whole else {}, seeds, given.jobs))
+    ahead = "\n".join(
+        f"- {search}, {name}: {100 * m.value:+.2f} points ({100 * m.low:+.2f} to {100 * m.high:+.2f})"
+        for search in (OURS_TPE, FINE_TPE)
+        for name, m in quarters(measured, search).items()
+    )
+    write_text(given.output / picture, drawing(drawn))
+    section = (
+        f"### Pruned on {signal}\n\nRegret in points by budget in full trainings, {given.seeds} searches each, "
+        f"{given.tpe_seeds} with TPE; 95 % bootstrap intervals.\n\n{table(drawn)}\n\n"
+        f"![regret against budget]({picture})\n\n"
+        f"Regret minus that of {OPTUNA} at four times the seconds:\n\n{ahead}\n\n"
+    )
+    if variants:
+        section += f"Readings and reduction, {OURS}:\n\n{table(variants)}\n"
+    return section, [*drawn, *variants]
+
+
+def _command() -> str:
+    return " ".join(["python -m benchmarks.replay", *sys.argv[1:]])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("evidence", nargs="*", type=Path, help="files of measured runs; by default the project's own")
+    parser.add_argument("--study", action="append", default=[], type=Path, help="a search's folder; repeatable")
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--tpe-seeds", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""A replay keeps the books: time passes as recorded, and every search picks from what it has seen."""
+
+import random
+
+import pytest
+
+from autopeft.tuning import halving, search
+from autopeft.values.candidates import Candidate
+from autopeft.values.plans import Plan
+from benchmarks import _others, _ours
+from benchmarks._arms import Arm, Pool, pools
+from benchmarks._intervals import mean
+from benchmarks._samplers import RandomSampler, TpeSampler, grouped_tpe
+from benchmarks._signals import signal_quality
+from benchmarks.replay import SEARCHES, lines, quarters, regrets, table
+
+SECONDS = 100.0
+
+
+def arm(number, value, loss_at_start):
+    """A run whose loss falls in a straight line to one minus its value."""
+    curve = tuple((step / 20, loss_at_start + (1 - value - loss_at_start) * step / 20) for step in range(1, 21))
+    return Arm(
+        name=f"run {number}", method=f"m{number % 4}", learning_rate=10 ** (-4 + number / 10),
+        trainable_parameters=1000 + number, seconds=SECONDS, value=value, curves={"train_loss": curve},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Thirty runs whose loss tells their quality from the first reading on."""
+    generator = random.Random(0)
+    values = [generator.uniform(0.2, 0.5) for _ in range(29)] + [0.8]
+    return Pool(name="made up", arms=tuple(arm(n, value, 1.5 - value) for n, value in enumerate(values)))
+
+
+def test_time_passes_as_recorded(pool):
+    """A run read at a quarter takes a quarter of its time, and going on from there only the rest."""
+    clock = _ours.Clock()
+    runner = _ours.RecordedRunner(pool, "train_loss", clock, seed=0)
+    plan = Plan(tokens=_ours.TOKENS, readings=(0.25, 0.5, 1.0))
+    candidate = Candidate(method="run 3", learning_rate=1e-3)
+    first = runner.run(0, candidate, plan, lambda _: True, 1e9, None)
+    assert (clock.now, first.status, len(first.curve)) == (25.0, "pruned", 1)
+    second = runner.run(1, candidate, plan, lambda _: False, 1e9, first)
+    assert (clock.now, second.status, len(second.curve)) == (100.0, "completed", 3)
+    runner.keep(())
+    runner.run(2, candidate, plan, lambda _: False, 1e9, first)
+    assert clock.now == 200.0  # its state was forgotten, so it began anew
+
+
+def test_no_time_passes_beyond_the_deadline(pool):
+    """A run that would pass the deadline ends there as timed out."""
+    clock = _ours.Clock()
+    runner = _ours.RecordedRunner(pool, "train_loss", clock, seed=0)
+    plan = Plan(tokens=_ours.TOKENS, readings=(0.25, 1.0))
+    outcome = runner.run(0, Candidate(method="run 0", learning_rate=1e-3), plan, lambda _: False, 60.0, None)
+    assert (clock.now, outcome.status, outcome.score, len(outcome.curve)) == (60.0, "timed_out", None, 1)
+
+
+def test_the_search_finds_what_its_readings_show(pool):
+    """Where the first reading tells the quality, the search's own loop finds the best of thirty in twenty trainings."""
+    picked = _ours.play(pool, RandomSampler(pool, 1), 20 * SECONDS, signal="train_loss", seed=1)
+    assert picked is not None
+    assert picked.value == 0.8
+    trace = _others.play(
+        pool, RandomSampler(pool, 1), _others.never(), 20 * SECONDS, shares=(1.0,), signal="train_loss", seed=1
+    )
+    assert trace.moments[-1] <= 20 * SECONDS  # without pruning that many trainings are that many runs
+
+
+def test_other_readings_apply_only_within_their_context(pool):
+    """A variant of the readings is undone when it is done."""
+
+    def current():
+        return [vars(halving)["READINGS"], vars(search)["READINGS"], vars(halving)["REDUCTION"]]
+
+    before = current()
+    with _ours.halved((0.1, 1.0), 2):
+        assert current() == [(0.1, 1.0), (0.1, 1.0), 2]
+    assert current() == before
+
+
+def test_stopping_keeps_the_best_third():
+    """Of nine readings in ascending order the rule stops all but those in the best third when they are read."""
+    stops = _others.best_third(3)
+    assert [stops(0, float(value)) for value in range(9)] == [False, *[True] * 8]
+    stops = _others.best_third(3)
+    assert [stops(0, float(-value)) for value in range(9)] == [False] * 9
+
+
+def test_a_pick_is_the_best_completed_run_so_far():
+    """Before any run completed it is the furthest; afterwards only a better completed one replaces it."""
+    one, other = arm(0, 0.3, 1.2), arm(1, 0.4, 1.1)
+    trace = _others.Trace()
+    trace.add(10.0, one, 0.25, -1.0)
+    trace.add(20.0, other, 1.0, 0.4)
+    trace.add(30.0, one, 1.0, 0.3)
+    assert [trace.at(moment) for moment in (5.0, 10.0, 25.0, 99.0)] == [None, one, other, other]
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_repeats_itself_and_proposes_no_run_twice(pool, name):
+    """The same seed gives the same regrets, and with time for all runs none is worse than the noise of a score."""
+    way, budgets = SEARCHES[name], (2.0, 40.0)
+    asked = [regrets(pool, "train_loss", way, budgets, [3]) for _ in range(2)]
+    assert asked[0] == asked[1]
+    assert asked[0][0][1] <= 0.1
+    assert all(0.0 <= regret <= 0.6 for regret in asked[0][0])
+
+
+def test_tpe_proposes_each_run_once(pool):
+    """However often TPE draws the same place, the nearest run that is left is proposed."""
+    sampler = TpeSampler(pool, 0, grouped_tpe)
+    seen = []
+    for _ in pool.arms:
+        seen.append(sampler.ask())
+        sampler.tell(seen[-1], {0: 0.5}, finished=True)
+    assert sorted(seen) == list(range(len(pool.arms)))
+
+
+def test_signals_are_judged_by_the_final_quality(pool):
+    """A signal that tells all has a rank correlation of one and puts the best run first."""
+    found = list(signal_quality(pool, (0.1, 1.0)))
+    assert [quality.share for quality in found] == [0.1, 1.0]
+    assert all(quality.correlation == pytest.approx(1.0) for quality in found)
+    assert all((quality.winner_place, quality.regret_of_first) == (1, 0.0) for quality in found)
+
+
+def test_the_published_curves_are_a_pool():
+    """The project's own evidence gives the 63 published curves, with training loss and validation accuracy."""
+    from autopeft import resources
+
+    found = pools([resources.profiles() / "evidence" / "peft_metamathqa.jsonl"], [])
+    assert [len(each.arms) for each in found] == [63]
+    assert found[0].signals == ("train_loss", "value")
+
+
+def test_tables_show_each_search_at_each_budget(pool):
+    """A row per search and a cell per budget."""
+    rows = [[0.1, 0.1, 0.0, 0.0, 0.0], [0.3, 0.1, 0.0, 0.0, 0.0]]
+    text = table(lines(pool, "train_loss", {"one": rows}))
+    assert text.splitlines()[-1].startswith("| one | 20.00 (10.00–30.00) | 10.00 ")
+
+
+def test_a_quarter_is_compared_seed_by_seed():
+    """The difference to four times the seconds is taken within each seed."""
+    from benchmarks.replay import OPTUNA, OURS_TPE
+
+    own, other = [[0.2, 0.2, 0.2, 0.0, 0.0]] * 3, [[0.0, 0.0, 0.5, 0.1, 0.1]] * 3
+    found = quarters({OURS_TPE: own, OPTUNA: other}, OURS_TPE)
+    assert [m.value for m in found.values()] == pytest.approx([-0.3, 0.1, 0.1])
+
+
+def test_intervals_hold_the_mean():
+    """The bootstrap interval of a mean holds it and shrinks to a point where nothing varies."""
+    found = mean([1.0, 2.0, 3.0, 10.0])
+    assert found.low < found.value == 4.0 < found.high
+    same = mean([2.0] * 5)
+    assert (same.low, same.value, same.high, same.count) == (2.0, 2.0, 2.0, 5)

@@ -1,0 +1,84 @@
+"""The benchmark of real searches runs every contender on the same runner, and goes on where it stood."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import search as benchmark
+from benchmarks._contenders import CONTENDERS
+from benchmarks.search import Row, gains, read_rows, run, table, write_results
+from tests.toys import classification_csv
+
+QUICK = ("default LoRA", "random search")
+
+
+def measure(tiny_models, folder, contenders, seconds):
+    """One row per contender on a tiny model."""
+    task = f"{tiny_models['bert']}:{classification_csv(folder / 'toy.csv', rows=120)}"
+    return task, list(run([task], 1, [seconds], contenders, folder / "search.jsonl", folder / "work"))
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_models, tmp_path_factory):
+    """Two contenders, measured for a moment."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    return folder, *measure(tiny_models, folder, QUICK, 2.0)
+
+
+@pytest.mark.slow
+def test_every_contender_is_measured_alike(tiny_models, tmp_path):
+    """All are scored on the same test rows after the same tokens, and none took much more than its seconds."""
+    _, rows = measure(tiny_models, tmp_path, list(CONTENDERS), 20.0)
+    assert [row.contender for row in rows] == list(CONTENDERS)
+    assert len({row.test_rows for row in rows}) == 1
+    assert max(row.tokens for row in rows) < 1.3 * min(row.tokens for row in rows)  # batches of other sizes
+    assert all(row.taken < 2 * row.seconds for row in rows)
+    by_name = {row.contender: row for row in rows}
+    assert by_name["default LoRA"].taken == 0.0
+    for name in ("autopeft", "Optuna TPE + Hyperband", "random search"):
+        assert by_name[name].completed >= 1
+
+
+def test_what_is_measured_is_not_run_again(measured, monkeypatch):
+    """A benchmark that is started again runs what is missing and nothing else."""
+    folder, task, rows = measured
+    path = folder / "search.jsonl"
+    assert [row.key for row in read_rows(path)] == [row.key for row in rows]
+    monkeypatch.setattr(benchmark, "bench", lambda *_: pytest.fail("nothing is missing"))
+    assert list(run([task], 1, [2.0], QUICK, path, folder / "work")) == []
+
+
+def test_results_are_written(measured):
+    """The page has a table and a chart for each task."""
+    folder, _, rows = measured
+    write_results(rows, folder / "results")
+    assert "| random search |" in (folder / "results" / "search.md").read_text()
+    assert len(list((folder / "results").glob("search-*.svg"))) == 1
+
+
+def row(contender, test, seed=0, **facts) -> Row:
+    from autopeft.values.candidates import Candidate
+
+    made = Row(
+        task="a:b", seed=seed, seconds=60.0, contender=contender, metric="accuracy", lower_is_better=False, taken=60.0,
+        trials=5, completed=2, config=Candidate(method="ia3", learning_rate=1e-3), validation=test, test=test,
+        test_rows=100, tokens=1000,
+    )  # fmt: skip
+    return replace(made, **facts)
+
+
+@pytest.mark.parametrize(("lower", "expected"), [(False, 0.1), (True, -0.1)])
+def test_gains_are_paired_by_seed_and_follow_the_metric(lower, expected):
+    """A gain is within a task and a seed, positive where the contender is better."""
+    rows = [
+        row(name, test + seed, seed, lower_is_better=lower)
+        for seed in range(3)
+        for name, test in (("autopeft", 0.9), ("default LoRA", 0.8))
+    ]
+    assert gains(rows)["autopeft", "default LoRA", 60.0].value == pytest.approx(expected)
+
+
+def test_a_table_says_how_many_seeds_stand_behind_a_mean():
+    """Mean, interval and number of seeds."""
+    text = table([row("autopeft", 0.9), row("autopeft", 0.7, 1)])
+    assert "| autopeft | 0.8000 (0.7000–0.9000, 2) |" in text
