@@ -17,7 +17,7 @@ RESAMPLES = 2000
 
 Array = np.ndarray[Any, Any]
 SCHEMES: Mapping[str, Callable[[Row], str]] = {
-    "task": lambda row: row.run.task.name,
+    "task": lambda row: row.trained_on,
     "model": lambda row: row.whole_model,
     "method": lambda row: row.method,
     "source": lambda row: row.origin,

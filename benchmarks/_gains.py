@@ -22,7 +22,6 @@ class Row:
 
     Attributes:
         points: of a hundred for metrics that are shares, per cent of the loss for losses.
-        cluster: model and task: settings that share them are no independent evidence.
     """
 
     run: Run
@@ -37,9 +36,14 @@ class Row:
         return min(max(self.points, MOST_LOST), MOST_GAINED)
 
     @property
+    def trained_on(self) -> str:
+        """Names the training data: one training scored on six tasks is one piece of evidence."""
+        return self.run.task.name.split(", ")[0]
+
+    @property
     def cluster(self) -> str:
-        """Names the model and the task."""
-        return f"{self.run.model.name} / {self.run.task.name}"
+        """Names the model and the training data."""
+        return f"{self.run.model.name} / {self.trained_on}"
 
     @property
     def whole_model(self) -> str:
