@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from autopeft.values.names import Dtype
 
-KEPT_MODULES = ("lm_head", "embed_out", "score", "classifier", "pre_classifier", "classification_head", ".*pooler")
+KEPT_MODULES = (
+    "lm_head", "embed_out", "score", "classifier", "pre_classifier", "classification_head", "head", ".*pooler",
+)  # fmt: skip
 """Modules that are not quantized, as transformers matches them: a name's start, its end, or a pattern.
 
 Task heads train, so they need real weights; transformers' own default misses a head with a bias, because it drops

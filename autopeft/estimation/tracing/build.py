@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.fx.experimental import _config as fx_config
 
 from autopeft.errors import ModelError
 from autopeft.estimation.tracing.dispatch import Staying
@@ -75,7 +76,8 @@ def network(setup: Setup, kept: Sequence[int], *, on_cpu: bool) -> Network:
     base = _quantized(base, setup, on_cpu=on_cpu)
     layers = _layers(base, setup)
     own = frozenset(id(tensor) for tensor in (*base.parameters(), *base.buffers()))
-    with torch.device("meta"), Staying():  # type: ignore[no-untyped-call]
+    everywhere = fx_config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
+    with torch.device("meta"), everywhere, Staying():
         model = get_method(setup.candidate.method).apply(base, setup)
     return Network(model=model, base=base, setup=setup, layers=layers, own=own)
 

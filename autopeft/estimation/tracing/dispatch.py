@@ -159,14 +159,23 @@ def forgetting(target: TargetDevice) -> Iterator[None]:
 class Staying(TorchDispatchMode):
     """Lets a model be built and a method be attached where both look at weights: what they look at stays numberless.
 
-    A copy to the host stays on the meta device, and a number asked for is 0 or true.
+    A copy to the host stays on the meta device; a number asked for is 0, "are all?" is true and "is any?" is not.
     """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._exceptions: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation on the meta device."""
         kwargs = dict(kwargs or {})
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
-            return True if args[0].dtype == torch.bool else 0
+            if args[0].dtype != torch.bool:
+                return 0
+            return not any(args[0] is tensor for tensor in self._exceptions)
         if func is torch.ops.aten._to_copy.default and args[0].is_meta:
             kwargs["device"] = torch.device("meta")
-        return func(*args, **kwargs)
+        out = func(*args, **kwargs)
+        if func is torch.ops.aten.any.default:
+            self._exceptions.append(out)
+        return out

@@ -155,7 +155,9 @@ def quantize(model: Any, config: Any, *, dtype: torch.dtype, on_cpu: bool) -> An
     """
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
-    replace_with_bnb_linear(model, config.llm_int8_skip_modules, config)
+    # What an architecture keeps in float32 is not quantized either: T5's feed-forward output is read by its dtype.
+    kept = [*config.llm_int8_skip_modules, *(model._keep_in_fp32_modules or ())]
+    replace_with_bnb_linear(model, kept, config)
     for module in model.modules():
         if isinstance(module, Linear4bit):
             _without_numbers_4bit(module, dtype)

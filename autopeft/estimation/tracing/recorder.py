@@ -22,6 +22,7 @@ from autopeft.estimation.tracing.work import operation_flops
 _ACCUMULATES = (1 << 64) - 1
 """Sequence number of the nodes that add a gradient to a parameter."""
 
+_ANY = torch.ops.aten.any.default
 _PLACES = torch.ops.aten.nonzero.default
 _SCALAR = torch.ops.aten._local_scalar_dense.default
 
@@ -60,6 +61,7 @@ class Recorder(TorchDispatchMode):
         self._device = device
         self._rows, self._width, self._padded = rows, language_width, padded
         self._mask: set[int] = set()
+        self._exceptions: set[int] = set()
         self._known: dict[int, int] = {}
         self._watch: dict[int, Any] = {}
         self._layer: int | None = None
@@ -169,6 +171,8 @@ class Recorder(TorchDispatchMode):
             made = self._see(tensor) or made
             if self._mask and any(self._masks(given) for given in _tensors(args)):
                 self.mark_mask(tensor)
+        if func is _ANY:
+            self._exceptions.add(out.untyped_storage()._cdata)
         if self.counting and (made or not func.is_view):
             self._count(func, args, out)
         return out
@@ -178,8 +182,10 @@ class Recorder(TorchDispatchMode):
 
     def _answer(self, tensor: torch.Tensor) -> bool | int:
         if tensor.dtype == torch.bool:
-            # Of masks that the model makes itself, full ones, "is every position a token?" is true.
-            return not (self._padded and self._masks(tensor))
+            # Of masks that the model makes itself, full ones, "is every position a token?" is true; "is any value
+            # infinite?" and the like are not.
+            data = tensor.untyped_storage()._cdata
+            return data not in self._exceptions and not (self._padded and self._masks(tensor))
         self.asked = True
         return 0
 
@@ -227,6 +233,7 @@ class Recorder(TorchDispatchMode):
     def _released(self, data: int, number: int, _reference: Any) -> None:
         self._known.pop(data, None)
         self._mask.discard(data)
+        self._exceptions.discard(data)
         self._watch.pop(number, None)
         block = self.blocks[number]
         block.alive = False
@@ -276,7 +283,8 @@ class Recorder(TorchDispatchMode):
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
-        yield value
+        if value.layout is torch.strided:  # sparse tensors have no storage of their own; their parts pass by themselves
+            yield value
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _tensors(item)

@@ -14,7 +14,7 @@ from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, 
 from autopeft.files import write_text
 from autopeft.profiling.cache import cache_folder
 
-_LAYOUT = 3  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
+_LAYOUT = 4  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
 _STACK = ("torch", "transformers", "peft", "bitsandbytes")
 
 
