@@ -69,6 +69,18 @@ def test_far_from_all_evidence_is_wide_and_said():
     assert any("extrapolates" in sentence for sentence in far.extrapolates)
 
 
+def test_an_interval_grows_with_the_distance_to_the_evidence():
+    """Twice as far as runs usually lie from each other, the interval is twice as wide, whatever the trees agree on."""
+    fitted = surrogate.load()
+    far = described(parameters=10**14, trainable=10**4)
+    (beyond,) = surrogate.predict([far], surrogate=fitted)
+    (within,) = surrogate.predict([far], surrogate=replace(fitted, usual=1e9))
+    _, _, distances = surrogate.estimate([vector(far)], [far.method], fitted)
+    factor = float(distances.min()) / fitted.usual
+    assert factor > 1.2
+    assert beyond.high - beyond.low == pytest.approx(factor * (within.high - within.low))
+
+
 def test_a_method_without_runs_is_judged_by_its_descriptors_and_said():
     """Every method of the catalogue gets a prediction; those not in the evidence say so."""
     fitted = surrogate.load()
