@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from autopeft.report.clock import WallTime, search_clock
 from autopeft.report.front import COSTS, costed, front
 from autopeft.report.importances import LEAST_TRIALS, Tried, importances
-from autopeft.report.svg.draw import text_width
+from autopeft.report.svg.draw import circle, text, text_width
 from autopeft.report.svg.frame import Area
 from autopeft.report.svg.labels import place_labels
 from autopeft.report.svg.scale import octets, scale
@@ -144,3 +144,9 @@ def test_labels_cover_neither_each_other_nor_a_point(points):
 def test_sizes_are_written_in_three_digits():
     """1,000 MiB are 0.977 GiB: three digits always suffice."""
     assert [octets(v) for v in (512, 2**20, 1000 * 2**20, 3.5 * 2**30)] == ["512 B", "1 MiB", "0.977 GiB", "3.5 GiB"]
+
+
+def test_labels_and_titles_are_text_not_markup():
+    """Names of a user's own methods may hold what HTML would read as markup."""
+    assert text(0, 0, "<a> & b").endswith(">&lt;a&gt; &amp; b</text>")
+    assert "<title>&lt;a&gt; &amp; b</title>" in circle(0, 0, 1, "dot", "<a> & b")
