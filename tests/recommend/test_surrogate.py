@@ -72,7 +72,7 @@ def test_far_from_all_evidence_is_wide_and_said():
 def test_an_interval_grows_with_the_distance_to_the_evidence():
     """Twice as far as runs usually lie from each other, the interval is twice as wide, whatever the trees agree on."""
     fitted = surrogate.load()
-    far = described(parameters=10**14, trainable=10**4)
+    far = described(parameters=10**14, trainable=10**4, rows=10, tokens=10**12, labels=5000, layers=900)
     (beyond,) = surrogate.predict([far], surrogate=fitted)
     (within,) = surrogate.predict([far], surrogate=replace(fitted, usual=1e9))
     _, _, distances = surrogate.estimate([vector(far)], [far.method], fitted)
