@@ -175,5 +175,5 @@ def _print_errors(what: str, errors: list[float], rows: list[dict[str, Any]]) ->
 
 if __name__ == "__main__":
     command, *rest = sys.argv[1:] or ["run"]
-    target = Path(rest[0]) if rest else Path(__file__).parent / "memory_cpu.jsonl"
+    target = Path(rest[0]) if rest else Path(__file__).parent / "memory-cpu.jsonl"
     {"run": run, "summary": summary}[command](target)
