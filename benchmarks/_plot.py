@@ -8,8 +8,8 @@ from autopeft.report.svg.frame import Area, horizontal_axis, vertical_axis
 from autopeft.report.svg.scale import Scale, number, scale
 
 _WIDTH, _HEIGHT, _KEY = 760.0, 380.0, 250.0
-_COLOURS = ("#1f6fb2", "#c8560b", "#2e8b57", "#7b4fa3", "#8a8f96", "#b3261e", "#b58900", "#1d1f23")
-_DARK = ("#6cb2f0", "#ff9a52", "#6cc998", "#c3a0e8", "#9aa1a9", "#f2766d", "#e0b84a", "#e8e9ea")
+_COLOURS = ("#1f6fb2", "#c8560b", "#2e8b57", "#7b4fa3", "#8a8f96", "#b3261e", "#b58900", "#1d1f23", "#0f8b8d")
+_DARK = ("#6cb2f0", "#ff9a52", "#6cc998", "#c3a0e8", "#9aa1a9", "#f2766d", "#e0b84a", "#e8e9ea", "#5fd0d2")
 _APART = 17.0
 
 
@@ -23,12 +23,22 @@ class Point:
     high: float
 
 
-def chart(lines: Mapping[str, Sequence[Point]], x_title: str, y_title: str, *, log: bool = True) -> str:
-    """Returns a chart: a line per name with an interval at each point, and the names beside the lines' ends."""
+def chart(
+    lines: Mapping[str, Sequence[Point]], x_title: str, y_title: str, *, log: bool = True, log_y: bool = False
+) -> str:
+    """Returns a chart: a line per name with an interval at each point, and the names beside the lines' ends.
+
+    Args:
+        lines: points by name, ascending in x.
+        x_title: below the horizontal axis.
+        y_title: above the vertical one.
+        log: whether the horizontal axis is logarithmic.
+        log_y: whether the vertical one is; all values and ends must then be above zero.
+    """
     where = Area(left=58, right=_WIDTH - _KEY, top=26, bottom=_HEIGHT - 40)
     points = [point for drawn in lines.values() for point in drawn]
     x = scale([point.x for point in points], where.left, where.right, log=log)
-    y = scale([end for point in points for end in (point.low, point.high)], where.bottom, where.top)
+    y = scale([end for point in points for end in (point.low, point.high)], where.bottom, where.top, log=log_y)
     parts = [*vertical_axis(where, y, y_title), *horizontal_axis(where, x, x_title, number)]
     for position, drawn in enumerate(lines.values()):
         css = f"s{position}"
@@ -41,10 +51,16 @@ def chart(lines: Mapping[str, Sequence[Point]], x_title: str, y_title: str, *, l
 def _names(lines: Mapping[str, Sequence[Point]], where: Area, y: Scale) -> list[str]:
     """Returns the names in the order of the lines' ends, pushed apart, each joined to its line."""
     ends = sorted((y.at(drawn[-1].value), position, name) for position, (name, drawn) in enumerate(lines.items()))
-    parts, free = [], where.top
-    for height, position, name in ends:
-        place = max(height, free)
-        free = place + _APART
+    places, free = [], where.top
+    for height, *_ in ends:
+        places.append(max(height, free))
+        free = places[-1] + _APART
+    free = where.bottom
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], free)
+        free = places[index] - _APART
+    parts = []
+    for place, (height, position, name) in zip(places, ends, strict=True):
         parts.append(line(where.right - 4, height, where.right + 18, place, f"s{position} lead"))
         parts.append(text(where.right + 22, place + 4, name, f"s{position} name"))
     return parts

@@ -33,8 +33,12 @@ MODELLED = "TPE"
 """What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
 
 OURS, OURS_TPE = "promotions, random", "promotions, TPE (autopeft)"
-FINE_TPE = "promotions from 0.06 on, TPE"
+FINE_TPE, EIGHTH_TPE = "promotions from 0.06 on, TPE", "promotions from 0.12 on, TPE"
+_FLOOR = 0.05
+"""Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
+
 _FINE = (0.06, 0.12, 0.25, 0.5, 1.0)
+_EIGHTH = (0.12, 0.25, 0.5, 1.0)
 OPTUNA = "Optuna: TPE + Hyperband"
 
 Search = Callable[[Pool, str, Sequence[float], int], list[Arm | None]]
@@ -86,6 +90,7 @@ def hyperband(pool: Pool, signal: str, budgets: Sequence[float], seed: int) -> l
 SEARCHES: dict[str, Search] = {
     OURS_TPE: partial(promoted, tpe=True),
     FINE_TPE: partial(promoted, tpe=True, readings=_FINE),
+    EIGHTH_TPE: partial(promoted, tpe=True, readings=_EIGHTH),
     OURS: promoted,
     "stopping ASHA, random": partial(stopped, rule=_others.best_third),
     "median rule, random": partial(stopped, rule=_others.median),
@@ -99,7 +104,7 @@ VARIANTS: dict[str, Search] = {
     "read at 0.06, 0.25, 1": partial(promoted, readings=(0.06, 0.25, 1.0)),
     "read at 0.06, 0.12, 0.25, 0.5, 1": partial(promoted, readings=_FINE),
     "read at 0.06, 0.12, 0.25, 0.5, 1, best half": partial(promoted, readings=_FINE, reduction=2),
-    "read at 0.12, 0.25, 0.5, 1": partial(promoted, readings=(0.12, 0.25, 0.5, 1.0)),
+    "read at 0.12, 0.25, 0.5, 1": partial(promoted, readings=_EIGHTH),
     "read at 0.25, 0.5, 1": partial(promoted, readings=(0.25, 0.5, 1.0)),
     "read at 0.25, 0.5, 1, best half": partial(promoted, reduction=2),
     "read at 0.25, 0.5, 1, best quarter": partial(promoted, reduction=4),
@@ -155,8 +160,15 @@ def drawing(shown: Sequence[Line]) -> str:
     by_search: dict[str, list[Point]] = defaultdict(list)
     for each in shown:
         r = each.regret
-        by_search[each.search].append(Point(x=each.budget, value=100 * r.value, low=100 * r.low, high=100 * r.high))
-    return chart(by_search, "budget in full trainings", "regret in points of accuracy")
+        by_search[each.search].append(
+            Point(
+                x=each.budget,
+                value=max(_FLOOR, 100 * r.value),
+                low=max(_FLOOR, 100 * r.low),
+                high=max(_FLOOR, 100 * r.high),
+            )
+        )
+    return chart(by_search, "budget in full trainings", "regret in points of accuracy, log scale", log_y=True)
 
 
 def table(shown: Sequence[Line]) -> str:
@@ -210,7 +222,7 @@ def _replayed(
     variants = lines(pool, signal, _measured(pool, signal, VARIANTS if whole else {}, seeds, given.jobs))
     ahead = "\n".join(
         f"- {search}, {name}: {100 * m.value:+.2f} points ({100 * m.low:+.2f} to {100 * m.high:+.2f})"
-        for search in (OURS_TPE, FINE_TPE)
+        for search in (OURS_TPE, EIGHTH_TPE, FINE_TPE)
         for name, m in quarters(measured, search).items()
     )
     write_text(given.output / picture, drawing(drawn))
