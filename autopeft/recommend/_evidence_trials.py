@@ -1,6 +1,7 @@
 """A trial's outcome as a measured run, so that what was tried once counts the next time."""
 
 import datetime
+import math
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -98,13 +99,14 @@ def _rows(candidate: Candidate) -> int:
 def _quality(
     outcome: TrialOutcome, metric: str, scored_rows: int | None, *, lower_is_better: bool
 ) -> RunQuality | None:
-    if outcome.status != "completed" or outcome.score is None:
+    if outcome.status != "completed" or outcome.score is None or not math.isfinite(outcome.score):
         return None
     last = max((reading.tokens for reading in outcome.curve), default=0)
     curve = tuple(
         RunPoint(
             share=round(reading.tokens / last, 4),
-            train_loss=round(reading.train_loss, 5),
+            # A reading that no step separates from the one before has no training loss.
+            train_loss=round(reading.train_loss, 5) if math.isfinite(reading.train_loss) else None,
             validation_loss=round(reading.validation_loss, 5),
         )
         for reading in outcome.curve
@@ -116,7 +118,7 @@ def _quality(
 
 
 def _others(metrics: Mapping[str, float], deciding: str) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name != deciding}
+    return {name: value for name, value in metrics.items() if name != deciding and math.isfinite(value)}
 
 
 def _versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from autopeft.tuning.cost import (
 from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
 from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
+from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.runner import TorchRunner
@@ -85,6 +86,8 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
             folder.write_trials(study.outcomes())
             if request.teach:
                 keep_lessons(prepared, settings, study.outcomes(), known)
+        if request.teach:
+            keep_observations(prepared, study.outcomes(), known)
         result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
         runner.keep(())
         return result

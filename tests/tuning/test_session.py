@@ -13,17 +13,22 @@ from dataclasses import replace
 import pytest
 
 from autopeft.errors import AutopeftError, FileFormatError, NothingFitsError, StudyError
+from autopeft.estimation.observations import Observation
 from autopeft.files import plain, write_text
 from autopeft.recommend.evidence import read_runs
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
+from autopeft.tuning import observations
 from autopeft.tuning.limits import Limits
+from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.session import dry_run, run_search
+from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Constraints
 from autopeft.values.names import STATUSES
+from autopeft.values.profiles import Throughput
 from tests.toys import classification_csv, completion_jsonl
 
 METHODS = ("lora", "ia3", "bitfit", "houlsby_adapter", "prompt_tuning")
@@ -82,6 +87,24 @@ def test_trials_are_kept_for_the_next_suggestion(finished, stored, request_, tmp
     taught = sum(result.trials[status] for status in ("completed", "pruned", "diverged", "out_of_memory"))
     assert len(of_this) >= taught > 0
     assert any(run.quality is not None and run.quality.value is not None for run in of_this)
+
+
+def test_step_times_correct_later_estimates(finished, request_, monkeypatch):
+    """Where the device's speed is known, a completed trial's step is kept beside what was estimated for it."""
+    _, output = finished
+    prepared = prepare(request_)
+    outcomes = TrialStudy(output / "study.db", prepared.proposal, seed=0).outcomes()
+    completed = [outcome for outcome in outcomes if outcome.status == "completed"]
+    kept: list[Observation] = []
+    monkeypatch.setattr(observations, "record", kept.append)
+    assert keep_observations(prepared, outcomes, frozenset()) == 0, "nothing can be estimated for an unknown speed"
+    speed = Throughput(tflops={"float32": 0.1}, bandwidth_bytes_per_second=1e10, source="measured")
+    timed = replace(prepared.hardware.device, throughput=speed)
+    ready = replace(prepared, hardware=replace(prepared.hardware, devices=(timed,)))
+    assert keep_observations(ready, outcomes, frozenset()) == len(completed) == len(kept)
+    assert all((found.step_seconds or 0) > 0 and found.estimated_seconds for found in kept)
+    assert all(found.reserved_bytes is None for found in kept), "a CPU's peak is not what is estimated"
+    assert keep_observations(ready, outcomes, {outcome.number for outcome in outcomes}) == 0
 
 
 def test_baselines_are_the_published_recipe(finished):
