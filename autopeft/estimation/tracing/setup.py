@@ -160,12 +160,11 @@ def _attempt(request: _Request, plan: DepthPlan) -> Kept:
     """
     recorded = _run(request, plan)
     if plan.runs:
-        _unfolded(recorded.recording, plan)
+        once_more = _unfolded(recorded.recording, plan.repeating_once())
         if recorded.entangled or recorded.asked:
             # One unit more, traced and unfolded, must come to the same.
             longer = plan.with_one_more()
-            traced = _unfolded(_run(request, longer).recording, longer)
-            if _unfolded(recorded.recording, plan.repeating_once()) != traced:
+            if once_more != _unfolded(_run(request, longer).recording, longer):
                 raise UnlikeLayersError("One more layer does not add what the others suggest.")
     notes = (_ASKED,) if recorded.asked else ()
     return Kept(recording=recorded.recording, plan=plan, notes=notes)
