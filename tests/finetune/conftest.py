@@ -14,7 +14,7 @@ from tests.toys import classification_csv
 
 SCORE = Score(metric="accuracy", value=0.5, low=0.4, high=0.6, level=0.95, rows=24)
 LORA = Candidate(
-    method="lora", parameters={"rank": 4, "alpha": 8, "dropout": 0.0}, targets="all-linear", learning_rate=1e-2,
+    method="lora", parameters={"rank": 4, "alpha": 8, "dropout": 0.1}, targets="all-linear", learning_rate=1e-2,
     batch_size=8,
 )  # fmt: skip
 
