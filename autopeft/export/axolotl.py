@@ -80,7 +80,11 @@ def _quantization(facts: Facts) -> dict[str, Any]:
 
 def _data(facts: Facts) -> dict[str, Any]:
     source, columns = place(facts), facts.tuned.data.columns
-    where: dict[str, Any] = {"path": source.path, "split": "train", **({"ds_type": source.loader} if source.loader else {})}
+    where: dict[str, Any] = {
+        "path": source.path,
+        "split": "train",
+        **({"ds_type": source.loader} if source.loader else {}),
+    }
     if "messages" in columns:
         return {**where, "type": "chat_template", "field_messages": columns["messages"]}
     if "text" in columns:
