@@ -151,11 +151,8 @@ class TunedConfig:
             dtype=candidate.dtype,
             head_seed=self.training.head_seed,
             device=device or ("cuda:0" if torch.cuda.is_available() else "cpu"),
+            label_names=self.data.labels,
         )
-        if self.data.labels:
-            # Metrics of tagged words read the names, and whoever gets the merged model too.
-            base.model.config.id2label = dict(enumerate(self.data.labels))
-            base.model.config.label2id = {label: place for place, label in enumerate(self.data.labels)}
         if self.data.class_weights is not None:
             attach_class_weights(base.model, self.data.class_weights)
         return base.model, base.tokenizer, replace(setup, candidate=candidate)

@@ -74,7 +74,8 @@ class Bench:
 def bench(request: Request, folder: Path, seconds: float) -> Bench:
     """Returns a bench; its trials' size is measured once and kept, so that a resumed benchmark has the same."""
     prepared = prepare(request)
-    worker = Worker(prepared.model, prepared.hardware, head_seed=prepared.seed)
+    labels = prepared.data.spec.labels
+    worker = Worker(prepared.model, prepared.hardware, head_seed=prepared.seed, label_names=labels)
     files = OutputFolder(folder)
     settings = files.settings()
     if settings is None:

@@ -23,7 +23,7 @@ from autopeft.methods import Method, get_method
 from autopeft.tasks import Predictions, get_task
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.run import collate
-from autopeft.training.scoring import Objective, predict, score
+from autopeft.training.scoring import Objective, predict, rows_at_once, score
 from autopeft.training.worker import PREPARING_BATCHES
 from autopeft.tuned import TunedConfig
 from autopeft.tuning.prepare import objective
@@ -69,6 +69,7 @@ class _Work:
         return predict(
             self.model, self.data[split], get_task(self.tuned.model.task), self.tokenizer,
             dtype=self.tuned.candidate.dtype, device=self.device,
+            batch_size=rows_at_once(self.tuned.candidate, self.device),
         )  # fmt: skip
 
 

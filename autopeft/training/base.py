@@ -1,6 +1,6 @@
 """The base model: loaded once per worker, hashed, and brought back after a method that changes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,22 @@ class Base:
     fingerprint: str
 
 
-def load_base(profile: ModelProfile, *, quantization: str, dtype: Dtype, head_seed: int, device: str) -> Base:
+def load_base(
+    profile: ModelProfile,
+    *,
+    quantization: str,
+    dtype: Dtype,
+    head_seed: int,
+    device: str,
+    label_names: Sequence[str] = (),
+) -> Base:
     """Returns the base model on the device, quantized as named, nothing trainable.
 
     Args:
         profile: the model and the task to load it for.
         quantization: a scheme of the catalogue.
         dtype: of the weights that are not quantized.
+        label_names: in the order of their numbers, where the task has labels.
         head_seed: the fresh task head is drawn from it, so that every trial starts from the same one.
         device: torch's name for it.
 
@@ -59,6 +68,10 @@ def load_base(profile: ModelProfile, *, quantization: str, dtype: Dtype, head_se
         raise ModelError(f"The weights of {profile.source} cannot be loaded: {error}") from error
     _check_loaded(profile, model, told)
     model.config.pad_token_id = tokenizer.pad_token_id
+    if label_names:
+        # Metrics of tagged words read the names, and so does whoever gets the merged model.
+        model.config.id2label = dict(enumerate(label_names))
+        model.config.label2id = {label: place for place, label in enumerate(label_names)}
     if quantization == "none":
         model.to(device)
         model.requires_grad_(requires_grad=False)

@@ -8,11 +8,23 @@ from autopeft.data import EncodedDataset
 from autopeft.tasks import Metric, Predictions, TaskType
 from autopeft.training.devices import autocast
 from autopeft.training.run import collate
+from autopeft.values.candidates import Candidate
 from autopeft.values.names import Dtype
 from autopeft.values.outcomes import Difference, Score
 
 LEVEL = 0.95
 RESAMPLES = 1000
+
+CPU_ROWS = 32
+"""Rows scored at once where memory is no concern."""
+
+
+def rows_at_once(candidate: Candidate, device: str) -> int:
+    """Returns the rows of a forward pass that scores: 32 on a CPU, else as many as are trained at once.
+
+    A device's memory was planned for the rows of a training step, and logits over a vocabulary outgrow all else.
+    """
+    return CPU_ROWS if device == "cpu" else candidate.batch_size
 
 
 def predict(
@@ -24,7 +36,7 @@ def predict(
     dtype: Dtype,
     device: str,
     rows: int | None = None,
-    batch_size: int = 32,
+    batch_size: int = CPU_ROWS,
 ) -> Predictions:
     """Returns predictions for a split's rows in their order.
 
@@ -52,7 +64,14 @@ def predict(
 
 
 def held_out_loss(
-    model: Any, dataset: EncodedDataset, task: TaskType, *, dtype: Dtype, device: str, rows: int, batch_size: int = 32
+    model: Any,
+    dataset: EncodedDataset,
+    task: TaskType,
+    *,
+    dtype: Dtype,
+    device: str,
+    rows: int,
+    batch_size: int = CPU_ROWS,
 ) -> float:
     """Returns the weighted mean loss of some of a split's rows, in nats: the smooth signal trials are pruned on."""
     import torch

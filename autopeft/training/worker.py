@@ -33,11 +33,12 @@ class Worker:
         hardware: HardwareProfile,
         *,
         head_seed: int,
+        label_names: tuple[str, ...] = (),
         class_weights: tuple[float, ...] | None = None,
     ) -> None:
         """Prepares a worker; the base is loaded when the first run asks for it."""
         self.profile, self.device = profile, training_device(hardware)
-        self._class_weights = class_weights
+        self._class_weights, self._label_names = class_weights, label_names
         self.task = get_task(profile.task)
         self._head_seed = head_seed
         self._norms: dict[int, float] | None = None
@@ -56,6 +57,7 @@ class Worker:
                 dtype=candidate.dtype,
                 head_seed=self._head_seed,
                 device=self.device,
+                label_names=self._label_names,
             )
             self._base_key = key
         return self._base

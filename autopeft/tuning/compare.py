@@ -14,7 +14,7 @@ from autopeft.methods import baseline
 from autopeft.tasks import Predictions
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import RunState, TrainingRun
-from autopeft.training.scoring import Objective, difference, held_out_loss, predict, score
+from autopeft.training.scoring import Objective, difference, held_out_loss, predict, rows_at_once, score
 from autopeft.training.worker import Worker
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Contender, Difference
@@ -130,6 +130,7 @@ class Comparison:
                 dtype=candidate.dtype,
                 device=self._worker.device,
                 rows=self._racing_rows,
+                batch_size=rows_at_once(candidate, self._worker.device),
             )
             return loss, run.state(), run.tokens - before
 
@@ -145,6 +146,7 @@ class Comparison:
             worker.base(candidate).tokenizer,
             dtype=candidate.dtype,
             device=worker.device,
+            batch_size=rows_at_once(candidate, worker.device),
         )
 
     def contender(self, performance: Performance) -> Contender:

@@ -6,7 +6,7 @@ from typing import Any
 from autopeft.data import Data, EncodedData, EncodedDataset, text_of
 from autopeft.tasks import Predictions, TaskType
 from autopeft.training.run import collate
-from autopeft.training.scoring import Objective, predict, score, spread
+from autopeft.training.scoring import Objective, predict, rows_at_once, score, spread
 from autopeft.training.worker import Worker
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score
@@ -27,8 +27,9 @@ def untuned(worker: Worker, data: EncodedData, objective: Objective, candidate: 
     base = worker.base(candidate)
     if not worker.task.fresh_head:
         said = predict(
-            base.model, data["test"], worker.task, base.tokenizer, dtype=candidate.dtype, device=worker.device
-        )
+            base.model, data["test"], worker.task, base.tokenizer, dtype=candidate.dtype, device=worker.device,
+            batch_size=rows_at_once(candidate, worker.device),
+        )  # fmt: skip
         return score(said, objective, seed)
     if worker.task.name not in _PROBED:
         return None

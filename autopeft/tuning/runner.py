@@ -13,7 +13,7 @@ from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.run import RunState, TrainingRun
-from autopeft.training.scoring import Objective, held_out_loss, predict
+from autopeft.training.scoring import Objective, held_out_loss, predict, rows_at_once
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
 from autopeft.values.candidates import Candidate
@@ -186,7 +186,7 @@ class TorchRunner:
         started = time.monotonic()
         loss = held_out_loss(
             run.model, fold["validation"], self._worker.task, dtype=candidate.dtype, device=self._worker.device,
-            rows=self._size.pruning_rows,
+            rows=self._size.pruning_rows, batch_size=rows_at_once(candidate, self._worker.device),
         )  # fmt: skip
         record.evaluating += time.monotonic() - started
         if not math.isfinite(loss):
@@ -202,7 +202,7 @@ class TorchRunner:
         tokenizer = worker.base(candidate).tokenizer
         predictions = predict(
             run.model, fold["validation"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device,
-            rows=self._size.scoring_rows,
+            rows=self._size.scoring_rows, batch_size=rows_at_once(candidate, worker.device),
         )  # fmt: skip
         record.evaluating += time.monotonic() - started
         return self._objective.all_metrics(predictions)

@@ -98,6 +98,7 @@ def _worker(prepared: Prepared) -> Worker:
         prepared.model,
         prepared.hardware,
         head_seed=prepared.seed,
+        label_names=prepared.data.spec.labels,
         class_weights=prepared.data.spec.class_weights,
     )
 

@@ -119,6 +119,7 @@ def test_quantized_base(name, scheme, tiny_models):
     """A method works on a quantized base exactly where it claims to, on every kind of model that it works on."""
     method = all_methods()[name]
     places = [place for place in QUANTIZED_PLACES if name in FOUR_BIT_ONLY or not _refused(name, *place)]
-    for number, (architecture, task) in enumerate(places or [("gpt2", "generation")]):
+    elsewhere: list[tuple[str, Task]] = [("gpt2", "generation")]
+    for number, (architecture, task) in enumerate(places or elsewhere):
         case = _case(name, architecture, task, tiny_models)
         contract.check_quantized_base(method, case, scheme, partial(quantized, case, scheme), briefly=number > 0)

@@ -5,6 +5,7 @@ from functools import cache, partial
 
 import pytest
 
+from autopeft.errors import StudyError
 from autopeft.methods import all_methods, get_method
 from autopeft.profiling.model import read_model
 from autopeft.testing import fresh
@@ -65,5 +66,5 @@ def test_a_process_that_fails_is_heard(tiny_models, tmp_path):
     case = _place(get_method("lora"), tiny_models)
     fresh.leave(get_method("lora"), case, tmp_path)
     (tmp_path / case.name / "saved" / "adapter_model.safetensors").unlink()
-    with pytest.raises(fresh.StudyError, match="holds no saved adapter"):
+    with pytest.raises(StudyError, match="holds no saved adapter"):
         fresh.differences(tmp_path)

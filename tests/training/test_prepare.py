@@ -1,6 +1,7 @@
 """A worker lets a method start from its run's own batches, and gets its base back however the start goes."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def test_a_start_that_fails_leaves_the_base_as_it_was(worker, data, monkeypatch)
     assert fingerprint(base.model) == base.fingerprint
 
 
-class Rows(torch.utils.data.Dataset):
+class Rows(torch.utils.data.Dataset[Any]):
     """The encoded rows one by one, as anybody's data set would have them, all of one length."""
 
     def __init__(self, data):

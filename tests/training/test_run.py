@@ -21,6 +21,7 @@ from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import collate, linear_schedule, plan_steps
+from autopeft.training.scoring import CPU_ROWS, rows_at_once
 from autopeft.training.worker import Worker
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
@@ -203,3 +204,18 @@ def test_gradient_layers_are_those_with_the_largest_norms(worker, data):
         assert run.candidate.layer_indices == (max(expected, key=lambda index: expected[index]),)
         trained = {name for name, p in run.model.named_parameters() if p.requires_grad and "lora_" in name}
         assert all(f"layer.{run.candidate.layer_indices[0]}." in name for name in trained)
+
+
+def test_labels_have_their_names(tiny_models):
+    """The base knows its labels by the data's names, which metrics of tagged words read."""
+    profile = read_model(str(tiny_models["bert"]), "token-classification", 3)
+    worker = Worker(profile, probe_hardware(), head_seed=0, label_names=("O", "B-PER", "I-PER"))
+    config = worker.base(LORA).model.config
+    assert [config.id2label[number] for number in range(3)] == ["O", "B-PER", "I-PER"]
+    assert config.label2id["I-PER"] == 2
+
+
+def test_scoring_takes_no_more_rows_than_training_on_a_device_that_was_planned_for():
+    """On a GPU a forward pass that scores has the rows of a training step; on a CPU 32, whatever was trained."""
+    assert rows_at_once(LORA, "cuda:0") == LORA.batch_size
+    assert rows_at_once(LORA, "cpu") == CPU_ROWS
