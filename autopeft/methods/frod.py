@@ -1,5 +1,7 @@
 """FRoD: a full basis shared by alike weights of all layers; each one's spectrum and a few rotations train."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution
@@ -65,6 +67,19 @@ def _config(setup: Setup) -> Any:
     )  # fmt: skip
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Computes the shared basis alike in every process: threads change how sums round, and inverses amplify it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     """Returns the share asked for where it explains every layer's count, else what a layer has."""
     from peft.tuners.frod.layer import FrodLayer
@@ -107,5 +122,6 @@ METHOD = _injected.declare(
     config=_config,
     effective=_effective,
     limits=_limits,
+    during=_one_thread,
     memory_factor=2.0,
 )  # fmt: skip

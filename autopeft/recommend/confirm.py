@@ -10,6 +10,9 @@ from autopeft.recommend.setting import Case, Setting, plan_setup
 from autopeft.values.candidates import Candidate, Estimate, Setup, Suggestion
 from autopeft.values.profiles import HardwareProfile
 
+MOST_TRACES = 2
+"""Traces of one suggestion: the draft's choice, and the one that its trace makes of the others."""
+
 NEAR = (0.6, 1.4)
 """Shares of the memory limit between which the formula, within some 15 % where it is good, does not decide."""
 
@@ -26,21 +29,33 @@ def settled(suggestion: Suggestion, setting: Setting) -> Suggestion:
 
 
 def confirmed(suggestion: Suggestion, setting: Setting) -> Suggestion:
-    """Returns the suggestion with traced memory, replanned where that fits otherwise than the formula thought."""
+    """Returns the suggestion with traced memory, replanned where that fits otherwise than the formula thought.
+
+    How far a trace is from its draft holds for the other batches and storages too, nearly: they are planned by their
+    drafts times that, and what comes of it is traced in turn.
+    """
     method = get_method(suggestion.candidate.method)
-    unplanned = _unplanned(suggestion.candidate)
-    planned = first_that_fits(method, unplanned, setting, _traced_if_near(setting))
-    traced = replace(planned, estimate=_trace(planned.candidate, setting))
-    if _total(traced.estimate) > setting.memory_limit:
-        traced = first_that_fits(method, unplanned, setting, estimate)
-    if traced.estimate is None:
-        return suggestion
-    case = Case(method=method, candidate=traced.candidate, estimate=traced.estimate, setting=setting)
-    reasons = reasons_for(case)
+    candidate, traced = suggestion.candidate, _trace(suggestion.candidate, setting)
+    best, seen = (candidate, traced), {repr(candidate)}
+    for _ in range(MOST_TRACES - 1):
+        planned = first_that_fits(method, _unplanned(candidate), setting, _scaled(candidate, traced, setting))
+        candidate = planned.candidate
+        if planned.estimate is None or repr(candidate) in seen:
+            break
+        seen.add(repr(candidate))
+        traced = _trace(candidate, setting)
+        if _fits(traced, setting) or not _fits(best[1], setting):
+            best = candidate, traced
+    return _suggested(*best, setting)
+
+
+def _suggested(candidate: Candidate, traced: Estimate, setting: Setting) -> Suggestion:
+    method = get_method(candidate.method)
+    reasons = reasons_for(Case(method=method, candidate=candidate, estimate=traced, setting=setting))
     return Suggestion(
-        candidate=traced.candidate,
-        estimate=traced.estimate,
-        fits=_total(traced.estimate) <= setting.memory_limit,
+        candidate=candidate,
+        estimate=traced,
+        fits=_fits(traced, setting),
         score=sum(reason.weight for reason in reasons),
         reasons=reasons,
     )
@@ -57,19 +72,25 @@ def _unplanned(candidate: Candidate) -> Candidate:
     )
 
 
-def _traced_if_near(setting: Setting) -> EstimateFunction:
+def _scaled(candidate: Candidate, traced: Estimate, setting: Setting) -> EstimateFunction:
+    """Returns drafts with reserved memory as far from them as this candidate's trace is from its own."""
+    ratio = traced.memory.peak_reserved_bytes / _draft(candidate, setting).memory.peak_reserved_bytes
+
     def cost(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) -> Estimate:
         drafted = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware)
-        if not near(drafted, setting.memory_limit):
-            return drafted
-        return estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware)
+        reserved = int(drafted.memory.peak_reserved_bytes * ratio)
+        return replace(drafted, memory=replace(drafted.memory, peak_reserved_bytes=reserved))
 
     return cost
+
+
+def _draft(candidate: Candidate, setting: Setting) -> Estimate:
+    return draft(plan_setup(setting, candidate), tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
 
 
 def _trace(candidate: Candidate, setting: Setting) -> Estimate:
     return estimate(plan_setup(setting, candidate), tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
 
 
-def _total(cost: Estimate | None) -> int:
-    return cost.memory.total_bytes if cost else 0
+def _fits(cost: Estimate, setting: Setting) -> bool:
+    return cost.memory.total_bytes <= setting.memory_limit

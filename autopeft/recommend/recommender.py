@@ -13,8 +13,8 @@ from autopeft.recommend.shrink import shrunk
 from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Rejection, Suggestion
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
 
-TRACED = 10
-"""Suggestions whose memory is traced: as many as are shown, at some tenths of a second each."""
+TRACED = 5
+"""Suggestions whose memory is traced, at about a second each; what was traced once is remembered."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ runner = CliRunner()
 GIB = 1024**3
 DESCRIBED = ("--task", "classification", "--rows", "5000", "--tokens-per-row", "64")
 CANDIDATE_KEYS = {
+    "estimate_notes",
     "method", "parameters", "targets", "layers", "quantization", "dtype", "optimizer", "learning_rate",
     "batch_size", "accumulation", "gradient_checkpointing", "trainable_parameters", "peak_memory_bytes", "fits",
     "step_seconds", "score", "reasons",
