@@ -17,6 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/autopeft fetch minilm vader-movies --into .cache
+	$(BIN)/autopeft profile --measure
 	$(BIN)/autopeft search --model .cache/minilm --data .cache/vader-movies/reviews.csv \
 		--time 280s --seed 0 --output runs/demo --resume
 

@@ -10,6 +10,7 @@ from autopeft.recommend.conditions import MANY_ROWS
 from autopeft.recommend.rules import rate_factor, reasons_for
 from autopeft.recommend.setting import Case, Setting, plan_setup
 from autopeft.values.candidates import Candidate, Estimate, Reason
+from autopeft.values.names import Dtype
 
 EFFECTIVE_BATCH = 16
 """Rows per optimizer step: the middle of what the papers' recipes use, and small enough for low-rank updates."""
@@ -62,10 +63,19 @@ def _seed_candidate(method: Method, seed: Seed, setting: Setting, targets: str) 
         method=method.name,
         parameters=dict(seed.parameters),
         targets=targets if method.capabilities.takes_targets else "none",
-        dtype=setting.hardware.dtype,
+        dtype=_dtype(method, setting),
         learning_rate=seed.learning_rate,
         batch_size=effective_batch(method, setting),
     )
+
+
+def _dtype(method: Method, setting: Setting) -> Dtype:
+    """Returns the device's dtype; on a CPU float32 where the base's own weights train.
+
+    Small updates of 16-bit weights round to nothing. A GPU's memory is planned for them all the same.
+    """
+    rounds = method.capabilities.trains_base and setting.hardware.device.kind == "cpu"
+    return "float32" if rounds else setting.hardware.dtype
 
 
 def effective_batch(method: Method, setting: Setting) -> int:

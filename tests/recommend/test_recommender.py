@@ -54,6 +54,16 @@ def test_the_same_question_has_the_same_answer(catalogue):
     assert recommend(hardware(), SMALL, task()) == recommend(hardware(), SMALL, task())
 
 
+def test_a_cpu_trains_the_models_own_weights_in_full_precision(catalogue):
+    """A dtype that was measured to be faster serves what is added to a model; its own weights would lose updates."""
+    catalogue(PLAIN, EVERYTHING)
+    slow = hardware(kind="cpu")
+    dtypes = {s.candidate.method: s.candidate.dtype for s in recommend(slow, SMALL, task(), traced=0).candidates}
+    assert dtypes == {"plain": "bfloat16", "everything": "float32"}
+    on_card = recommend(hardware(), SMALL, task(), traced=0).candidates
+    assert {s.candidate.dtype for s in on_card} == {"bfloat16"}
+
+
 def test_scores_are_the_sums_of_their_reasons(catalogue):
     """Nothing but rules moves a score."""
     catalogue(PLAIN, INSERTED)
