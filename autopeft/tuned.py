@@ -189,9 +189,12 @@ class TunedConfig:
             output_dir: where the trainer writes.
             overrides: any other argument, or another value for one set here.
         """
+        import torch
         from transformers import TrainingArguments
 
-        return TrainingArguments(**{**self.training_settings(output_dir), **overrides})
+        # Without this transformers takes 16-bit training for a request for a GPU.
+        here = {"use_cpu": not torch.accelerator.is_available()}
+        return TrainingArguments(**{**self.training_settings(output_dir), **here, **overrides})
 
     def training_settings(self, output_dir: str | Path) -> dict[str, Any]:
         """Returns the arguments of ``transformers.TrainingArguments`` that this config sets, as plain values."""

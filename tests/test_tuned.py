@@ -61,7 +61,7 @@ def trained(tuned, output, source, **overrides):
     data = tuned.prepare(source)
     trainer = transformers.Trainer(
         model=model,
-        args=tuned.training_arguments(output, use_cpu=True, save_strategy="no", disable_tqdm=True, **overrides),
+        args=tuned.training_arguments(output, save_strategy="no", disable_tqdm=True, **overrides),
         train_dataset=data["train"],
         callbacks=tuned.callbacks(),
         optimizers=tuned.optimizers(model),
@@ -89,6 +89,15 @@ def test_three_lines_give_a_trainer_that_learns(make, source, tmp_path):
     rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
     assert max(rates) == pytest.approx(1e-2, rel=0.01)
     assert rates[-1] < 1e-3
+
+
+def test_half_precision_trains_where_there_is_no_gpu(make, source, tmp_path):
+    """A config that a CPU's search ended in, in bfloat16, needs no further argument to train there."""
+    tuned = make(replace(LORA, targets="all-linear", dtype="bfloat16"))
+    trainer = trained(tuned, tmp_path, source, logging_steps=1, max_steps=3)
+    assert trainer.args.bf16
+    assert trainer.args.use_cpu is not torch.accelerator.is_available()
+    assert len([entry for entry in trainer.state.log_history if "loss" in entry]) == 3
 
 
 def test_the_same_config_gives_the_same_model(make):

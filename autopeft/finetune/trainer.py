@@ -42,7 +42,6 @@ def build_trainer(
         report: is told each logged step and each reading.
         resumable: whether weights alone bring a run back; else nothing is kept on the way and it runs to its end.
     """
-    import torch
     from transformers import PrinterCallback
 
     per_epoch = math.ceil(math.ceil(len(train) / tuned.candidate.batch_size) / tuned.candidate.accumulation)
@@ -59,7 +58,6 @@ def build_trainer(
         greater_is_better=False,
         per_device_eval_batch_size=max(8, tuned.candidate.batch_size),
         prediction_loss_only=True,
-        use_cpu=not torch.cuda.is_available(),
         disable_tqdm=True,
     )
     # One process trains on one device: asked for the device first, or the count would be set again.
