@@ -11,7 +11,6 @@ from typing import Any
 from autopeft.errors import ModelError
 from autopeft.methods import _lora, _peft, _starts
 from autopeft.methods._declaration import Capabilities
-from autopeft.methods._legal import declared_violations
 from autopeft.methods._targets import target_modules, target_violations
 from autopeft.values.candidates import Setup
 
@@ -26,7 +25,7 @@ START_FILE = "start_config.json"
 
 def violations(setup: Setup, legal: Any) -> tuple[str, ...]:
     """Returns why a 4-bit base cannot be repaired."""
-    found = (*declared_violations(setup, CAPABILITIES, legal), *_lora.too_large(setup))
+    found = _lora.violations(setup, CAPABILITIES, legal)
     scheme, form = setup.candidate.quantization, setup.model.weight_format
     if scheme not in SCHEMES:
         found = (*found, f"The method repairs a 4-bit base: `quantization` must be one of {', '.join(SCHEMES)};"

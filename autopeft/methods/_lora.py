@@ -1,12 +1,16 @@
-"""What the variants of low-rank adaptation share: domains, the config, and reading the injected layers."""
+"""What the variants of low-rank adaptation share: one call declares a variant from what is its own."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, Unpack
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from autopeft.methods import _peft
-from autopeft.methods._legal import rank_violations
+from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
+from autopeft.methods._legal import declared_violations, rank_violations, refuse
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
@@ -19,6 +23,29 @@ LEGAL: dict[str, "BaseDistribution"] = {
     "alpha": IntDistribution(1, 4096, log=True),
     "dropout": FloatDistribution(0.0, 0.9),
 }
+
+
+CAPABILITIES = Capabilities(
+    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
+    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
+    servers=("vllm", "sglang", "tgi", "lorax", "llama.cpp"),
+)  # fmt: skip
+"""Of plain low-rank adaptation."""
+
+
+class Facts(TypedDict):
+    """The fields of `Method` that `declare` passes through."""
+
+    name: str
+    title: str
+    paper: Paper
+    summary: str
+    learning_rate: FloatDistribution
+    seeds: tuple[Seed, ...]
+    kind: NotRequired[Literal["method", "initialization"]]
+    prepare: NotRequired[Callable[[Any, Setup, Any], None]]
+    memory_factor: NotRequired[float]
+    baseline: NotRequired[Mapping[str, Seed]]
 
 
 def config(setup: Setup, **variant: bool | str) -> Any:
@@ -63,3 +90,64 @@ def _alpha(layer: Any) -> float:
     rank = _rank(layer)
     unit = sqrt(rank) if layer.use_rslora.get(_peft.ADAPTER) else rank
     return round(float(layer.scaling[_peft.ADAPTER] * unit), 6)
+
+
+def violations(
+    setup: Setup, capabilities: Capabilities, legal: Mapping[str, "BaseDistribution"] = LEGAL
+) -> tuple[str, ...]:
+    """Returns why a variant cannot apply: what its capabilities and the domains say, and a rank that is too large."""
+    return (*declared_violations(setup, capabilities, legal), *too_large(setup))
+
+
+def declare(
+    *,
+    capabilities: Capabilities,
+    legal: Mapping[str, "BaseDistribution"] = LEGAL,
+    trainable: Callable[[Setup], int] = parameters,
+    refused: Callable[[Setup], tuple[str, ...]] | None = None,
+    peft_config: Callable[[Setup], Any] = config,
+    attach: Callable[[Any, Setup], Any] | None = None,
+    effective: Callable[[Any], dict[str, ParameterValue]] = effective,
+    detach: Callable[[Any], Any] = _peft.detach,
+    save: Callable[[Any, Path], None] = _peft.save,
+    load: Callable[[Any, Setup, Path], Any] | None = None,
+    **facts: Unpack[Facts],
+) -> Method:
+    """Returns the variant; what is not given is as in plain low-rank adaptation.
+
+    Args:
+        capabilities: what it can do; `merge` follows from it.
+        legal: its parameters' domains.
+        trainable: as in `Method`.
+        refused: `Method.violations`.
+        peft_config: setup → peft's config, which is attached where ``attach`` is not given.
+        attach: (task model, legal setup) → the attached model.
+        effective: as in `Method`; so are the others.
+        detach: as there.
+        save: as there.
+        load: as there; attaches and reads the saved values by default.
+        facts: the other fields of `Method`.
+    """
+    checks = refused or partial(violations, capabilities=capabilities)
+    apply = partial(_apply, checks=checks, attach=attach or partial(_attach, peft_config=peft_config))
+    return Method(
+        family="low-rank", capabilities=capabilities, legal=legal, trainable=trainable, violations=checks, apply=apply,
+        peft_config=peft_config, effective=effective, detach=detach,
+        merge=_peft.merge if capabilities.mergeable else None, save=save, load=load or partial(_load, apply=apply),
+        **facts,
+    )  # fmt: skip
+
+
+def _attach(model: Any, setup: Setup, peft_config: Callable[[Setup], Any]) -> Any:
+    return _peft.attach(model, peft_config(setup))
+
+
+def _apply(
+    model: Any, setup: Setup, checks: Callable[[Setup], tuple[str, ...]], attach: Callable[[Any, Setup], Any]
+) -> Any:
+    refuse(setup, checks)
+    return attach(model, setup)
+
+
+def _load(model: Any, setup: Setup, folder: Path, apply: Callable[[Any, Setup], Any]) -> Any:
+    return _peft.load_into(apply(model, setup), folder)

@@ -10,23 +10,19 @@ start can be read back out of it.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autopeft.errors import ModelError
 from autopeft.files import read_json, to_json, write_text
 from autopeft.methods import _lora, _peft
-from autopeft.methods._declaration import Capabilities
 from autopeft.values.candidates import Setup
 
 Factors = tuple[Any, Any]
 """A of shape (rank, in) and B of shape (out, rank), float32."""
 
-CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=False, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=True, moves_base=True, takes_targets=True, takes_layers=True,
-    servers=("vllm", "sglang", "tgi", "lorax", "llama.cpp"),
-)  # fmt: skip
+CAPABILITIES = replace(_lora.CAPABILITIES, quantized_base=False, changes_base=True, moves_base=True)
 """Of a start that takes its product out of the base; a quantized base would lose the residual to its codes."""
 
 _START = "autopeft_start"

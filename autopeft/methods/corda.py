@@ -9,23 +9,13 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _lora, _peft, _starts
-from autopeft.methods._declaration import Method, Paper, Seed
+from autopeft.methods import _lora, _starts
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._from_data import Batches, covariances
-from autopeft.methods._legal import declared_violations, refuse
 from autopeft.values.candidates import Setup
 
 DAMPING = 0.01
 """Share of the mean variance that is added to every variance."""
-
-
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return (*declared_violations(setup, _starts.CAPABILITIES, _lora.LEGAL), *_lora.too_large(setup))
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _lora.config(setup))
 
 
 def damped(covariance: Any) -> Any:
@@ -49,18 +39,16 @@ def _factors(layer: Any, covariance: Any) -> _starts.Factors:
     return torch.linalg.solve(covariance, first, left=False), second
 
 
-METHOD = Method(
+METHOD = _lora.declare(
     name="corda",
     kind="initialization",
     title="CorDA",
-    family="low-rank",
     paper=Paper(
         title="CorDA: Context-Oriented Decomposition Adaptation of Large Language Models",
         year=2024, address="https://arxiv.org/abs/2406.05223",
     ),
     summary="LoRA that starts from the part of each weight that the training data's activations use most.",
     capabilities=_starts.CAPABILITIES,
-    legal=_lora.LEGAL,
     learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
     seeds=(
         Seed(
@@ -69,13 +57,6 @@ METHOD = Method(
             " short runs are a choice of this project",
         ),
     ),
-    trainable=_lora.parameters,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_lora.config,
-    effective=_lora.effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
     save=_starts.save,
     load=_starts.load,
     prepare=_prepare,

@@ -1,20 +1,16 @@
 """Weight-decomposed LoRA: the direction of each weight moves by LoRA, its magnitude on its own."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _lora, _peft
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
-from autopeft.methods._legal import declared_violations, refuse
+from autopeft.methods import _lora
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 
-CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
-)  # fmt: skip
+CAPABILITIES = replace(_lora.CAPABILITIES, servers=())
 
 
 def _trainable(setup: Setup) -> int:
@@ -23,7 +19,7 @@ def _trainable(setup: Setup) -> int:
 
 
 def _violations(setup: Setup) -> tuple[str, ...]:
-    found = (*declared_violations(setup, CAPABILITIES, _lora.LEGAL), *_lora.too_large(setup))
+    found = _lora.violations(setup, CAPABILITIES)
     if setup.candidate.quantization == "int8":
         # Measured with peft 0.21.2 and bitsandbytes 0.50 on a CPU: the second step fails.
         found = (*found, "The method reads the base weights at every step, and those in int8 lose their scale by it.")
@@ -34,25 +30,14 @@ def _config(setup: Setup) -> Any:
     return _lora.config(setup, use_dora=True)
 
 
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _config(setup))
-
-
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _lora.declare(
     name="dora",
     title="DoRA",
-    family="low-rank",
     paper=Paper(
         title="DoRA: Weight-Decomposed Low-Rank Adaptation", year=2024, address="https://arxiv.org/abs/2402.09353"
     ),
     summary="LoRA on the direction of each weight plus a learned magnitude: better at low rank, slower, more memory.",
     capabilities=CAPABILITIES,
-    legal=_lora.LEGAL,
     learning_rate=FloatDistribution(1e-5, 1e-2, log=True),
     seeds=(
         Seed(
@@ -65,13 +50,7 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=_violations,
-    apply=_apply,
+    refused=_violations,
     peft_config=_config,
-    effective=_lora.effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
-    save=_peft.save,
-    load=_load,
     memory_factor=1.6,
 )  # fmt: skip

@@ -5,31 +5,14 @@ of the paper). Every layer keeps the same rank: the paper's second step, which g
 rank, would make the number of parameters depend on the data. Without batches it starts as LoRA does.
 """
 
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
 from autopeft.methods import _lora, _peft, _starts
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._from_data import Batches, covariances
-from autopeft.methods._legal import declared_violations, refuse
 from autopeft.values.candidates import Setup
-
-CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
-    servers=_starts.CAPABILITIES.servers,
-)  # fmt: skip
-
-
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return (*declared_violations(setup, CAPABILITIES, _lora.LEGAL), *_lora.too_large(setup))
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _lora.config(setup))
 
 
 def _prepare(attached: Any, _setup: Setup, batches: Batches) -> None:
@@ -42,22 +25,16 @@ def _prepare(attached: Any, _setup: Setup, batches: Batches) -> None:
         _starts.put(layer, (directions.T, torch.zeros_like(layer.lora_B[_peft.ADAPTER].weight)))
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _lora.declare(
     name="eva",
     kind="initialization",
     title="EVA",
-    family="low-rank",
     paper=Paper(
         title="One Initialization to Rule them All: Fine-tuning via Explained Variance Adaptation",
         year=2024, address="https://arxiv.org/abs/2410.07170",
     ),
     summary="LoRA whose first factor starts along the main directions of the training data's own activations.",
-    capabilities=CAPABILITIES,
-    legal=_lora.LEGAL,
+    capabilities=_lora.CAPABILITIES,
     learning_rate=FloatDistribution(1e-5, 2e-2, log=True),
     seeds=(
         Seed(
@@ -65,14 +42,5 @@ METHOD = Method(
             source="Paischer et al., arXiv 2410.07170: rank 16; the rate is a choice of this project",
         ),
     ),
-    trainable=_lora.parameters,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_lora.config,
-    effective=_lora.effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
-    save=_peft.save,
-    load=_load,
     prepare=_prepare,
 )  # fmt: skip

@@ -7,22 +7,14 @@ out: it changes what LoRA computes, not where it starts.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
 from autopeft.methods import _codes, _lora, _peft, _shifts, _starts
-from autopeft.methods._declaration import Method, Paper, Seed
-from autopeft.methods._legal import refuse
-from autopeft.values.candidates import Setup
+from autopeft.methods._declaration import Paper, Seed
 
 _violations = partial(_codes.violations, legal=_lora.LEGAL)
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _codes.attach(model, setup, _start)
 
 
 def _start(layer: Any, weight: Any) -> None:
@@ -38,22 +30,16 @@ def _detach(attached: Any) -> Any:
     return _peft.detach(attached)
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _lora.declare(
     name="ir_qlora",
     kind="initialization",
     title="IR-QLoRA",
-    family="low-rank",
     paper=Paper(
         title="Accurate LoRA-Finetuning Quantization of LLMs via Information Retention",
         year=2024, address="https://arxiv.org/abs/2402.05445",
     ),
     summary="LoRA on a 4-bit base whose blocks are shifted so that their codes keep the most information.",
     capabilities=_codes.CAPABILITIES,
-    legal=_lora.LEGAL,
     learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
     seeds=(
         Seed(
@@ -61,13 +47,8 @@ METHOD = Method(
             source="Dettmers et al., QLoRA, arXiv 2305.14314: the recipe that Qin et al., arXiv 2402.05445, follow",
         ),
     ),
-    trainable=_lora.parameters,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_lora.config,
-    effective=_lora.effective,
+    refused=_violations,
+    attach=partial(_codes.attach, start=_start),
     detach=_detach,
-    merge=None,
     save=_codes.save,
-    load=_load,
 )  # fmt: skip

@@ -6,22 +6,14 @@ iteration the codes stay as they were loaded.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _codes, _lora, _peft, _repairs
-from autopeft.methods._declaration import Method, Paper, Seed
-from autopeft.methods._legal import refuse
-from autopeft.values.candidates import Setup
+from autopeft.methods import _codes, _lora, _repairs
+from autopeft.methods._declaration import Paper, Seed
 
 _violations = partial(_codes.violations, legal=_repairs.LEGAL)
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _repairs.attach(model, setup, _start)
 
 
 def _start(layer: Any, weight: Any, iterations: int) -> None:
@@ -30,15 +22,10 @@ def _start(layer: Any, weight: Any, iterations: int) -> None:
         _codes.nearest(layer, weight - _codes.encode(layer, weight - _codes.product(layer)))
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _lora.declare(
     name="loftq",
     kind="initialization",
     title="LoftQ",
-    family="low-rank",
     paper=Paper(
         title="LoftQ: LoRA-Fine-Tuning-Aware Quantization for Large Language Models",
         year=2023, address="https://arxiv.org/abs/2310.08659",
@@ -54,13 +41,8 @@ METHOD = Method(
             " rate, are a choice of this project",
         ),
     ),
-    trainable=_lora.parameters,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_lora.config,
+    refused=_violations,
+    attach=partial(_repairs.attach, start=_start),
     effective=_repairs.effective,
-    detach=_peft.detach,
-    merge=None,
     save=_codes.save,
-    load=_load,
 )  # fmt: skip

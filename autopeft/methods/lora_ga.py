@@ -10,10 +10,10 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _lora, _peft, _starts
-from autopeft.methods._declaration import Method, Paper, Seed
+from autopeft.methods import _lora, _starts
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._from_data import Batches, gradients
-from autopeft.methods._legal import declared_violations, rank_violations, refuse
+from autopeft.methods._legal import rank_violations
 from autopeft.values.candidates import Setup
 
 GAMMA = 16.0
@@ -21,17 +21,12 @@ GAMMA = 16.0
 
 
 def _violations(setup: Setup) -> tuple[str, ...]:
-    declared = (*declared_violations(setup, _starts.CAPABILITIES, _lora.LEGAL), *_lora.too_large(setup))
+    declared = _lora.violations(setup, _starts.CAPABILITIES)
     rank = setup.candidate.parameters.get("rank")
     if declared or not isinstance(rank, int) or not rank_violations(setup, 2 * rank):
         return declared
     because = "Both factors take singular vectors of their own, so twice the rank must fit. "
     return (because + rank_violations(setup, 2 * rank, "2 × rank")[0],)
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _lora.config(setup))
 
 
 def _prepare(attached: Any, _setup: Setup, batches: Batches) -> None:
@@ -48,18 +43,16 @@ def _factors(gradient: Any, rank: int, scaling: float) -> _starts.Factors:
     return size * vh[:rank], size * u[:, rank : 2 * rank]
 
 
-METHOD = Method(
+METHOD = _lora.declare(
     name="lora_ga",
     kind="initialization",
     title="LoRA-GA",
-    family="low-rank",
     paper=Paper(
         title="LoRA-GA: Low-Rank Adaptation with Gradient Approximation",
         year=2024, address="https://arxiv.org/abs/2407.05000",
     ),
     summary="LoRA that starts along the loss's own gradient, so that its first step resembles full fine-tuning's.",
     capabilities=_starts.CAPABILITIES,
-    legal=_lora.LEGAL,
     learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
     seeds=(
         Seed(
@@ -67,13 +60,7 @@ METHOD = Method(
             source="Wang et al., arXiv 2407.05000: rank 8, alpha 16; the rate is a choice of this project",
         ),
     ),
-    trainable=_lora.parameters,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_lora.config,
-    effective=_lora.effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
+    refused=_violations,
     save=_starts.save,
     load=_starts.load,
     prepare=_prepare,

@@ -7,22 +7,14 @@ per matrix by an integer program, since a bitsandbytes base has one scheme, and 
 
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
 from autopeft.methods import _codes, _lora, _peft, _repairs, _starts
-from autopeft.methods._declaration import Method, Paper, Seed
-from autopeft.methods._legal import refuse
-from autopeft.values.candidates import Setup
+from autopeft.methods._declaration import Paper, Seed
 
 _violations = partial(_codes.violations, legal=_repairs.LEGAL)
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _repairs.attach(model, setup, _start)
 
 
 def _start(layer: Any, weight: Any, iterations: int) -> None:
@@ -44,15 +36,10 @@ def _factors(layer: Any) -> _starts.Factors:
     return a, b
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _lora.declare(
     name="lq_lora",
     kind="initialization",
     title="LQ-LoRA",
-    family="low-rank",
     paper=Paper(
         title="LQ-LoRA: Low-rank Plus Quantized Matrix Decomposition for Efficient Language Model Finetuning",
         year=2023, address="https://arxiv.org/abs/2311.12023",
@@ -68,13 +55,8 @@ METHOD = Method(
             " alternations are a choice of this project",
         ),
     ),
-    trainable=_lora.parameters,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_lora.config,
+    refused=_violations,
+    attach=partial(_repairs.attach, start=_start),
     effective=_repairs.effective,
-    detach=_peft.detach,
-    merge=None,
     save=_codes.save,
-    load=_load,
 )  # fmt: skip

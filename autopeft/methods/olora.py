@@ -4,18 +4,13 @@ B is the first r columns of Q and A the first r rows of R (section 3 of the pape
 A; their product is taken out of the frozen weight.
 """
 
+from functools import partial
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _lora, _peft, _starts
-from autopeft.methods._declaration import Method, Paper, Seed
-from autopeft.methods._legal import declared_violations, refuse
-from autopeft.values.candidates import Setup
-
-
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return (*declared_violations(setup, _starts.CAPABILITIES, _lora.LEGAL), *_lora.too_large(setup))
+from autopeft.methods import _lora, _starts
+from autopeft.methods._declaration import Paper, Seed
 
 
 def _factors(weight: Any, rank: int, scaling: float) -> _starts.Factors:
@@ -25,23 +20,16 @@ def _factors(weight: Any, rank: int, scaling: float) -> _starts.Factors:
     return rest[:rank] / scaling, basis[:, :rank]
 
 
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _starts.attach(model, setup, _factors)
-
-
-METHOD = Method(
+METHOD = _lora.declare(
     name="olora",
     kind="initialization",
     title="OLoRA",
-    family="low-rank",
     paper=Paper(
         title="OLoRA: Orthonormal Low-Rank Adaptation of Large Language Models",
         year=2024, address="https://arxiv.org/abs/2406.01775",
     ),
     summary="LoRA whose second factor starts with orthonormal columns, from the QR decomposition of the weight.",
     capabilities=_starts.CAPABILITIES,
-    legal=_lora.LEGAL,
     learning_rate=FloatDistribution(1e-6, 1e-2, log=True),
     seeds=(
         Seed(
@@ -49,13 +37,7 @@ METHOD = Method(
             source="Büyükakyüz, arXiv 2406.01775, section 4: ranks 32 and 64, alpha 16, dropout 0.05, rate 3e-4",
         ),
     ),
-    trainable=_lora.parameters,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_lora.config,
-    effective=_lora.effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
+    attach=partial(_starts.attach, factors=_factors),
     save=_starts.save,
     load=_starts.load,
 )  # fmt: skip
