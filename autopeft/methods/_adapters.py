@@ -1,14 +1,14 @@
-"""What the adapters share: where they stand, how they are hooked on, and the parameters of the plain ones."""
+"""What the adapters share: where they stand and how they are hooked on; one call declares one from what is its own."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autopeft.methods import _hooks, _native, _peft
-from autopeft.methods._declaration import Capabilities
+from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
 from autopeft.methods._legal import contains, declared_violations, refuse
 from autopeft.methods._targets import layer_violations, linear_modules, selected_layers
 from autopeft.values.candidates import Setup
@@ -33,6 +33,18 @@ CAPABILITIES = Capabilities(
     tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=False, identity_at_start=True,
     adds_latency=True, changes_base=False, takes_targets=False, takes_layers=True,
 )  # fmt: skip
+
+
+class Facts(TypedDict):
+    """The fields of `Method` that `declare` passes through."""
+
+    name: str
+    title: str
+    paper: Paper
+    summary: str
+    learning_rate: FloatDistribution
+    seeds: tuple[Seed, ...]
+    memory_factor: float
 
 
 def places(setup: Setup, roles: tuple[Role, ...]) -> tuple[ModuleShape, ...]:
@@ -83,16 +95,6 @@ def bottlenecks(setup: Setup, where: tuple[ModuleShape, ...]) -> list[Any]:
     return [Bottleneck(shape.out_features, inner, activation, dropout) for shape in where]
 
 
-def apply(model: Any, setup: Setup, roles: tuple[Role, ...]) -> Any:
-    """Returns the model with a plain bottleneck after each module of these roles in the selected layers.
-
-    Raises:
-        InvalidValueError: the setup is in violation.
-    """
-    refuse(setup, partial(violations, roles=roles))
-    return stand(model, setup, roles, bottlenecks)
-
-
 def stand(model: Any, setup: Setup, roles: tuple[Role, ...], build: Build) -> Any:
     """Returns the model with what is built after each module of these roles in the selected layers."""
     return _native.attach(model, setup, partial(_add, setup=setup, roles=roles, build=build))
@@ -104,11 +106,6 @@ def _add(model: Any, setup: Setup, roles: tuple[Role, ...], build: Build) -> _ho
     with owners[0].weight.device:
         children = build(setup, where)
     return _hooks.hang(owners, children, _hooks.through_child)
-
-
-def load(model: Any, setup: Setup, folder: Path, roles: tuple[Role, ...]) -> Any:
-    """Returns the model with saved adapters attached."""
-    return _native.load_into(apply(model, setup, roles), folder)
 
 
 def effective(model: Any) -> dict[str, ParameterValue]:
@@ -125,3 +122,61 @@ def effective(model: Any) -> dict[str, ParameterValue]:
         "activation": _peft.shared("activation", [m.activation_name for m in found]),
         "dropout": _peft.shared("dropout", [m.dropout.p for m in found]),
     }
+
+
+def _nothing(_setup: Setup) -> tuple[str, ...]:
+    return ()
+
+
+def declare(
+    *,
+    roles: tuple[Role, ...],
+    legal: Mapping[str, "BaseDistribution"] = LEGAL,
+    trainable: Callable[[Setup], int] | None = None,
+    unfit: Callable[[Setup], tuple[str, ...]] = _nothing,
+    attach: Callable[[Any, Setup], Any] | None = None,
+    effective: Callable[[Any], dict[str, ParameterValue]] = effective,
+    **facts: Unpack[Facts],
+) -> Method:
+    """Returns the adapter; what is not given is as in plain bottlenecks.
+
+    Args:
+        roles: of the modules that it stands at.
+        legal: its parameters' domains.
+        trainable: as in `Method`.
+        unfit: setup that is legal otherwise → what only this adapter refuses.
+        attach: (task model, legal setup) → the attached model.
+        effective: as in `Method`.
+        facts: the other fields of `Method`.
+    """
+    checks = partial(_checks, roles=roles, legal=legal, unfit=unfit)
+    apply = partial(_apply, checks=checks, attach=attach or partial(stand, roles=roles, build=bottlenecks))
+    return Method(
+        family="adapter", capabilities=CAPABILITIES, legal=legal, trainable=trainable or partial(_plain, roles=roles),
+        violations=checks, apply=apply, peft_config=_native.no_peft_config, effective=effective,
+        detach=_native.detach, merge=None, save=_native.save, load=partial(_load, apply=apply), **facts,
+    )  # fmt: skip
+
+
+def _plain(setup: Setup, roles: tuple[Role, ...]) -> int:
+    return trainable(setup, roles)
+
+
+def _checks(
+    setup: Setup,
+    roles: tuple[Role, ...],
+    legal: Mapping[str, "BaseDistribution"],
+    unfit: Callable[[Setup], tuple[str, ...]],
+) -> tuple[str, ...]:
+    return violations(setup, roles, legal) or unfit(setup)
+
+
+def _apply(
+    model: Any, setup: Setup, checks: Callable[[Setup], tuple[str, ...]], attach: Callable[[Any, Setup], Any]
+) -> Any:
+    refuse(setup, checks)
+    return attach(model, setup)
+
+
+def _load(model: Any, setup: Setup, folder: Path, apply: Callable[[Any, Setup], Any]) -> Any:
+    return _native.load_into(apply(model, setup), folder)

@@ -13,14 +13,13 @@ is free to move (``value`` trained), or stays (identity, without its width² wei
 the paper's have as many as the model is wide. The adapters' up-projections start at zero, so the start is the base.
 """
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from autopeft.methods import _adapters, _hooks, _native, _peft
-from autopeft.methods._declaration import Method, Paper, Seed
-from autopeft.methods._legal import refuse
+from autopeft.methods import _adapters, _hooks, _peft
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue, Role
 from autopeft.values.profiles import ModuleShape
@@ -45,10 +44,6 @@ def _trainable(setup: Setup) -> int:
     return adapters + 2 * int(given["attention"]) * sum(widths) + values
 
 
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return _adapters.violations(setup, ROLES, LEGAL)
-
-
 def _build(setup: Setup, where: tuple[ModuleShape, ...]) -> list[Any]:
     from autopeft.methods._fusion import Fusion
 
@@ -58,11 +53,6 @@ def _build(setup: Setup, where: tuple[ModuleShape, ...]) -> list[Any]:
         Fusion(shape.out_features, _adapters.bottlenecks(setup, (shape,) * count), attention, trained_value=trained)
         for shape in where
     ]
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _adapters.stand(model, setup, ROLES, _build)
 
 
 def _effective(model: Any) -> dict[str, ParameterValue]:
@@ -76,21 +66,16 @@ def _effective(model: Any) -> dict[str, ParameterValue]:
     }
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _native.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _adapters.declare(
     name="adapter_fusion",
     title="AdapterFusion",
-    family="adapter",
     paper=Paper(
         title="AdapterFusion: Non-Destructive Task Composition for Transfer Learning", year=2020,
         address="https://arxiv.org/abs/2005.00247",
     ),
     summary="Several bottlenecks after the feed-forward, fused by attention; all of it trains in one run.",
-    capabilities=_adapters.CAPABILITIES,
     legal=LEGAL,
+    roles=ROLES,
     learning_rate=FloatDistribution(1e-6, 2e-2, log=True),
     seeds=(
         Seed(
@@ -109,13 +94,7 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_native.no_peft_config,
+    attach=partial(_adapters.stand, roles=ROLES, build=_build),
     effective=_effective,
-    detach=_native.detach,
-    merge=None,
-    save=_native.save,
-    load=_load,
     memory_factor=1.0,
 )  # fmt: skip

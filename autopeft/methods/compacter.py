@@ -10,14 +10,13 @@ sᵢ and tᵢ start uniform by Glorot's rule, as in the authors' code. What is t
 up-projection starts at zero, so that the start is the base exactly, not nearly. Layer norms stay frozen.
 """
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from autopeft.methods import _adapters, _hooks, _native, _peft
-from autopeft.methods._declaration import Method, Paper, Seed
-from autopeft.methods._legal import refuse
+from autopeft.methods import _adapters, _hooks, _peft
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue, Role
 from autopeft.values.profiles import ModuleShape
@@ -45,10 +44,6 @@ def _trainable(setup: Setup) -> int:
     return divisions**3 + sum((2 * rank + 1) * (width + inner) for width in widths)
 
 
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return _adapters.violations(setup, ROLES, LEGAL) or _unfit(setup)
-
-
 def _unfit(setup: Setup) -> tuple[str, ...]:
     inner, divisions, rank = _sizes(setup)
     if inner % divisions:
@@ -70,11 +65,6 @@ def _build(setup: Setup, where: tuple[ModuleShape, ...]) -> list[Any]:
     return [CompactBottleneck(shape.out_features, inner, rules, rank, activation) for shape in where]
 
 
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _adapters.stand(model, setup, ROLES, _build)
-
-
 def _effective(model: Any) -> dict[str, ParameterValue]:
     found = _hooks.children(model)
     return {
@@ -85,21 +75,16 @@ def _effective(model: Any) -> dict[str, ParameterValue]:
     }
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _native.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _adapters.declare(
     name="compacter",
     title="Compacter",
-    family="adapter",
     paper=Paper(
         title="Compacter: Efficient Low-Rank Hypercomplex Adapter Layers", year=2021,
         address="https://arxiv.org/abs/2106.04647",
     ),
     summary="Houlsby's adapters from Kronecker products with shared factors: some 0.05 % of the parameters.",
-    capabilities=_adapters.CAPABILITIES,
     legal=LEGAL,
+    roles=ROLES,
     learning_rate=FloatDistribution(1e-5, 5e-2, log=True),
     seeds=(
         Seed(
@@ -115,13 +100,8 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_native.no_peft_config,
+    unfit=_unfit,
+    attach=partial(_adapters.stand, roles=ROLES, build=_build),
     effective=_effective,
-    detach=_native.detach,
-    merge=None,
-    save=_native.save,
-    load=_load,
     memory_factor=0.5,
 )  # fmt: skip

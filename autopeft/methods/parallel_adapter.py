@@ -7,14 +7,12 @@ better than attention, and s = 4 good for wide bottlenecks.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution
 
 from autopeft.methods import _adapters, _hooks, _native, _peft
-from autopeft.methods._declaration import Method, Paper, Seed
-from autopeft.methods._legal import refuse
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._targets import linear_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue, Role
@@ -38,10 +36,6 @@ def _pairs(setup: Setup) -> list[tuple[ModuleShape | None, ModuleShape]]:
     return found
 
 
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return _adapters.violations(setup, ROLES, LEGAL) or _unpaired(setup)
-
-
 def _unpaired(setup: Setup) -> tuple[str, ...]:
     for entrance, down in _pairs(setup):
         if entrance is None:
@@ -54,8 +48,7 @@ def _unpaired(setup: Setup) -> tuple[str, ...]:
     return ()
 
 
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
+def _attach(model: Any, setup: Setup) -> Any:
     return _native.attach(model, setup, partial(_add, setup=setup))
 
 
@@ -93,21 +86,16 @@ def _effective(model: Any) -> dict[str, ParameterValue]:
     return {**_adapters.effective(model), "scale": _peft.shared("scale", scales)}
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _native.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _adapters.declare(
     name="parallel_adapter",
     title="parallel adapter",
-    family="adapter",
     paper=Paper(
         title="Towards a Unified View of Parameter-Efficient Transfer Learning",
         year=2021, address="https://arxiv.org/abs/2110.04366",
     ),
     summary="A scaled bottleneck beside the feed-forward of each layer: reads its input, adds to its output.",
-    capabilities=_adapters.CAPABILITIES,
     legal=LEGAL,
+    roles=ROLES,
     learning_rate=FloatDistribution(1e-5, 2e-2, log=True),
     seeds=(
         Seed(
@@ -121,14 +109,8 @@ METHOD = Method(
             targets="none", source="He et al., arXiv 2110.04366: 512 wide at scale 4 on summarisation; a gentler rate",
         ),
     ),
-    trainable=partial(_adapters.trainable, roles=ROLES),
-    violations=_violations,
-    apply=_apply,
-    peft_config=_native.no_peft_config,
+    unfit=_unpaired,
+    attach=_attach,
     effective=_effective,
-    detach=_native.detach,
-    merge=None,
-    save=_native.save,
-    load=_load,
     memory_factor=0.3,
 )  # fmt: skip

@@ -1,23 +1,19 @@
 """Pfeiffer's adapters: one bottleneck a layer, after the feed-forward."""
 
-from functools import partial
-
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _adapters, _native
-from autopeft.methods._declaration import Method, Paper, Seed
+from autopeft.methods import _adapters
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.values.names import Role
 
 ROLES: tuple[Role, ...] = ("down",)
 
-METHOD = Method(
+METHOD = _adapters.declare(
     name="pfeiffer_adapter",
     title="Pfeiffer adapter",
-    family="adapter",
     paper=Paper(title="AdapterFusion: Non-Destructive Task Composition for Transfer Learning", year=2020, address="https://arxiv.org/abs/2005.00247"),
     summary="A small bottleneck after the feed-forward of each layer: half of Houlsby's cost.",
-    capabilities=_adapters.CAPABILITIES,
-    legal=_adapters.LEGAL,
+    roles=ROLES,
     learning_rate=FloatDistribution(1e-5, 2e-2, log=True),
     seeds=(
         Seed(
@@ -29,14 +25,5 @@ METHOD = Method(
             source="between the rates 3e-4 and 3e-3 that Houlsby et al., arXiv 1902.00751, tried",
         ),
     ),
-    trainable=partial(_adapters.trainable, roles=ROLES),
-    violations=partial(_adapters.violations, roles=ROLES),
-    apply=partial(_adapters.apply, roles=ROLES),
-    peft_config=_native.no_peft_config,
-    effective=_adapters.effective,
-    detach=_native.detach,
-    merge=None,
-    save=_native.save,
-    load=partial(_adapters.load, roles=ROLES),
     memory_factor=0.3,
 )  # fmt: skip
