@@ -19,6 +19,7 @@ from autopeft.cli import (
     methods,
     predict,
     profile,
+    push,
     report,
     search,
     suggest,
@@ -56,6 +57,7 @@ app.command("search")(search.command)
 app.command("report")(report.command)
 app.command("train")(train.command)
 app.command("predict")(predict.command)
+app.command("push")(push.command)
 app.command("export")(export.command)
 app.command("inspect")(inspect.command)
 app.command("compare")(compare.command)

@@ -20,8 +20,10 @@ def model_card(tuned: TunedConfig, trained: Trained, *, peft_format: bool) -> st
         peft_format: whether the folder holds peft's own files.
     """
     method = get_method(tuned.candidate.method)
+    # A hub takes the name of a model there, and refuses a card that names a folder.
+    named = {} if Path(tuned.model.source).exists() else {"base_model": tuned.model.source}
     header = {
-        "base_model": tuned.model.source,
+        **named,
         "library_name": "peft" if peft_format else "autopeft",
         "tags": ["autopeft", method.family, tuned.model.task],
     }
