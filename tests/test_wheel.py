@@ -50,11 +50,12 @@ def test_the_wheel_carries_the_data_folders(wheel, name):
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
-    """Every module, the typing marker and the report's styles are there; tests, caches and results are not."""
+    """Every module, the typing marker and what modules read are there; tests, caches and results are not."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name and "/_data/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "autopeft").rglob("*.py")}
-    assert names == modules | {"autopeft/py.typed", "autopeft/report/style.css"}
+    read = {"autopeft/report/style.css", "autopeft/training/general_text.txt"}
+    assert names == modules | read | {"autopeft/py.typed"}
 
 
 def _outside(installed, folder, program, *arguments):

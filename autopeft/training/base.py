@@ -110,7 +110,7 @@ def _task_class(profile: ModelProfile) -> Any:
 
 
 def _load_options(profile: ModelProfile, quantization: str, dtype: Dtype, device: str) -> dict[str, Any]:
-    where, options = _location(profile.source)
+    where, options = location(profile.source)
     if "gguf_file" in options:
         from transformers import GgufConfig
 
@@ -123,7 +123,8 @@ def _load_options(profile: ModelProfile, quantization: str, dtype: Dtype, device
     return {"pretrained_model_name_or_path": where, "dtype": dtype, **options}
 
 
-def _location(source: str) -> tuple[str, dict[str, Any]]:
+def location(source: str) -> tuple[str, dict[str, Any]]:
+    """Returns what ``from_pretrained`` takes for a folder, a hub name or a GGUF file."""
     path = Path(source)
     if path.suffix == ".gguf":
         return str(path.parent), {"gguf_file": path.name}

@@ -30,4 +30,6 @@ Role = Literal[
 Status = Literal["completed", "pruned", "infeasible", "out_of_memory", "diverged", "timed_out", "worker_lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+ForgettingMeasure = Literal["perplexity", "masked_lm_loss", "representation_drift"]
+
 ParameterValue = bool | int | float | str

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autopeft.values.candidates import Candidate
-from autopeft.values.names import Status
+from autopeft.values.names import ForgettingMeasure, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,50 @@ class Measurement:
     seconds: float
     train_loss: float
     validation_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgetting:
+    """What training did to a model's grasp of general text, on the same held rows before and after.
+
+    Attributes:
+        measure: ``perplexity`` or ``masked_lm_loss`` (nats per masked token) by the base's own language head, or
+            ``representation_drift`` (mean of 1 − cosine of the last hidden states, 0 to 2) where it has none.
+        before: of the base with nothing attached, quantized as in the run.
+        change: after − before; above 0 something was forgotten.
+        tokens: that were predicted, or compared.
+    """
+
+    measure: ForgettingMeasure
+    before: float
+    after: float
+    change: float
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """The median time of a forward pass over a few held-out rows; a text that is written takes one per token.
+
+    Attributes:
+        attached_milliseconds: per batch, with the method's modules attached.
+        merged_milliseconds: per batch once merged, when nothing but the base's own modules is left; None where the
+            method does not merge, or not into a quantized base.
+        rows: of the batch.
+        tokens: of the batch, padding not counted.
+    """
+
+    attached_milliseconds: float
+    merged_milliseconds: float | None
+    rows: int
+    tokens: int
+
+    @property
+    def row_milliseconds(self) -> float:
+        """Per row as it would be deployed: merged where it merges."""
+        merged = self.merged_milliseconds
+        return (self.attached_milliseconds if merged is None else merged) / self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
