@@ -105,7 +105,7 @@ def test_an_encoder_without_its_head_is_read_by_drift(tmp_path, sources, tiny_mo
 
 
 def test_general_text_is_there_and_may_be_the_users_own(tmp_path):
-    """A hundred distinct sentences come with the package; a file of the user's is read by line, an empty one refused."""
+    """A hundred distinct sentences come with the package; the user's file is read by line, an empty one refused."""
     assert len(set(general_texts())) == len(general_texts()) >= 100
     own = tmp_path / "own.txt"
     own.write_text("Ein Satz.\n\n  Noch einer.\n", encoding="utf-8")
