@@ -3,15 +3,27 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autopeft.api import estimate, profile, search, suggest
+    from autopeft.api import estimate, hyperparameter_search, profile, search, suggest
+    from autopeft.integration.pruning import AutoPeftPruningCallback
     from autopeft.tuned import TunedConfig
 
 __version__ = "0.1.0"
-__all__ = ["TunedConfig", "__version__", "estimate", "profile", "search", "suggest"]
+__all__ = [
+    "AutoPeftPruningCallback",
+    "TunedConfig",
+    "__version__",
+    "estimate",
+    "hyperparameter_search",
+    "profile",
+    "search",
+    "suggest",
+]
 
 _HOMES = {
+    "AutoPeftPruningCallback": "autopeft.integration.pruning",
     "TunedConfig": "autopeft.tuned",
     "estimate": "autopeft.api",
+    "hyperparameter_search": "autopeft.api",
     "profile": "autopeft.api",
     "search": "autopeft.api",
     "suggest": "autopeft.api",

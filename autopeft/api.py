@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from autopeft.profiling import profile
 from autopeft.recommend.suggest import suggest
@@ -10,7 +11,10 @@ from autopeft.values.costs import RunCost
 from autopeft.values.names import ParameterValue, Task
 from autopeft.values.outcomes import SearchResult
 
-__all__ = ["estimate", "profile", "search", "suggest"]
+if TYPE_CHECKING:
+    from autopeft.integration.hyperparameters import TunedRun
+
+__all__ = ["estimate", "hyperparameter_search", "profile", "search", "suggest"]
 
 
 def estimate(
@@ -97,8 +101,11 @@ def search(
     trial_tokens: int | None = None,
     seed: int = 0,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
+    show: bool | None = None,
 ) -> SearchResult:
     """Returns the result of a search for the best way to fine-tune a model on some data.
+
+    In a notebook a table of its trials grows below the cell.
 
     Args:
         model: folder, hub name or GGUF file.
@@ -117,12 +124,13 @@ def search(
         trial_tokens: training tokens of a full trial; sized from the time by default.
         seed: of everything random.
         constraints: memory, trainable parameters, methods.
+        show: whether to show the table; by default where the code runs in a notebook.
 
     Raises:
         AutopeftError: bad input, nothing fits, or another study is in ``output``.
     """
+    from autopeft.integration.notebook import observer
     from autopeft.report import write_report
-    from autopeft.tuning.observer import Silent
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import limits, run_search
 
@@ -139,6 +147,57 @@ def search(
         constraints=constraints,
     )
     stops = limits(trials, seconds, tokens, when_flat=stop_when_flat)
-    result = run_search(request, Path(output), stops, resume=resume, observer=Silent())
+    result = run_search(request, Path(output), stops, resume=resume, observer=observer(show=show))
     write_report(Path(output))
     return result
+
+
+def hyperparameter_search(
+    trainer: Any,
+    *,
+    n_trials: int,
+    methods: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    task: Task | None = None,
+    seed: int = 0,
+    verbose: bool = True,
+) -> "TunedRun":
+    """Returns the best of so many trainings over PEFT methods and their settings, with a Trainer that is there already.
+
+    Trainer.hyperparameter_search tunes what stands in its arguments; this chooses the method too. Each trial attaches
+    one to the trainer's model, from the recommender's starts and then from the methods' search spaces, and trains it
+    on the trainer's rows, with its collator, metrics and callbacks, for as long as its arguments say
+    (``num_train_epochs`` or ``max_steps``), unless its loss falls behind (`AutoPeftPruningCallback`). What decides is
+    ``metric_for_best_model`` and ``greater_is_better`` of its arguments, else the loss. The trial sets learning rate,
+    optimizer, rows per step and a linear schedule. Afterwards the trainer holds what it held: the untouched model.
+
+    Args:
+        trainer: transformers' Trainer, or one built on it, around a base model loaded from a folder or a name.
+        n_trials: trainings at most; one that is pruned counts.
+        methods: only these.
+        exclude: never these.
+        task: the task type; by the model's head where it is None.
+        seed: of what is proposed; trainings are seeded by the trainer's arguments.
+        verbose: print a line per trial.
+
+    Raises:
+        InvalidValueError: a method, a metric or the trainer's data is not what it should be.
+        ModelError: the model has an adapter already, or its config cannot be read.
+        NothingFitsError: nothing fits, or no trial was completed.
+
+    Example:
+        >>> best = autopeft.hyperparameter_search(trainer, n_trials=20)  # doctest: +SKIP
+        >>> best.tuned.save("tuned.yaml")  # doctest: +SKIP
+    """
+    from autopeft.integration.hyperparameters import search_with
+
+    constraints = Constraints(methods=methods, exclude=exclude)
+    return search_with(trainer, n_trials, constraints, task, seed, _say if verbose else _nothing)
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201 - called from a script or a notebook
+
+
+def _nothing(_line: str) -> None:
+    """Says nothing."""

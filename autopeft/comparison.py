@@ -105,8 +105,8 @@ def _about(tuned: TunedConfig) -> dict[str, Any]:
     return {"base": tuned.model.fingerprint, "data": Path(tuned.data.source).name}
 
 
-def _lower(tuned: TunedConfig, score: Score) -> bool:
-    return score.metric in get_task(tuned.model.task).lower_is_better
+def _lower(tuned: TunedConfig, score: Score | None) -> bool:
+    return score is not None and score.metric in get_task(tuned.model.task).lower_is_better
 
 
 def _chosen(candidate: Candidate) -> dict[str, Any]:

@@ -49,11 +49,16 @@ class FullTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the choice comes from: the search's scores, its trials by status, and its seconds."""
+    """Where the choice comes from: the search's scores, its trials by status, and its seconds.
+
+    Attributes:
+        validation: None where the search scored with somebody else's trainer, which tells no score by row.
+        test: None where no rows were kept from the search.
+    """
 
     autopeft_version: str
-    validation: Score
-    test: Score
+    validation: Score | None = None
+    test: Score | None = None
     trials: Mapping[str, int] = field(default_factory=dict)
     search_seconds: float = 0.0
 

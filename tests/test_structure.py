@@ -25,7 +25,7 @@ ORDER = [
     {"tuning"},
     {"report"},
     {"finetune", "export", "inspection"},
-    {"comparison"},
+    {"comparison", "integration"},
     {"api"},
     {"testing"},
     {"cli"},

@@ -1,5 +1,6 @@
 """The model card beside a trained adapter: what it is, where its choice comes from, and how good it is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from autopeft.files import to_yaml
@@ -66,6 +67,10 @@ def _score(score: Score) -> str:
     return f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
 
 
+def _searched(by_split: Mapping[str, Score | None]) -> str:
+    return ", ".join(f"{name} {_score(score)}" for name, score in by_split.items() if score) or "none kept"
+
+
 def _provenance(tuned: TunedConfig, trained: Trained) -> list[str]:
     chosen, origin = tuned.candidate, tuned.provenance
     parameters = ", ".join(f"{key} {value}" for key, value in chosen.parameters.items())
@@ -73,7 +78,7 @@ def _provenance(tuned: TunedConfig, trained: Trained) -> list[str]:
     data = Path(tuned.data.source).name
     facts = {
         "Search": f"{trials or 'no trials recorded'}; {origin.search_seconds:.0f} s; version {origin.autopeft_version}",
-        "Score of the search": f"validation {_score(origin.validation)}, test {_score(origin.test)}",
+        "Score of the search": _searched({"validation": origin.validation, "test": origin.test}),
         "Configuration": f"{chosen.method} ({parameters}) on {chosen.targets}, layers {chosen.layers}",
         "Base": f"quantization {chosen.quantization}, {chosen.dtype}; fingerprint `{tuned.model.fingerprint[:16]}`",
         "Optimizer": f"{chosen.optimizer}, learning rate {chosen.learning_rate:.3g}, "

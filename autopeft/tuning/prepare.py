@@ -104,20 +104,7 @@ class Prepared:
     def obstacles(self, candidate: Candidate) -> list[str]:
         """Returns why a candidate cannot run here: what its method refuses, and what it needs beyond the limits."""
         setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
-        problems = list(get_method(candidate.method).violations(setup))
-        if problems:
-            return problems
-        cost = draft(setup, tokens_per_row=self.task.tokens.longest, hardware=self.hardware)
-        if near(cost, self.memory_bytes):
-            cost = estimate(setup, tokens_per_row=self.task.tokens.longest, hardware=self.hardware)
-        needed = cost.memory.total_bytes
-        if needed > self.memory_bytes:
-            problems.append(
-                f"It is estimated to need {format_bytes(needed)}; there are {format_bytes(self.memory_bytes)}."
-            )
-        if self.max_trainable is not None and cost.trainable_parameters > self.max_trainable:
-            problems.append(f"It trains {cost.trainable_parameters:,} parameters; the limit is {self.max_trainable:,}.")
-        return problems
+        return obstacles(setup, self.task.tokens.longest, self.hardware, self.memory_bytes, self.max_trainable)
 
     def identity(self, request: Request) -> dict[str, Any]:
         """Returns what makes this search this search, for the check when it is resumed."""
@@ -131,6 +118,24 @@ class Prepared:
             "seed": request.seed,
             "class_weights": request.class_weights,
         }
+
+
+def obstacles(
+    setup: Setup, tokens_per_row: int, hardware: HardwareProfile, memory_bytes: int, max_trainable: int | None
+) -> list[str]:
+    """Returns why a candidate cannot run: what its method refuses, and what it needs beyond the limits."""
+    problems = list(get_method(setup.candidate.method).violations(setup))
+    if problems:
+        return problems
+    cost = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware)
+    if near(cost, memory_bytes):
+        cost = estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware)
+    needed = cost.memory.total_bytes
+    if needed > memory_bytes:
+        problems.append(f"It is estimated to need {format_bytes(needed)}; there are {format_bytes(memory_bytes)}.")
+    if max_trainable is not None and cost.trainable_parameters > max_trainable:
+        problems.append(f"It trains {cost.trainable_parameters:,} parameters; the limit is {max_trainable:,}.")
+    return problems
 
 
 def prepare(request: Request) -> Prepared:
@@ -157,7 +162,7 @@ def prepare(request: Request) -> Prepared:
     constraints = _constraints(request, model)
     recommendation = recommend(hardware, model, task, constraints, traced=0)
     setting = setting_of(hardware, model, task, constraints)
-    starts = _starts(recommendation, setting, limit=None if request.constraints.methods else METHODS_TRIED)
+    starts = starting_candidates(recommendation, setting, limit=None if request.constraints.methods else METHODS_TRIED)
     limit = constraints.memory_bytes or hardware.device.free_memory_bytes
     encoded = encode(data, tokenizer, model.kind)
     parts = tuple(encode(part, tokenizer, model.kind) for part in _parts(data, request)) or (encoded,)
@@ -228,7 +233,7 @@ def _parts(data: Data, request: Request) -> list[Data]:
     return [part for repeat in repeats for part in folds(data, count, request.seed + repeat)]
 
 
-def _starts(recommendation: Recommendation, setting: Setting, limit: int | None) -> tuple[Candidate, ...]:
+def starting_candidates(recommendation: Recommendation, setting: Setting, limit: int | None) -> tuple[Candidate, ...]:
     """Returns the first candidate of each recommended method that fits, by score, kin of those before set back.
 
     Rules are a prior. Within a family methods behave alike, so a short search learns less from one more of them.

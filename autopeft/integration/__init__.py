@@ -1,0 +1,1 @@
+"""autopeft inside somebody else's program: a Trainer that is there already, and a notebook."""

@@ -1,0 +1,78 @@
+"""Methods and their settings are searched with a Trainer that is there already, which is then as it was."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import autopeft
+from autopeft.errors import InvalidValueError, ModelError, NothingFitsError
+from autopeft.integration.hyperparameters import _best
+from autopeft.training.base import fingerprint
+
+
+@pytest.fixture
+def searched(build_trainer):
+    """A search over a method beside the weights and one that changes them, the trainer, and what it held before."""
+    trainer = build_trainer(metric_for_best_model="accuracy", lr_scheduler_type="cosine")
+    before = SimpleNamespace(args=trainer.args, model=trainer.model, weights=fingerprint(trainer.model),
+                             trained=[p.requires_grad for p in trainer.model.parameters()],
+                             callbacks=list(trainer.callback_handler.callbacks))  # fmt: skip
+    best = autopeft.hyperparameter_search(trainer, n_trials=4, methods=("lora", "full"), verbose=False)
+    return best, trainer, before
+
+
+def test_two_lines_find_a_method_and_leave_the_trainer_as_it_was(searched, tmp_path):
+    """Both methods train, the best by the trainer's own metric wins, its config trains, and the trainer is whole."""
+    best, trainer, before = searched
+    assert {outcome.candidate.method for outcome in best.outcomes} == {"lora", "full"}
+    assert len(best.outcomes) == 4
+    completed = [outcome for outcome in best.outcomes if outcome.status == "completed"]
+    assert best.metric == "eval_accuracy"
+    assert best.value == max(outcome.metrics["eval_accuracy"] for outcome in completed)
+    winner = next(outcome for outcome in completed if outcome.candidate == best.tuned.candidate)
+    assert winner.metrics["eval_accuracy"] == best.value
+    # Equal budgets: each trial sees the rows that the trainer's own arguments come to, up to a part of a batch.
+    assert all(640 <= outcome.tokens <= 640 + 32 * 10 for outcome in completed)
+
+    assert trainer.args is before.args
+    assert trainer.model is before.model
+    assert fingerprint(trainer.model) == before.weights
+    assert [p.requires_grad for p in trainer.model.parameters()] == before.trained
+    assert trainer.callback_handler.callbacks == before.callbacks
+    assert trainer.train().global_step == 8
+
+    best.tuned.save(tmp_path / "tuned.yaml")
+    loaded = autopeft.TunedConfig.load(tmp_path / "tuned.yaml")
+    assert loaded == best.tuned
+    model, _ = loaded.load_model()
+    assert any(parameter.requires_grad for parameter in model.parameters())
+    arguments = loaded.training_arguments(tmp_path)
+    assert arguments.learning_rate == best.tuned.candidate.learning_rate
+    rows = "text,label\n" + "".join(f"row {index} of them,LABEL_{index % 2}\n" for index in range(60))
+    (tmp_path / "mine.csv").write_text(rows)
+    assert len(loaded.prepare(tmp_path / "mine.csv")["train"]) == 48
+
+
+def test_a_model_with_an_adapter_is_refused(build_trainer):
+    """A second adapter would be attached over the first: the base model has to be given."""
+    trainer = build_trainer()
+    trainer.model.peft_config = {}
+    with pytest.raises(ModelError, match="has an adapter already"):
+        autopeft.hyperparameter_search(trainer, n_trials=1)
+
+
+def test_rows_that_are_not_there_and_numbers_that_cannot_be_are_refused(build_trainer):
+    """Said before anything trains: no evaluation rows, no trials."""
+    trainer = build_trainer()
+    with pytest.raises(InvalidValueError, match="`n_trials` of a hyperparameter search must be at least 1; got 0"):
+        autopeft.hyperparameter_search(trainer, n_trials=0)
+    trainer.eval_dataset = None
+    with pytest.raises(InvalidValueError, match="`eval_dataset` of the trainer must be a data set with a length"):
+        autopeft.hyperparameter_search(trainer, n_trials=1)
+
+
+def test_nothing_completed_is_no_result():
+    """Where every trial was pruned or infeasible there is no winner to return."""
+    args = SimpleNamespace(metric_for_best_model=None, greater_is_better=None)
+    with pytest.raises(NothingFitsError, match="No trial was completed"):
+        _best(SimpleNamespace(args=args), None, [], 1.0)  # type: ignore[arg-type]  # read only where there is a winner
