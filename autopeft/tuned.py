@@ -204,8 +204,9 @@ class TunedConfig:
     def training_settings(self, output_dir: str | Path) -> dict[str, Any]:
         """Returns the arguments of ``transformers.TrainingArguments`` that this config sets, as plain values."""
         from autopeft.optimizers import get_optimizer
+        from autopeft.schedules import get_schedule, warmup_steps
 
-        chosen, training = self.candidate, self.training
+        chosen, training, schedule = self.candidate, self.training, get_schedule(self.candidate.schedule)
         arguments: dict[str, Any] = {
             "output_dir": str(output_dir),
             "learning_rate": chosen.learning_rate,
@@ -216,7 +217,7 @@ class TunedConfig:
             "fp16": chosen.dtype == "float16",
             "optim": get_optimizer(chosen.optimizer).trainer_name,
             "num_train_epochs": training.epochs,
-            "lr_scheduler_type": "linear",
+            "lr_scheduler_type": schedule.trainer_name,
             "warmup_steps": training.warmup_share,
             "weight_decay": training.weight_decay,
             "max_grad_norm": training.max_gradient_norm,
@@ -225,6 +226,9 @@ class TunedConfig:
             "remove_unused_columns": False,
             "report_to": "none",
         }
+        after_warmup = training.steps - warmup_steps(training.steps, training.warmup_share)
+        if options := schedule.trainer_options(after_warmup):
+            arguments["lr_scheduler_kwargs"] = dict(options)
         if chosen.gradient_checkpointing:
             arguments["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
         return arguments

@@ -15,7 +15,7 @@ ORDER = [
     {"errors", "resources", "discovery"},
     {"values"},
     {"files"},
-    {"tasks", "quantization", "optimizers", "methods", "assets"},
+    {"tasks", "quantization", "optimizers", "schedules", "methods", "assets"},
     {"data"},
     {"profiling"},
     {"estimation"},

@@ -144,6 +144,13 @@ def test_lora_plus_gives_two_learning_rates(make):
     assert all(name in rates for name, p in model.named_parameters() if p.requires_grad)
 
 
+def test_the_schedule_is_handed_to_the_trainer(make, tmp_path):
+    """A schedule with options of its own reaches transformers with them, counted over the steps after the warm-up."""
+    arguments = make(replace(LORA, schedule="warmup_stable_decay")).training_arguments(tmp_path)
+    assert arguments.lr_scheduler_type == "warmup_stable_decay"
+    assert arguments.lr_scheduler_kwargs["num_decay_steps"] == 9  # a fifth of what 3 of 48 steps of warm-up leave
+
+
 def test_configs_of_the_libraries(make):
     """peft's and bitsandbytes' objects say what the candidate says, and are None where there is none."""
     import peft

@@ -9,12 +9,14 @@ from autopeft.methods import all_methods
 from autopeft.methods._omitted import OMITTED
 from autopeft.optimizers import all_optimizers
 from autopeft.quantization import all_quantizations
+from autopeft.schedules import all_schedules
 from autopeft.values.candidates import Candidate, Setup
 
 if TYPE_CHECKING:
     from autopeft.methods import Method
     from autopeft.optimizers import Optimizer
     from autopeft.quantization import Quantization
+    from autopeft.schedules import Schedule
 
 SERVERS = {"vllm": "vLLM", "tgi": "TGI", "llama.cpp": "llama.cpp"}
 """Servers that the table tells apart; llama.cpp takes adapters converted to its own format."""
@@ -24,13 +26,14 @@ Row = dict[str, Any]
 
 @cache
 def rows() -> tuple[Row, ...]:
-    """Returns every row: methods, compositions and initializations by name, then optimizers, then quantization.
+    """Returns every row: methods with compositions and initializations, optimizers, schedules, quantization.
 
     What peft has and autopeft leaves out comes last, each with its reason.
     """
     return (
         *(method_row(method) for method in all_methods().values()),
         *(optimizer_row(optimizer) for optimizer in all_optimizers().values()),
+        *(schedule_row(schedule) for schedule in all_schedules().values()),
         *(quantization_row(scheme) for scheme in all_quantizations().values()),
         *({"name": name, "kind": "omitted", "reason": reason} for name, reason in sorted(OMITTED.items())),
     )
@@ -90,6 +93,11 @@ def optimizer_row(optimizer: "Optimizer") -> Row:
         "options": optimizer.options,
         "source": optimizer.source,
     }
+
+
+def schedule_row(schedule: "Schedule") -> Row:
+    """Returns what the catalogue says of a learning-rate schedule."""
+    return {"name": schedule.name, "kind": schedule.kind, "title": schedule.title, "source": schedule.source}
 
 
 def quantization_row(scheme: "Quantization") -> Row:

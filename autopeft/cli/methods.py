@@ -18,7 +18,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the catalogue as docs/methods.md.")] = False,
 ) -> None:
-    """List methods, optimizers and quantization, or show one with its parameters, ranges, seeds and paper."""
+    """List methods, optimizers, schedules and quantization, or show one in full with its ranges, seeds and paper."""
     from autopeft.cli import methods_view
     from autopeft.cli.catalogue import rows
 
@@ -68,6 +68,7 @@ def details(method: "Method") -> dict[str, Any]:
             "layers": space.layers,
             "quantization": space.quantization,
             "optimizer": space.optimizer,
+            "schedule": space.schedule,
             "batch_size": space.batch_size,
         },
         "capabilities": method.capabilities,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from autopeft.cli.catalogue import Row, rows
 from autopeft.cli.methods_view import KINDS, bytes_words, paper_words, share_words, yes
 
-_HEAD = """# Methods, optimizers and quantization
+_HEAD = """# Methods, optimizers, schedules and quantization
 
 Written by `autopeft methods --markdown` from what the entries declare; do not edit it.
 
@@ -23,6 +23,7 @@ def document() -> str:
         some = [row for row in entries if row["kind"] == kind]
         parts.append(f"## {title}\n\n{_methods(some)}")
     parts.append(f"## Optimizers\n\n{_optimizers([row for row in entries if row['kind'] == 'optimizer'])}")
+    parts.append(f"## Learning-rate schedules\n\n{_schedules([r for r in entries if r['kind'] == 'schedule'])}")
     parts.append(f"## Quantization of the base\n\n{_schemes([r for r in entries if r['kind'] == 'quantization'])}")
     omitted = [row for row in entries if row["kind"] == "omitted"]
     if omitted:
@@ -64,6 +65,12 @@ def _optimizers(some: Iterable[Row]) -> str:
         for row in some
     ]
     return _table(titles, lines)
+
+
+def _schedules(some: Iterable[Row]) -> str:
+    return _table(
+        ("name", "after the warm-up", "source"), [(f"`{row['name']}`", row["title"], row["source"]) for row in some]
+    )
 
 
 def _schemes(some: Iterable[Row]) -> str:

@@ -26,11 +26,13 @@ def catalogue(width: int) -> tuple[Any, ...]:
         some = [row for row in entries if row["kind"] == kind]
         parts += [f"\n[bold]{title}[/bold] ({len(some)})", _methods(some, wide=width >= WIDE)]
     optimizers = [row for row in entries if row["kind"] == "optimizer"]
+    schedules = [row for row in entries if row["kind"] == "schedule"]
     schemes = [row for row in entries if row["kind"] == "quantization"]
     omitted = [row for row in entries if row["kind"] == "omitted"]
     return (
         *parts, "", _legend(wide=width >= WIDE),
         f"\n[bold]Optimizers[/bold] ({len(optimizers)}), state in bytes per trained parameter", _optimizers(optimizers),
+        f"\n[bold]Learning-rate schedules[/bold] ({len(schedules)}), after the warm-up", _schedules(schedules),
         f"\n[bold]Quantization of the base[/bold] ({len(schemes)})", _schemes(schemes),
         *((f"\n[bold]In peft, but left out[/bold] ({len(omitted)})", _omitted(omitted)) if omitted else ()),
         "\n`autopeft methods NAME` shows one in full.",
@@ -73,6 +75,13 @@ def _optimizers(some: Iterable[Row]) -> "Table":
     for row in some:
         size = f"{row['state_bytes_per_parameter']:.3g}"
         table.add_row(row["name"], size, yes(row["needs_cuda"]), row["title"])
+    return table
+
+
+def _schedules(some: Iterable[Row]) -> "Table":
+    table = _table(("Name", "What it is"))
+    for row in some:
+        table.add_row(row["name"], row["title"])
     return table
 
 

@@ -26,7 +26,7 @@ def _render(facts: Facts) -> Exported:
         "gradient_accumulation_steps": chosen.accumulation,
         "num_epochs": tuned.training.epochs,
         "optimizer": settings["optim"],
-        "lr_scheduler": "linear",
+        "lr_scheduler": settings["lr_scheduler_type"],
         "learning_rate": chosen.learning_rate,
         "warmup_steps": facts.warmup_steps,
         "weight_decay": tuned.training.weight_decay,
@@ -37,6 +37,8 @@ def _render(facts: Facts) -> Exported:
         "train_on_inputs": False,
         "seed": tuned.training.seed,
     }
+    if "lr_scheduler_kwargs" in settings:
+        content["lr_scheduler_kwargs"] = settings["lr_scheduler_kwargs"]
     if chosen.gradient_checkpointing:
         content["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     pair_rates = _pair_ratio(facts)

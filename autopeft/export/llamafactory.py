@@ -10,7 +10,8 @@ from autopeft.files import to_json, to_yaml
 
 _SHARED = (
     "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "bf16", "fp16", "optim",
-    "num_train_epochs", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed", "report_to",
+    "num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs", "weight_decay", "max_grad_norm", "seed",
+    "report_to",
 )  # fmt: skip
 _NAME = "tuned"
 
@@ -32,7 +33,7 @@ def _render(facts: Facts) -> Exported:
         "template": "empty" if tuned.model.task == "generation" else "default",
         "cutoff_len": tuned.data.token_limit or 512,
         "output_dir": "trained",
-        **{key: settings[key] for key in _SHARED},
+        **{key: settings[key] for key in _SHARED if key in settings},
         "warmup_steps": facts.warmup_steps,
         "disable_gradient_checkpointing": not tuned.candidate.gradient_checkpointing,
     }

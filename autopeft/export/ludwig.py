@@ -7,6 +7,9 @@ from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
 
+_DECAYS = {"linear": "linear", "cosine": "cosine"}
+"""Its name for each schedule; without one the rate stays after the warm-up."""
+
 
 def _render(facts: Facts) -> Exported:
     facts.require_language()
@@ -32,7 +35,10 @@ def _render(facts: Facts) -> Exported:
             "enable_gradient_checkpointing": chosen.gradient_checkpointing,
             "optimizer": {"type": _optimizer(facts), "weight_decay": tuned.training.weight_decay},
             "gradient_clipping": {"clipglobalnorm": tuned.training.max_gradient_norm},
-            "learning_rate_scheduler": {"decay": "linear", "warmup_fraction": tuned.training.warmup_share},
+            "learning_rate_scheduler": {
+                "decay": _DECAYS.get(chosen.schedule),
+                "warmup_fraction": tuned.training.warmup_share,
+            },
         },
         "backend": {"type": "local"},
     }
@@ -82,6 +88,8 @@ def _unsupported(facts: Facts) -> list[str]:
         found.append(f"{tuned.training.epochs:g} epochs are not expressed: the tool counts whole ones.")
     if _optimizer(facts) == "adamw" != tuned.candidate.optimizer:
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: adamw stands for it.")
+    if tuned.candidate.schedule not in (*_DECAYS, "constant"):
+        found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the learning rate stays constant.")
     if tuned.candidate.dtype != "float32" and not facts.quantization:
         found.append(f"The dtype {tuned.candidate.dtype!r} is not expressed.")
     found.append("The data file is named on the command line: ludwig train --config FILE --dataset DATA.")

@@ -179,8 +179,9 @@ def _unsupported(facts: Facts) -> list[str]:
         found.append("The dtype 'float16' is not expressed: bf16 stands for it.")
     if "input" in tuned.data.columns:
         found.append(f"The column {tuned.data.columns['input']!r} that joins the prompt is not expressed.")
+    if tuned.candidate.schedule != "cosine":
+        found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the tool has a cosine alone.")
     found += [
-        "The learning rate falls linearly in the search; the tool has a cosine schedule alone.",
         "The tokenizer reads the files that the model's makers publish, not tokenizer.json.",
     ]
     return [*found, *facts.differences()]

@@ -9,7 +9,8 @@ from autopeft.files import to_yaml
 
 _SHARED = (
     "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "bf16",
-    "fp16", "optim", "num_train_epochs", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed", "report_to",
+    "fp16", "optim", "num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs", "weight_decay",
+    "max_grad_norm", "seed", "report_to",
 )  # fmt: skip
 
 
@@ -26,7 +27,7 @@ def _render(facts: Facts) -> Exported:
         **_quantization(facts),
         **_data(facts),
         "output_dir": "trained",
-        **{key: settings[key] for key in _SHARED},
+        **{key: settings[key] for key in _SHARED if key in settings},
         "warmup_steps": facts.warmup_steps,
         "max_length": tuned.data.token_limit,
     }

@@ -58,6 +58,8 @@ def _unsupported(facts: Facts) -> list[str]:
     found = facts.left_over({"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"})
     if tuned.candidate.optimizer != "adamw_8bit":
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: the tool takes its own.")
+    if tuned.candidate.schedule != "linear":
+        found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the tool's falls linearly.")
     if tuned.training.epochs != max(1, round(tuned.training.epochs)):
         found.append(f"{tuned.training.epochs:g} epochs are not expressed: the tool counts whole ones.")
     if four and (four["bnb_4bit_quant_type"] != "nf4" or not four["bnb_4bit_use_double_quant"]):

@@ -1,4 +1,4 @@
-"""One training run: a budget in tokens, a linear schedule, advanced in parts, resumable from its state."""
+"""One training run: a budget in tokens, a schedule, advanced in parts, resumable from its state."""
 
 import copy
 import math
@@ -11,6 +11,7 @@ from autopeft.data import EncodedDataset, batches
 from autopeft.errors import DivergedError, TimedOutError
 from autopeft.methods import get_method
 from autopeft.optimizers import get_optimizer
+from autopeft.schedules import get_schedule
 from autopeft.training.devices import autocast
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
@@ -74,8 +75,8 @@ class TrainingRun:
         Args:
             model: with the method attached; its parameters that require gradients are trained.
             dataset: the training rows.
-            candidate: learning rate, optimizer, dtype and method of the run.
-            plan: its budget and schedule.
+            candidate: learning rate and its schedule, optimizer, dtype and method of the run.
+            plan: its budget and warm-up.
             steps: from `plan_steps` for the same arguments.
             device: torch's name for it.
             deadline: on ``time.monotonic``'s clock, no step is begun after it.
@@ -88,7 +89,7 @@ class TrainingRun:
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._optimizer = get_optimizer(candidate.optimizer).build(model, candidate.learning_rate, plan.weight_decay)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, linear_schedule(len(steps), plan.warmup_share)
+            self._optimizer, get_schedule(candidate.schedule).over(len(steps), plan.warmup_share)
         )
         # float16 gradients underflow without scaling; the other dtypes need none.
         self._scaler = torch.amp.GradScaler(enabled=candidate.dtype == "float16" and device.startswith("cuda"))
@@ -187,15 +188,3 @@ def collate(dataset: EncodedDataset, indices: Sequence[int], device: str) -> dic
 
     rows = dataset.__getitems__(list(indices))
     return {key: torch.stack([row[key] for row in rows]).to(device) for key in rows[0]}
-
-
-def linear_schedule(total: int, warmup_share: float) -> Any:
-    """Returns step → factor on the learning rate: a linear rise over the warm-up, then a linear fall to zero."""
-    warmup = math.ceil(warmup_share * total)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return max(0.0, (total - step) / max(1, total - warmup))
-
-    return factor

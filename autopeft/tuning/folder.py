@@ -142,9 +142,9 @@ class OutputFolder:
 
 
 _COLUMNS = (
-    "number", "status", "method", "parameters", "targets", "layers", "quantization", "optimizer", "learning_rate",
-    "batch_size", "accumulation", "trainable_parameters", "tokens", "seconds", "overhead_seconds", "peak_bytes",
-    "validation_loss", "score", "continues", "reason",
+    "number", "status", "method", "parameters", "targets", "layers", "quantization", "optimizer", "schedule",
+    "learning_rate", "batch_size", "accumulation", "trainable_parameters", "tokens", "seconds", "overhead_seconds",
+    "peak_bytes", "validation_loss", "score", "continues", "reason",
 )  # fmt: skip
 
 

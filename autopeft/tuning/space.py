@@ -13,6 +13,7 @@ from autopeft.methods import Method, get_method
 from autopeft.methods._targets import GROUPS
 from autopeft.optimizers import all_optimizers
 from autopeft.quantization import all_quantizations
+from autopeft.schedules import all_schedules
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import ParameterValue
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
-_LISTS = ("targets", "layers", "quantization", "optimizer", "batch_size")
+_LISTS = ("targets", "layers", "quantization", "optimizer", "schedule", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class SearchSpace:
     layers: tuple[str, ...]
     quantization: tuple[str, ...]
     optimizer: tuple[str, ...]
+    schedule: tuple[str, ...] = (Candidate.schedule,)
     batch_size: tuple[int, ...]
 
 
@@ -126,7 +128,11 @@ def _problems(space: SearchSpace, method: Method) -> list[str]:
 
 def _choices(space: SearchSpace) -> list[str]:
     """Returns what is wrong with the lists of names and batch sizes: empty, or naming what is not there."""
-    known: dict[str, Iterable[str]] = {"quantization": all_quantizations(), "optimizer": all_optimizers()}
+    known: dict[str, Iterable[str]] = {
+        "quantization": all_quantizations(),
+        "optimizer": all_optimizers(),
+        "schedule": all_schedules(),
+    }
     problems = [f"`{key}` must name at least one choice." for key in _LISTS if not getattr(space, key)]
     for key, names in known.items():
         problems += [
@@ -215,6 +221,7 @@ def dimensions(space: SearchSpace) -> dict[str, Dimension]:
         "layers": Range(choices=space.layers),
         "quantization": Range(choices=space.quantization),
         "optimizer": Range(choices=space.optimizer),
+        "schedule": Range(choices=space.schedule),
         "batch_size": Range(choices=space.batch_size),
     }
     return {
@@ -285,6 +292,7 @@ class Proposal:
             layers=values["layers"],
             quantization=values["quantization"],
             optimizer=values["optimizer"],
+            schedule=values["schedule"],
             batch_size=micro,
             accumulation=max(1, rows // micro),
         )
@@ -299,6 +307,7 @@ def _values(candidate: Candidate) -> dict[str, ParameterValue]:
         "layers": candidate.layers,
         "quantization": candidate.quantization,
         "optimizer": candidate.optimizer,
+        "schedule": candidate.schedule,
         "batch_size": candidate.batch_size * candidate.accumulation,
     }
 

@@ -22,6 +22,7 @@ class Candidate:
         quantization: a name from the catalogue of quantization schemes.
         dtype: dtype of the base weights that are not quantized, and of the computation.
         optimizer: a name from the catalogue of optimizers.
+        schedule: a name from the catalogue of learning-rate schedules.
         batch_size: rows per forward pass.
         accumulation: forward passes per optimizer step.
     """
@@ -34,6 +35,7 @@ class Candidate:
     quantization: str = "none"
     dtype: Dtype = "float32"
     optimizer: str = "adamw"
+    schedule: str = "linear"
     learning_rate: float
     batch_size: int = 16
     accumulation: int = 1

@@ -10,7 +10,8 @@ class Plan:
     Attributes:
         tokens: training tokens to see, padding not counted: comparable across methods and batch sizes.
         seed: of the order of rows, dropout and the method's initial values.
-        warmup_share: share of the optimizer steps over which the learning rate rises; then it falls linearly to 0.
+        warmup_share: share of the optimizer steps over which the learning rate rises; then it goes as
+            the candidate's schedule has it.
         max_gradient_norm: gradients are clipped to this norm; without it some tasks collapse at high rates.
         readings: shares of the budget after which progress is reported, ascending, the last one 1.
     """

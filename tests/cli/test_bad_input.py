@@ -274,6 +274,7 @@ SPACE = (
         ("low: 1.0e-4", "low: 1.0e-1", r"`learning_rate` must have low ≤ high"),
         ("[all-linear]", "[al-linear]", r"`targets` .*al-linear.*Did you mean 'all-linear'"),
         ("[adamw]", "[adamv]", r"`optimizer` .*adamv.*Did you mean 'adamw'"),
+        ("[adamw]", "[adamw]\nschedule: [linar]", r"`schedule` .*linar.*Did you mean 'linear'"),
         ("[none]", "[nf3]", r"`quantization` .*nf3.*Did you mean 'nf4'"),
         ("[all]", "[last:x]", r"`layers` .*last:x"),
         ("[16]\n", "[0]\n", r"`batch_size` .*0"),

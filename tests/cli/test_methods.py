@@ -17,6 +17,7 @@ from autopeft.methods import all_methods, get_method
 from autopeft.methods._omitted import OMITTED
 from autopeft.optimizers import all_optimizers
 from autopeft.quantization import all_quantizations
+from autopeft.schedules import all_schedules
 from autopeft.tuning.space import Range
 
 runner = CliRunner()
@@ -40,6 +41,7 @@ def test_the_catalogue_lists_everything_once_with_its_kind():
     assert len(listed) == len(set(listed))
     assert {name for kind, name in listed if kind in ("method", "composition", "initialization")} == set(all_methods())
     assert [name for kind, name in listed if kind == "optimizer"] == list(all_optimizers())
+    assert [name for kind, name in listed if kind == "schedule"] == list(all_schedules())
     assert [name for kind, name in listed if kind == "quantization"] == list(all_quantizations())
     assert [name for kind, name in listed if kind == "omitted"] == sorted(OMITTED)
 

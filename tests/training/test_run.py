@@ -1,6 +1,5 @@
 """A run sees the tokens of its budget, follows its schedule, and goes on from its state as if never stopped."""
 
-import math
 import time
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from autopeft.training.base import fingerprint
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import memory_guard
-from autopeft.training.run import collate, linear_schedule, plan_steps
+from autopeft.training.run import collate, plan_steps
 from autopeft.training.scoring import CPU_ROWS, rows_at_once
 from autopeft.training.worker import Worker
 from autopeft.values.candidates import Candidate
@@ -71,18 +70,6 @@ def test_steps_cover_the_token_budget_and_no_more(lengths, batch, accumulation, 
     assert all(len(step) == accumulation for step in steps[:-1])
 
 
-@given(st.integers(1, 500), st.floats(0, 0.5))
-def test_the_schedule_rises_then_falls_to_nothing(total, warmup_share):
-    """The rate's factor stays in (0, 1], rises over the warm-up, falls after it, and is 0 at the end."""
-    factor = linear_schedule(total, warmup_share)
-    values = [factor(step) for step in range(total)]
-    warmup = math.ceil(warmup_share * total)
-    assert all(0 < value <= 1 for value in values)
-    assert values[:warmup] == sorted(values[:warmup])
-    assert values[warmup:] == sorted(values[warmup:], reverse=True)
-    assert factor(total) == 0
-
-
 def test_a_run_learns_and_repeats(worker, data):
     """The loss falls on learnable data, and the same seed gives the same losses."""
     plan = Plan(tokens=30_000, seed=1)
@@ -94,6 +81,16 @@ def test_a_run_learns_and_repeats(worker, data):
             assert run.done == len(run.steps)
     assert losses[0] == losses[1]
     assert losses[0][1] < losses[0][0] - 0.02
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("constant", 1e-2), ("linear", 0.0)])
+def test_the_rate_goes_as_the_candidate_says(worker, data, schedule, last):
+    """The run's learning rate follows the candidate's schedule to its end."""
+    candidate = replace(LORA, learning_rate=1e-2, schedule=schedule)
+    with worker.attached(candidate, Plan(tokens=500), data["train"]) as run:
+        run.advance(1.0)
+        rates = [group["lr"] for group in run.state().optimizer["param_groups"]]
+        assert rates == pytest.approx([last] * len(rates))
 
 
 @pytest.mark.parametrize("optimizer", ON_CPU)
