@@ -1,4 +1,4 @@
-"""`autopeft export`: a tuned config as another tool's file."""
+"""`autopeft export`: a tuned config as another tool's file, a trained decoder as GGUF."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,21 +7,56 @@ import typer
 
 from autopeft.cli.output import Output
 
+_GGUF = "gguf"
+
 
 def command(
-    config: Annotated[Path, typer.Argument(help="The tuned config, such as autopeft-search/tuned.yaml.")],
-    to: Annotated[
-        str, typer.Option(help="peft, transformers, trl, axolotl, llamafactory, unsloth, torchtune, ludwig.")
+    config: Annotated[
+        Path, typer.Argument(help="The tuned config, such as autopeft-search/tuned.yaml; for gguf a training's output.")
     ],
-    output: Annotated[Path | None, typer.Option(help="A new file; printed by default.")] = None,
+    to: Annotated[
+        str, typer.Option(help="peft, transformers, trl, axolotl, llamafactory, unsloth, torchtune, ludwig; or gguf.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="A new file, printed by default; for gguf a new folder. [gguf/ in the training]")
+    ] = None,
+    llama_cpp: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="llama.cpp's folder. [$LLAMA_CPP, else the PATH]")
+    ] = None,
+    gguf_type: Annotated[str, typer.Option(help="Type of GGUF weights: f32, f16, bf16, q8_0, auto.")] = "f16",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Export: write the tuned config as the file another tool takes, and say what it cannot express."""
+    """Export: write the tuned config as the file another tool takes, and say what it cannot express.
+
+    With --to gguf, a trained decoder is merged and converted by llama.cpp's own converter, with a Modelfile for Ollama.
+    """
+    show = Output(as_json=as_json)
+    if to == _GGUF:
+        _gguf(show, config, output or config / _GGUF, gguf_type, llama_cpp)
+    else:
+        _config(show, config, to, output)
+
+
+def _gguf(show: Output, folder: Path, output: Path, kind: str, llama_cpp: Path | None) -> None:
+    from rich.markup import escape
+
+    from autopeft.finetune.gguf import write_gguf
+
+    show.say("Converting …")
+    made = write_gguf(folder, output, kind=kind, llama_cpp=llama_cpp)
+    show.result(made, escape(f"{made.file}: {made.bytes / 2**20:,.1f} MiB"), escape(made.modelfile))
+    if not show.as_json:
+        if not made.template:
+            show.say("The model's chat template has no form of Ollama's: Ollama goes by what it knows of the model.")
+        show.say(escape(f"Run: ollama create NAME -f {made.modelfile}"))
+
+
+def _config(show: Output, config: Path, to: str, output: Path | None) -> None:
     from autopeft.errors import StudyError
     from autopeft.files import write_text
     from autopeft.tuned import TunedConfig
 
-    show, tuned = Output(as_json=as_json), TunedConfig.load(config)
+    tuned = TunedConfig.load(config)
 
     from rich.markup import escape
 
@@ -41,10 +76,10 @@ def command(
         "target": to, "schema": target.schema, "run": target.run, "files": [str(path) for path in files],
         "unsupported": list(made.unsupported), **({} if files else {"text": made.text, "companions": made.companions}),
     }  # fmt: skip
-    if not as_json and not files:
+    if not show.as_json and not files:
         typer.echo(made.text, nl=False)
     show.result(document, *(escape(str(path)) for path in files))
-    if not as_json:
+    if not show.as_json:
         for sentence in made.unsupported:
             show.say(f"[yellow]-[/] {escape(sentence)}")
         if made.companions and not files:

@@ -16,6 +16,7 @@ from autopeft.finetune.card import model_card
 from autopeft.finetune.checkpoints import checkpoint_at, newest, read
 from autopeft.finetune.folder import SCHEMA_VERSION, Identity, TrainedFolder, sha256
 from autopeft.finetune.logits import WITH_CLASSES, logits, targets
+from autopeft.finetune.merge import check_mergeable, write_merged
 from autopeft.finetune.outcomes import SCHEMA_VERSION as OUTCOME_VERSION
 from autopeft.finetune.outcomes import Calibration, Evaluation, Trained
 from autopeft.finetune.trainer import build_trainer
@@ -105,21 +106,11 @@ def train(
     if not length > 0 or not math.isfinite(length):
         raise invalid("epochs", "the training", "a positive number", length)
     if merge:
-        _check_mergeable(tuned, method)
+        check_mergeable(tuned, "--merge", "this training")
     folder = TrainedFolder(Path(output))
     with folder.locked(), memory_guard():
         folder.check_may_start(resume=resume)
         return _run(tuned, method, str(source), folder, length, told, merge=merge)
-
-
-def _check_mergeable(tuned: TunedConfig, method: Method) -> None:
-    if method.merge is None:
-        raise invalid("--merge", "this training", f"left out: {method.title} does not merge", tuned.candidate.method)
-    if tuned.candidate.quantization != "none" and method.capabilities.changes_base:
-        raise invalid(
-            "--merge", "this training", f"left out: {method.title} starts from what quantization did to its base",
-            tuned.candidate.quantization,
-        )  # fmt: skip
 
 
 def _run(
@@ -238,18 +229,7 @@ def _publish(work: _Work, folder: TrainedFolder, trained: Trained) -> None:
         work.method.save(work.model, staging)
         work.tokenizer.save_pretrained(staging)
         if trained.merged:
-            _write_merged(work, staging)
+            write_merged(work.tuned, staging, staging / "merged", work.model)
         card = model_card(work.tuned, trained, peft_format=(staging / "adapter_config.json").exists())
         write_text(staging / "README.md", card)
     folder.finish(trained)
-
-
-def _write_merged(work: _Work, staging: Path) -> None:
-    if work.method.merge is None:
-        return
-    model = work.model
-    if work.tuned.candidate.quantization != "none":
-        model, _ = work.tuned.load_trained(staging, device="cpu", quantized=False)
-    merged = work.method.merge(model)
-    merged.save_pretrained(staging / "merged", safe_serialization=True)
-    work.tokenizer.save_pretrained(staging / "merged")

@@ -5,9 +5,20 @@ from functools import cache
 from autopeft.discovery import discover
 from autopeft.errors import unknown
 from autopeft.tasks._declaration import Encoded, Metric, Predictions, Row, TaskType
+from autopeft.tasks._language import chat_text
 from autopeft.tasks._tokenizers import ready_tokenizer
 
-__all__ = ["Encoded", "Metric", "Predictions", "Row", "TaskType", "all_tasks", "get_task", "ready_tokenizer"]
+__all__ = [
+    "Encoded",
+    "Metric",
+    "Predictions",
+    "Row",
+    "TaskType",
+    "all_tasks",
+    "chat_text",
+    "get_task",
+    "ready_tokenizer",
+]
 
 
 @cache

@@ -41,15 +41,22 @@ def encode_chat(messages: Sequence[Mapping[str, str]], tokenizer: Any, limit: in
     The tokenizer's chat template is used; without one, turns are ``### Role:`` headings with their content.
     """
     history, answer = list(messages[:-1]), messages[-1]["content"]
+    prompt = chat_text(history, tokenizer, answering=True)
     if not tokenizer.chat_template:
-        turns = [f"### {turn['role'].title()}:\n{turn['content']}\n\n" for turn in history]
-        return join(tokenizer, "".join(turns) + "### Assistant:\n", answer, limit)
-    render = tokenizer.apply_chat_template
-    prompt = render(history, add_generation_prompt=True, tokenize=False)
-    whole = render(list(messages), add_generation_prompt=False, tokenize=False)
+        return join(tokenizer, prompt, answer, limit)
+    whole = chat_text(messages, tokenizer, answering=False)
     # Some templates rewrite the history once an answer follows; the answer then follows the prompt as it stands.
     completion = whole[len(prompt) :] if whole.startswith(prompt) else answer
     return join(tokenizer, prompt, completion, limit, special=False)
+
+
+def chat_text(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, answering: bool) -> str:
+    """Returns a chat as one text, with the heading of the answer to come where there is to be one."""
+    if tokenizer.chat_template:
+        text: str = tokenizer.apply_chat_template(list(messages), add_generation_prompt=answering, tokenize=False)
+        return text
+    turns = [f"### {turn['role'].title()}:\n{turn['content']}\n\n" for turn in messages]
+    return "".join(turns) + ("### Assistant:\n" if answering else "")
 
 
 def join(tokenizer: Any, prompt: str, completion: str, limit: int, *, special: bool = True) -> Encoded:

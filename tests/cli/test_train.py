@@ -74,6 +74,9 @@ def test_export(autopeft, tiny_models, tmp_path):
     assert "dataset_info.json exists already" in other.err
     assert not target.with_name("other.yaml").exists()
     assert target.read_text() == before
+    untrained = autopeft("export", tmp_path, "--to", "gguf")
+    assert untrained.code == 2
+    assert "must be the output of `autopeft train`" in untrained.err
 
 
 def test_compare(autopeft, tiny_models, tmp_path):

@@ -10,7 +10,7 @@ from autopeft.profiling.model import read_model
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score
-from tests.toys import classification_csv
+from tests.toys import classification_csv, completion_jsonl
 
 SCORE = Score(metric="accuracy", value=0.5, low=0.4, high=0.6, level=0.95, rows=24)
 LORA = Candidate(
@@ -50,3 +50,12 @@ def tuned(tiny_models, source):
 def finished(tuned, source, tmp_path_factory):
     """The outcome of one training with a merged model; nobody writes to its folder."""
     return train(tuned, source, tmp_path_factory.mktemp("trained") / "out", merge=True)
+
+
+@pytest.fixture(scope="session")
+def writer(tiny_models, tmp_path_factory):
+    """The outcome of a moment's training of a decoder on prompts and completions; nobody writes to its folder."""
+    folder = tmp_path_factory.mktemp("writer")
+    pairs = completion_jsonl(folder / "pairs.jsonl", rows=60)
+    config = tuned_for(tiny_models["llama"], pairs, "generation", LORA, epochs=0.2)
+    return train(config, pairs, folder / "out")

@@ -13,8 +13,8 @@ from autopeft.errors import AutopeftError, DataError, InvalidValueError, StudyEr
 from autopeft.finetune import predict_rows, train
 from autopeft.finetune.calibrate import calibrate, calibration_error, probabilities
 from autopeft.finetune.table import write_predictions
-from tests.finetune.conftest import LORA, tuned_for
-from tests.toys import completion_jsonl, sentences
+from tests.finetune.conftest import tuned_for
+from tests.toys import sentences
 
 
 def write_csv(path, header, rows):
@@ -97,7 +97,7 @@ def test_calibration_error_of_known_cases():
     assert calibrate(two_words, [np.array([0, 1]), np.array([1])]).rows == 3
 
 
-def test_numbers_and_tags_and_texts(tiny_models, tmp_path):
+def test_numbers_and_tags_and_texts(tiny_models, writer, tmp_path):
     """A regressor gives numbers, a tagger one tag per word, a decoder text: each trained for a moment."""
     short = {"epochs": 0.2}
     numbers = write_csv(
@@ -120,12 +120,10 @@ def test_numbers_and_tags_and_texts(tiny_models, tmp_path):
     words.write_text(json.dumps({"tokens": ["film", "was"]}) + "\n" + json.dumps({"tokens": ["song"]}) + "\n")
     assert [len(row.value) for row in predict_rows(tmp_path / "tagger", words)] == [2, 1]
 
-    pairs = completion_jsonl(tmp_path / "pairs.jsonl", rows=60)
-    train(tuned_for(tiny_models["llama"], pairs, "generation", LORA, **short), pairs, tmp_path / "writer")
     asked = write_csv(tmp_path / "asked.csv", ["prompt"], [("film 3 was good?",), ("song 4 was bad indeed?",)])
-    written = predict_rows(tmp_path / "writer", asked, max_new_tokens=4)
+    written = predict_rows(writer.output, asked, max_new_tokens=4)
     assert all(isinstance(row.value, str) for row in written)
-    assert [row.value for row in predict_rows(tmp_path / "writer", asked, max_new_tokens=4, batch_size=1)] == [
+    assert [row.value for row in predict_rows(writer.output, asked, max_new_tokens=4, batch_size=1)] == [
         row.value for row in written
     ]
 

