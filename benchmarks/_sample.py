@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from autopeft.methods import all_methods, baseline
-from autopeft.tuning.space import Range, dimensions, load_space
+from autopeft.tuning.proposal import dimensions
+from autopeft.tuning.space import Range, load_space, resolved_layers
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import ParameterValue
 
@@ -60,11 +61,12 @@ def settings(models: Sequence[str], data: Sequence[str], count: int, seed: int) 
     ]  # fmt: skip
 
 
-def candidates(index: int, count: int, seed: int, methods: Sequence[str] = METHODS) -> Iterator[Candidate]:
+def candidates(index: int, depth: int, count: int, seed: int, methods: Sequence[str] = METHODS) -> Iterator[Candidate]:
     """Yields the candidates of a setting: the default recipe, its method's first seed, then a part of the design.
 
     Args:
         index: of the setting: each takes the next points of one sequence over all settings.
+        depth: layers of the setting's model.
         count: candidates in all.
         seed: of the sequence.
         methods: to draw from.
@@ -77,12 +79,13 @@ def candidates(index: int, count: int, seed: int, methods: Sequence[str] = METHO
         )  # fmt: skip
     drawn = max(0, count - 2)
     for point in sobol(WIDEST, (index + 1) * drawn, seed)[index * drawn :]:
-        yield candidate(_choice(methods, point[0]), point[1:])
+        yield candidate(_choice(methods, point[0]), depth, point[1:])
 
 
-def candidate(method: str, point: Sequence[float]) -> Candidate:
+def candidate(method: str, depth: int, point: Sequence[float]) -> Candidate:
     """Returns the candidate of a method at a point of the unit cube, each dimension over its searched range."""
     space = load_space(method)
+    space = replace(space, layers=resolved_layers(space.layers, depth, gradients=True))
     own = dimensions(space)
     values = {key: _value(own[key].searched, at, integer=own[key].integer) for key, at in zip(own, point, strict=False)}
     return Candidate(

@@ -141,7 +141,7 @@ def planned(
     data = [name for name in DATA if name.startswith(only.get("data", ""))]
     methods = [name for name in METHODS if name.startswith(only.get("method", ""))]
     for index, setting in enumerate(settings(models, data, count, seed)):
-        drawn = candidates(index, per_setting, seed, methods)
+        drawn = candidates(index, int(setting.model.rpartition("-")[2]), per_setting, seed, methods)
         yield setting, [(f"{setting.name} seed {seed} {place}", candidate) for place, candidate in enumerate(drawn)]
 
 

@@ -21,7 +21,7 @@ from autopeft.tasks import get_task
 from autopeft.training.devices import memory_guard
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
 from autopeft.tuning.prepare import METHODS_TRIED, obstacles, starting_candidates
-from autopeft.tuning.space import Proposal, proposal
+from autopeft.tuning.proposal import Proposal, proposal
 from autopeft.values.candidates import Candidate, Constraints, Setup
 from autopeft.values.data import DataSpec
 from autopeft.values.names import Status, Task
@@ -66,7 +66,7 @@ def search_with(
     setting = setting_of(hardware, subject.model, subject.task, constraints)
     starts = _starts(subject, setting)
     with borrowed(trainer, subject) as lent:
-        trials = _Trials(lent, proposal(starts), setting, seed)
+        trials = _Trials(lent, proposal(starts, setting.model.layers, gradients=False), setting, seed)
         for _ in range(n_trials):
             outcome = trials.run()
             tell(f"{outcome.number:>3} {outcome.status:<13} {outcome.candidate.method} {outcome.reason}".rstrip())

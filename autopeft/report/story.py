@@ -11,8 +11,8 @@ from autopeft.report.clock import WallTime, search_clock
 from autopeft.report.importances import Importances, Tried, importances
 from autopeft.tasks import get_task
 from autopeft.tuning.folder import OutputFolder, Settings
+from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.search import ranking
-from autopeft.tuning.space import Proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 

@@ -23,7 +23,7 @@ from autopeft.recommend.confirm import near, settled
 from autopeft.recommend.setting import Setting, setting_of
 from autopeft.tasks import Metric, get_task
 from autopeft.training.scoring import Objective
-from autopeft.tuning.space import Proposal, proposal
+from autopeft.tuning.proposal import Proposal, proposal
 from autopeft.values.candidates import Candidate, Constraints, Recommendation, Setup, Suggestion
 from autopeft.values.names import Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
@@ -166,7 +166,7 @@ def prepare(request: Request) -> Prepared:
     limit = constraints.memory_bytes or hardware.device.free_memory_bytes
     encoded = encode(data, tokenizer, model.kind)
     parts = tuple(encode(part, tokenizer, model.kind) for part in _parts(data, request)) or (encoded,)
-    proposed = proposal(starts, request.spaces)
+    proposed = proposal(starts, model.layers, request.spaces)
     return Prepared(
         hardware=hardware,
         model=model,

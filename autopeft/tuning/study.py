@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain
-from autopeft.tuning.space import Proposal
+from autopeft.tuning.proposal import Proposal
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome

@@ -26,8 +26,8 @@ def test_the_sample_is_the_same_however_much_is_asked_for(module):
     """A setting's candidates do not change when more settings follow, so that a stopped collection goes on."""
     sample = module("_sample")
     assert sample.settings(["a", "b"], ["c"], 4, 7) == sample.settings(["a", "b"], ["c"], 16, 7)[:4]
-    first = [list(sample.candidates(index, 5, 7)) for index in range(3)]
-    assert first == [list(sample.candidates(index, 5, 7)) for index in range(3)]
+    first = [list(sample.candidates(index, 4, 5, 7)) for index in range(3)]
+    assert first == [list(sample.candidates(index, 4, 5, 7)) for index in range(3)]
     assert first[0][2:] != first[1][2:]
     assert all(part[0] == first[0][0] for part in first)
 
@@ -35,7 +35,7 @@ def test_the_sample_is_the_same_however_much_is_asked_for(module):
 def test_the_sample_reaches_every_method_within_its_legal_domain(module):
     """Every candidate is one that its method's declaration allows."""
     sample = module("_sample")
-    found = [one for index in range(40) for one in sample.candidates(index, 8, 0)]
+    found = [one for index in range(40) for one in sample.candidates(index, 4, 8, 0)]
     assert {one.method for one in found} == set(sample.METHODS)
     for one in found:
         method = get_method(one.method)

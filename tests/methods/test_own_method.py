@@ -15,7 +15,8 @@ from autopeft.profiling.model import read_model
 from autopeft.recommend.suggest import suggest
 from autopeft.testing.contract import ContractError
 from autopeft.testing.suite import check_method
-from autopeft.tuning.space import dimensions, load_space
+from autopeft.tuning.proposal import dimensions
+from autopeft.tuning.space import load_space
 from autopeft.values.candidates import Constraints, Setup
 from tests.recommend.settings import hardware
 

@@ -7,7 +7,7 @@ from autopeft.files import plain, to_json, write_text
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.halving import READINGS
-from autopeft.tuning.space import proposal
+from autopeft.tuning.proposal import proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Contender, Difference, Measurement, Score, SearchResult, TrialOutcome
@@ -24,7 +24,7 @@ def begin(folder: Path, metric: str = "accuracy", task: str = "classification") 
     identity: dict[str, Any] = {"task": task, "metric": metric}
     folder.mkdir(parents=True, exist_ok=True)
     OutputFolder(folder).begin(Settings(schema_version=1, identity=identity, size=SIZE, tokens_per_second=900.0))
-    study = TrialStudy(folder / "study.db", proposal(STARTS), seed=0)
+    study = TrialStudy(folder / "study.db", proposal(STARTS, depth=4), seed=0)
     study.enqueue(STARTS)
     return study
 

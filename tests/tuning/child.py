@@ -11,8 +11,8 @@ from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.halving import READINGS
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
+from autopeft.tuning.proposal import proposal
 from autopeft.tuning.search import Trials
-from autopeft.tuning.space import proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
@@ -55,7 +55,7 @@ class SimulatedRunner:
 
 
 def open_study(folder: Path, seed: int = 0) -> TrialStudy:
-    study = TrialStudy(folder / "study.db", proposal(STARTS), seed=seed)
+    study = TrialStudy(folder / "study.db", proposal(STARTS, depth=4), seed=seed)
     study.enqueue(STARTS)
     return study
 

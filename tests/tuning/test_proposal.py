@@ -1,0 +1,66 @@
+"""What of a search space is searched on the model and the base at hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from autopeft.errors import FileFormatError
+from autopeft.methods import all_methods
+from autopeft.tuning.proposal import proposal
+from autopeft.tuning.space import load_space
+from autopeft.values.candidates import Candidate
+
+START = Candidate(method="lora", learning_rate=1e-3)
+SPACE = """
+schema_version: 1
+method: lora
+learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}
+parameters: {rank: {choices: [4]}, alpha: {choices: [16]}, dropout: {choices: [0.0]}}
+targets: [qv]
+layers: [all]
+quantization: [none]
+optimizer: [adamw]
+batch_size: [16]
+"""
+
+
+def layers(start=START, depth=6, folder=None, **options):
+    return proposal([start], depth, folder, **options).spaces[start.method].layers
+
+
+def test_layers_are_searched_for_every_method_that_has_them():
+    """All layers, the last ones, every other and those that the data pulls at, in every space but the input's."""
+    searched = {name: load_space(name).layers for name in all_methods()}
+    assert {kinds for kinds in searched.values() if kinds != ("all",)} == {
+        ("all", "last:1/2", "every:2", "gradient:1/2")
+    }
+    assert len([kinds for kinds in searched.values() if kinds == ("all",)]) < 10
+
+
+def test_a_share_of_the_layers_becomes_their_number():
+    """Half of seven layers are four, rounded up."""
+    assert layers(depth=7) == ("all", "last:4", "every:2", "gradient:4")
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_layers_are_picked_by_gradients_where_there_are_any(gradients):
+    """A quantized base, or a trainer of the user's own, gives no gradients to pick layers by."""
+    start = replace(START, quantization="nf4") if gradients else START
+    assert layers(start, gradients=gradients) == ("all", "last:3", "every:2")
+
+
+def test_a_space_with_nothing_left_is_refused(tmp_path):
+    """A file whose only layers are picked by gradients cannot be searched on a quantized base."""
+    (tmp_path / "lora.yaml").write_text(SPACE.replace("[all]", '["gradient:1/3"]'))
+    assert layers(folder=tmp_path) == ("gradient:2",)
+    with pytest.raises(FileFormatError, match=r"`layers` of the search space of lora .* got gradient:1/3"):
+        layers(replace(START, quantization="nf4"), folder=tmp_path)
+
+
+def test_the_schedule_of_a_space_is_drawn(tmp_path):
+    """A schedule that a file names is what its candidates train with."""
+    import optuna
+
+    (tmp_path / "lora.yaml").write_text(f"{SPACE}schedule: [cosine]\n")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    assert proposal([START], 6, tmp_path).draw(study.ask()).schedule == "cosine"
