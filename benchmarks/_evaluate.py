@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _forest import KINDS, Predictor, descriptors, fit, method_means, methods
 from _gains import Row
+from _kinds import KINDS, Predictor, method_means
+from _mixed import fit, predicted
 
-from autopeft.recommend.surrogate import LEVELS, estimate
+from autopeft.recommend.surrogate import LEVELS, widths
 
 FEWEST = 4
 """Runs that a setting must have for a choice among them to mean something."""
@@ -36,17 +37,21 @@ def held_out(rows: Sequence[Row], scheme: str, make: Callable[[Sequence[Row]], P
 
 
 def covered(rows: Sequence[Row], scheme: str) -> Mapping[float, Array]:
-    """Returns, by level, whether each row lies in the interval of a surrogate that has not seen its group."""
+    """Returns, by level, whether each row lies in the interval of a surrogate that has not seen its group.
+
+    Not a number for a reference, which gains nothing by definition.
+    """
     key = SCHEMES[scheme]
     inside = {level: np.zeros(len(rows)) for level in LEVELS}
     for name in sorted({key(row) for row in rows}):
         places = [place for place, row in enumerate(rows) if key(row) == name]
         fitted = fit([row for row in rows if key(row) != name], "2000-01-01")
         held = [rows[place] for place in places]
-        points, scale, _ = estimate(descriptors(held), methods(held), fitted)
+        points, scale = predicted(held, fitted)
         off = np.abs(points - np.array([row.points for row in held])) / scale
         for level in LEVELS:
-            inside[level][places] = off <= fitted.quantiles[str(level)]
+            inside[level][places] = off <= widths([row.described for row in held], level, fitted)
+            inside[level][[place for place in places if rows[place].run.reference]] = np.nan
     return inside
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import mean
 
 from autopeft.methods import all_methods
-from autopeft.recommend._surrogate_features import describe_run, vector
+from autopeft.recommend._surrogate_features import Described, describe_run
 from autopeft.values.evidence import Run, RunQuality
+from autopeft.values.predictions import Unit
 
 FARTHEST = 40.0
 """Gains are cut to this: that a starved run lies at zero accuracy says no more than that it starved."""
@@ -26,9 +27,9 @@ class Row:
 
     run: Run
     method: str
-    x: tuple[float, ...]
+    described: Described
     points: float
-    unit: str
+    unit: Unit
 
     @property
     def target(self) -> float:
@@ -81,7 +82,7 @@ def rows(runs: Iterable[Run]) -> list[Row]:
             points = level(run.quality) - mean(references)
             found.append(
                 Row(
-                    run=run, method=run.method, x=tuple(vector(describe_run(run, methods[run.method]))),
+                    run=run, method=run.method, described=describe_run(run, methods[run.method]),
                     points=min(max(points, -FARTHEST), FARTHEST),
                     unit="points" if run.quality.higher_is_better else "per cent of the loss",
                 )

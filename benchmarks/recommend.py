@@ -7,6 +7,7 @@ python benchmarks/recommend.py table        writes docs/recommender.md
 
 import argparse
 import datetime
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from _evaluate import (
     SCHEMES,
+    Array,
     Choice,
     covered,
     default_scores,
@@ -30,13 +32,15 @@ from _evaluate import (
     random_choice,
     settings,
 )
-from _forest import KINDS, fit
 from _gains import Row, rows
+from _kinds import KINDS
+from _mixed import fit
 from _rules import score
 
 from autopeft import resources
 from autopeft.files import plain, write_text
 from autopeft.recommend.evidence import read_runs, shipped_runs
+from autopeft.recommend.expect import MOST, POINTS
 from autopeft.recommend.surrogate import LEVELS
 
 ROOT = Path(__file__).parent.parent
@@ -63,8 +67,6 @@ def evidence(extra: Sequence[Path]) -> list[Row]:
 
 def write_fit(found: Sequence[Row]) -> None:
     """Writes the surrogate of all rows."""
-    import json
-
     made = fit(found, datetime.date.today().isoformat())
     text = json.dumps(plain(made), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     write_text(resources.profiles() / "surrogate.json", f"{text}\n")
@@ -87,6 +89,7 @@ def choices(found: Sequence[Row], scheme: str) -> Mapping[str, list[Choice]]:
         "always default LoRA": lambda places: without_order(followed(found, places, default_scores(found, places))),
         "evidence's overall best": lambda places: followed(found, places, best[places]),
         "rules alone": lambda places: by_rules(found, places),
+        "rules with the surrogate, as suggest": lambda places: by_rules(found, places, predicted),
         "random": lambda places: random_choice(found, places),
     }
     return {
@@ -100,9 +103,15 @@ def without_order(choice: Choice) -> Choice:
     return replace(choice, best_of_three=float("nan"), rank=float("nan"))
 
 
-def by_rules(found: Sequence[Row], places: Sequence[int]) -> Choice | None:
-    """Returns what the rules' order comes to; None where they cannot be asked about all of a setting's runs."""
+def by_rules(found: Sequence[Row], places: Sequence[int], predicted: Array | None = None) -> Choice | None:
+    """Returns what the rules' order comes to, with the weight of predictions where they are given.
+
+    None where the rules cannot be asked about all of a setting's runs.
+    """
     scores = [score(found[place]) for place in places]
+    if predicted is not None:
+        weights = MOST * np.tanh(predicted[list(places)] / POINTS)
+        scores = [None if value is None else value + weights[at] for at, value in enumerate(scores)]
     known = [place for place, value in zip(places, scores, strict=True) if value is not None]
     if len(known) < 0.8 * len(places):
         return None

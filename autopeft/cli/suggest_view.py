@@ -26,16 +26,17 @@ def document(profiles: "Profiles", found: Recommendation, shown: int) -> dict[st
         "hardware": profiles.hardware,
         "model": {f.name: getattr(model, f.name) for f in fields(model) if f.name not in LONG_MODEL_FIELDS},
         "task": profiles.task,
-        "candidates": [flat(suggestion) for suggestion in found.candidates[:shown]],
+        "candidates": [flat(suggestion, rank) for rank, suggestion in enumerate(found.candidates[:shown], 1)],
         "rejected": list(found.rejected),
         "notes": list(found.notes),
     }
 
 
-def flat(suggestion: Suggestion) -> dict[str, Any]:
+def flat(suggestion: Suggestion, rank: int) -> dict[str, Any]:
     """Returns a suggestion as one level of keys; ``peak_memory_bytes`` is reserved memory plus context."""
     candidate, estimate = suggestion.candidate, suggestion.estimate
     return {
+        "rank": rank,
         "method": candidate.method,
         "parameters": dict(candidate.parameters),
         "targets": candidate.targets,
@@ -52,11 +53,9 @@ def flat(suggestion: Suggestion) -> dict[str, Any]:
         "fits": suggestion.fits,
         "step_seconds": estimate.step_seconds,
         "estimate_notes": list(estimate.notes),
+        "predicted": suggestion.prediction,
         "score": suggestion.score,
-        "reasons": [
-            {"rule": r.rule, "verdict": r.verdict, "weight": r.weight, "because": r.because, "source": r.source}
-            for r in suggestion.reasons
-        ],
+        "reasons": list(suggestion.reasons),
     }
 
 
@@ -99,7 +98,7 @@ def _table(suggestions: tuple[Suggestion, ...]) -> Any:
     table.add_column("#", justify="right")
     table.add_column("Method", no_wrap=True)
     table.add_column("Settings", overflow="fold")
-    for title in ("Rate", "Batch", "Trained", "Memory", "Score"):
+    for title in ("Rate", "Batch", "Trained", "Memory", "Gain"):
         table.add_column(title, justify="right", no_wrap=True)
     for place, suggestion in enumerate(suggestions, 1):
         table.add_row(str(place), *_row(suggestion))
@@ -119,7 +118,7 @@ def _row(suggestion: Suggestion) -> tuple[str, ...]:
         batch,
         _count(suggestion.estimate.trainable_parameters),
         memory if suggestion.fits else f"{memory}!",
-        f"{suggestion.score:+.2f}",
+        "" if suggestion.prediction is None else f"{suggestion.prediction.points:+.1f}",
     )
 
 
@@ -151,9 +150,25 @@ def _explained(place: int, suggestion: Suggestion) -> Any:
     for reason in told:
         weight = f"{reason.weight:+.2f}" if reason.weight else "note"
         line = _text(reason.because)
+        line.append(f" {reason.contradicted}".rstrip(), style="yellow")
         line.append(f" [{reason.source}]", style="dim")
         table.add_row(weight, line)
+    for sentence in _grounds(suggestion):
+        table.add_row("", sentence)
     return Padding(table, 0)
+
+
+def _grounds(suggestion: Suggestion) -> list[Any]:
+    """Returns what the prediction rests on: whether it extrapolates, and the measured runs nearest to it."""
+    if suggestion.prediction is None:
+        return []
+    lines = [_text(doubt) for doubt in suggestion.prediction.extrapolates]
+    for neighbour in suggestion.prediction.nearest:
+        gained = f"{neighbour.points:+.1f} {neighbour.unit}"
+        line = _text(f"Nearest measured: {neighbour.method} {gained} ({neighbour.name})")
+        line.append(f" [{neighbour.source}]", style="dim")
+        lines.append(line)
+    return lines
 
 
 def _left_out(found: Recommendation) -> list[Any]:

@@ -1,7 +1,6 @@
 """What the surrogate sees of a run: a vector of descriptors, never a name, so that an unseen method has one too."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopeft.methods import Method
@@ -83,38 +82,81 @@ def rate_position(method: Method, rate: float | None) -> float | None:
 
 NAMES = (
     *FAMILIES, "initialization", "keeps output", "changes base", "takes context", "adds latency", "log share",
-    "share unknown", "on attention", "on feed-forward", "bits saved", "rate", "rate²", "rate unknown", "log batch",
-    "log model", "model unknown", "layers", "labelled", "log labels", "log rows", "log tokens", "budget unknown",
-    "rate × log tokens", "log share × log rows", "soft-prompt × log model", "full × rate", "selective × rate",
+    "share unknown", "on attention", "on feed-forward", "bits saved", "rate", "rate unknown", "log batch", "log model",
+    "model unknown", "layers", "labelled", "log labels", "log rows", "log tokens", "budget unknown",
 )  # fmt: skip
+"""Descriptors, by which runs lie near each other or far apart."""
+
+DIRECT = (
+    "initialization",
+    "keeps output",
+    "adds latency",
+    "log share",
+    "on attention",
+    "on feed-forward",
+    "bits saved",
+)
+TERMS = (
+    *FAMILIES, *DIRECT, "log share × log rows", "soft-prompt × log model", "rate", "starved", "heated",
+    "rate × log tokens", "starved × log tokens", "heated × log tokens",
+)  # fmt: skip
+"""What the prediction is linear in, beside the method itself."""
+
+HOT = 0.2
+"""Part of a method's range of rates above its middle from which a rate counts as hot."""
 
 
 def vector(described: Described) -> list[float]:
     """Returns the descriptors in the order of `NAMES`; what is not known is 0 beside its flag."""
+    values = _descriptors(described)
+    return [values[name] for name in NAMES]
+
+
+def terms(described: Described) -> list[float]:
+    """Returns what the prediction is linear in, in the order of `TERMS`.
+
+    Below the middle of its range a rate starves a method, well above it heats it: two slopes, since the loss from
+    the first is steep and long and that from the second sudden.
+    """
+    values = _descriptors(described)
+    rate, tokens = values["rate"], values["log tokens"]
+    values["log share × log rows"] = values["log share"] * values["log rows"]
+    values["soft-prompt × log model"] = values["soft-prompt"] * values["log model"]
+    values |= {"starved": max(0.0, -rate), "heated": max(0.0, rate - HOT)}
+    for name in ("rate", "starved", "heated"):
+        values[f"{name} × log tokens"] = values[name] * tokens
+    return [values[name] for name in TERMS]
+
+
+def _descriptors(described: Described) -> dict[str, float]:
     method, able = described.method, described.method.capabilities
     share = _log(described.trainable, described.parameters)
-    rate = described.rate_position
-    position = 0.0 if rate is None else rate - 0.5
-    rows, tokens, size = _ten(described.rows, 3), _ten(described.tokens, 5), _ten(described.parameters, 8)
     targets = described.targets
     bits = all_quantizations()[described.quantization].bits or UNQUANTIZED_BITS
-    values = [
-        *(float(method.family == family) for family in FAMILIES),
-        float(method.kind == "initialization"), float(able.identity_at_start), float(able.changes_base),
-        float(able.uses_context), float(able.adds_latency),
-        share or 0.0, float(share is None),
-        float(targets in ("qv", "attention", "all-linear") or "_proj" in targets),
-        float(targets in ("mlp", "all-linear")),
-        (UNQUANTIZED_BITS - bits) / UNQUANTIZED_BITS,
-        position, position**2, float(rate is None), _ten(described.batch_size, 1),
-        size, float(described.parameters is None), (described.layers or 12) / 12 - 1,
-        float(described.task in WITH_LABELS), math.log10(1 + described.labels), rows, tokens,
-        float(described.tokens is None),
-        position * tokens, (share or 0.0) * rows, float(method.family == "soft-prompt") * size,
-        float(method.family == "full") * position, float(method.family == "selective") * position,
-    ]  # fmt: skip
-    assert len(values) == len(NAMES)  # a defect of this file
-    return values
+    return {
+        **{family: float(method.family == family) for family in FAMILIES},
+        "initialization": float(method.kind == "initialization"),
+        "keeps output": float(able.identity_at_start),
+        "changes base": float(able.changes_base),
+        "takes context": float(able.uses_context),
+        "adds latency": float(able.adds_latency),
+        "log share": share or 0.0,
+        "share unknown": float(share is None),
+        "on attention": float(targets in ("qv", "attention", "all-linear") or "_proj" in targets),
+        "on feed-forward": float(targets in ("mlp", "all-linear")),
+        "bits saved": (UNQUANTIZED_BITS - bits) / UNQUANTIZED_BITS,
+        "rate": 0.0 if described.rate_position is None else described.rate_position - 0.5,
+        "rate unknown": float(described.rate_position is None),
+        "log batch": _ten(described.batch_size, 1),
+        "log model": _ten(described.parameters, 8),
+        "model unknown": float(described.parameters is None),
+        "layers": (described.layers or 12) / 12 - 1,
+        "labelled": float(described.task in WITH_LABELS),
+        "log labels": math.log10(1 + described.labels),
+        "log rows": _ten(described.rows, 3),
+        "log tokens": _ten(described.tokens, 5),
+        "budget unknown": float(described.tokens is None),
+    }
 
 
 def _ten(value: float | None, centre: float) -> float:
@@ -127,8 +169,3 @@ def _log(part: int | None, whole: int | None) -> float | None:
     if not part or not whole:
         return None
     return math.log10(part / whole) + 3
-
-
-def matrix(described: Sequence[Described]) -> list[list[float]]:
-    """Returns one row of descriptors for each."""
-    return [vector(one) for one in described]

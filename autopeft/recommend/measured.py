@@ -1,17 +1,11 @@
-"""What published runs say of a candidate's method, as a reason beside the rules."""
+"""What published runs say of a candidate's method: beside the rules, and against those that they contradict."""
 
-import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 from autopeft.recommend.evidence import MeasuredGain, measured_gain
 from autopeft.recommend.setting import Case
 from autopeft.values.candidates import Reason
-
-MOST = 0.75
-"""What the best evidence moves a score by: less than a clear rule, since it comes from few models and tasks, and
-methods whose rates are tuned end within a point or two of each other (Lee et al., arXiv 2602.04998)."""
-
-POINTS = 4.0
-"""Points of a hundred at which evidence has most of its weight: five times the noise of one run."""
 
 UNMEASURED = -0.25
 """What a method loses that nobody is known to have compared: enough to break ties between dozens of them."""
@@ -19,12 +13,18 @@ UNMEASURED = -0.25
 SHIPPED = "profiles/evidence"
 """Where the measured runs lie that autopeft knows."""
 
-OTHER_KIND = 0.5
-"""What is left of the weight where the runs were on tasks of another kind: writing against labelling."""
+CLEAR = 2.0
+"""Standard errors from 0 from which a measured gain contradicts a rule."""
+
+LEAST = 1.0
+"""Points below which it does not, however many runs agree."""
 
 
 def measured_reason(case: Case) -> Reason | None:
-    """Returns what was measured of the candidate's method, None for the one that others are measured against."""
+    """Returns what was measured of the candidate's method, None for the one that others are measured against.
+
+    It has no weight of its own where there are runs: the prediction rests on the same ones.
+    """
     if case.method.baseline:
         return None
     gain = measured_gain(case.method.name)
@@ -36,28 +36,38 @@ def measured_reason(case: Case) -> Reason | None:
             source=SHIPPED,
             weight=UNMEASURED,
         )
-    rates = case.method.learning_rate
-    starved = gain.points < 0 and gain.starved(rates.low, rates.high)
+    starve = f", but at rates that starve it: at most {gain.learning_rates[-1]:g}" if _starved(gain, case) else ""
     return Reason(
-        rule="measured-elsewhere",
-        verdict="prefer" if gain.points > 0 else "avoid",
-        because=_because(gain, starved=starved),
-        source=gain.source,
-        weight=UNMEASURED if starved else _weight(gain, case),
+        rule="measured-elsewhere", verdict="note", because=f"In {_said(gain)}{starve}.", source=gain.source, weight=0.0
     )
 
 
-def _weight(gain: MeasuredGain, case: Case) -> float:
-    kinship = 1.0 if case.setting.needs.generative else OTHER_KIND
-    return round(MOST * math.tanh(gain.points / POINTS) * kinship, 3)
+def with_contradictions(reasons: Sequence[Reason], case: Case, judged: frozenset[str]) -> tuple[Reason, ...]:
+    """Returns the reasons, those that measured runs of the method clearly speak against with what was measured.
 
-
-def _because(gain: MeasuredGain, *, starved: bool) -> str:
-    text = (
-        f"In {gain.runs} published run{'s' * (gain.runs != 1)} on {' and '.join(gain.models)} "
-        f"({'; '.join(gain.tasks)}) it came {gain.points:+.1f} points to plain low-rank updates (noise "
-        f"{gain.noise:.1f})"
+    Args:
+        reasons: that fired for a candidate.
+        case: the candidate.
+        judged: ids of rules that say how good a method gets, not what it costs.
+    """
+    gain = None if case.method.baseline else measured_gain(case.method.name)
+    if gain is None or _starved(gain, case) or abs(gain.points) < max(LEAST, CLEAR * gain.noise):
+        return tuple(reasons)
+    return tuple(
+        replace(reason, contradicted=f"Measured otherwise: in {_said(gain)}.")
+        if reason.rule in judged and reason.weight * gain.points < 0
+        else reason
+        for reason in reasons
     )
-    if starved:
-        return f"{text}, but at rates that starve it: at most {gain.learning_rates[-1]:g}."
-    return f"{text}."
+
+
+def _starved(gain: MeasuredGain, case: Case) -> bool:
+    rates = case.method.learning_rate
+    return gain.points < 0 and gain.starved(rates.low, rates.high)
+
+
+def _said(gain: MeasuredGain) -> str:
+    return (
+        f"{gain.runs} published run{'s' * (gain.runs != 1)} on {' and '.join(gain.models)} ({'; '.join(gain.tasks)}) "
+        f"it came {gain.points:+.1f} points to plain low-rank updates (noise {gain.noise:.1f})"
+    )

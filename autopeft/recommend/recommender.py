@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from autopeft.errors import NothingFitsError, invalid, unknown
 from autopeft.methods import Method, all_methods, get_method
 from autopeft.recommend.confirm import confirmed
+from autopeft.recommend.expect import with_predictions
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
 from autopeft.recommend.setting import HEADROOM, Setting, setting_of
@@ -19,7 +20,7 @@ TRACED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class _Verdict:
-    """What came of one method: its suggestions, the best first, or why it is left out."""
+    """What came of one method: its suggestions, or why it is left out."""
 
     suggestions: tuple[Suggestion, ...] = ()
     rejection: Rejection | None = None
@@ -48,10 +49,12 @@ def recommend(
     setting = setting_of(hardware, model, task, constraints)
     verdicts = [_judge(method, setting) for method in allowed_methods(constraints)]
     rejected = tuple(v.rejection for v in verdicts if v.rejection is not None)
-    if not any(v.suggestions for v in verdicts):
+    possible = [suggestion for verdict in verdicts for suggestion in verdict.suggestions]
+    if not possible:
         raise NothingFitsError(nothing_fits(rejected, setting))
-    ranked = _ranked(v.suggestions for v in verdicts)
-    leaders = tuple(confirmed(suggestion, setting) for suggestion in ranked[:traced])
+    ranked = _ranked(with_predictions(possible, setting))
+    # What a trace plans anew, such as a quantization, is predicted anew.
+    leaders = with_predictions([confirmed(suggestion, setting) for suggestion in ranked[:traced]], setting)
     fitting = (*(s for s in leaders if s.fits), *(s for s in ranked[traced:] if s.fits))
     candidates = (*fitting, *(s for s in (*leaders, *ranked[traced:]) if not s.fits))
     notes = _notes(setting)
@@ -94,7 +97,7 @@ def _judge(method: Method, setting: Setting) -> _Verdict:
         return _Verdict(rejection=_over_budget(method, least, setting))
     if not any(s.fits for s in suggestions):
         return _Verdict(rejection=too_large(method, suggestions, setting))
-    return _Verdict(suggestions=_distinct(sorted(suggestions, key=lambda s: (not s.fits, -s.score))))
+    return _Verdict(suggestions=_distinct(suggestions))
 
 
 def _unsuited(method: Method, setting: Setting) -> tuple[str, ...]:
@@ -147,8 +150,12 @@ def _distinct(suggestions: list[Suggestion]) -> tuple[Suggestion, ...]:
     return tuple(kept)
 
 
-def _ranked(by_method: Iterable[tuple[Suggestion, ...]]) -> tuple[Suggestion, ...]:
-    placed = [(place, s) for suggestions in by_method for place, s in enumerate(suggestions)]
+def _ranked(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
+    """Returns the best of every method by score, then the second best of every method, and so on."""
+    by_method: dict[str, list[Suggestion]] = {}
+    for suggestion in sorted(suggestions, key=lambda s: (not s.fits, -s.score)):
+        by_method.setdefault(suggestion.candidate.method, []).append(suggestion)
+    placed = [(place, s) for of_method in by_method.values() for place, s in enumerate(of_method)]
     placed.sort(key=lambda item: (not item[1].fits, item[0], -item[1].score, item[1].candidate.method))
     return tuple(suggestion for _, suggestion in placed)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from autopeft.optimizers import get_optimizer
 from autopeft.recommend import conditions as on
-from autopeft.recommend.measured import measured_reason
+from autopeft.recommend.measured import measured_reason, with_contradictions
 from autopeft.recommend.setting import Case
 from autopeft.values.candidates import Reason
 
@@ -33,6 +33,7 @@ class Rule:
         because: one sentence for the user.
         source: who says so, never empty.
         rate_factor: what it multiplies the seed's learning rate by.
+        about: whether it speaks of how good a method gets, which measured runs can contradict, or of what it costs.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Rule:
     because: str
     source: str
     rate_factor: float = 1.0
+    about: Literal["quality", "cost"] = "quality"
 
 
 RULES: tuple[Rule, ...] = (
@@ -100,6 +102,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.25,
         because="Its virtual tokens take more than a tenth of the row's length from the context.",
         source=COMPARISON,
+        about="cost",
     ),
     Rule(
         id="input-stays-whole",
@@ -124,6 +127,7 @@ RULES: tuple[Rule, ...] = (
         weight=1.0,
         because="Low-rank updates train 0.1 to 1 % of the parameters, which suits limited memory.",
         source=f"{OVERVIEW}; Hu et al., arXiv 2106.09685",
+        about="cost",
     ),
     Rule(
         id="established-default",
@@ -140,6 +144,7 @@ RULES: tuple[Rule, ...] = (
         weight=0.25,
         because="Merged into the weights, it costs nothing at inference.",
         source=f"{OVERVIEW}; Hu et al., arXiv 2106.09685",
+        about="cost",
     ),
     Rule(
         id="slows-inference",
@@ -148,6 +153,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.25,
         because="It stays in the way at inference and costs some time there.",
         source=f"{OVERVIEW}; {HABR}",
+        about="cost",
     ),
     Rule(
         id="adapters-suit-complex-tasks",
@@ -164,6 +170,7 @@ RULES: tuple[Rule, ...] = (
         weight=-1.0,
         because="This variant needs more memory and time than the plain update, and memory is short here.",
         source="the chapter Parameter-efficient fine-tuning methods; arXiv 2303.10512, 2306.07967, 2402.09353",
+        about="cost",
     ),
     Rule(
         id="extra-cost",
@@ -172,6 +179,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.25,
         because="This variant takes more memory and time per step than the plain update.",
         source="the chapter Parameter-efficient fine-tuning methods; arXiv 2303.10512, 2402.09353",
+        about="cost",
     ),
     Rule(
         id="costlier-variants-pay-at-low-rank",
@@ -281,6 +289,7 @@ RULES: tuple[Rule, ...] = (
         weight=0.5,
         because="The 16-bit base does not fit; adapters on a 4-bit base come near 16-bit quality.",
         source="Dettmers et al., arXiv 2305.14314",
+        about="cost",
     ),
     Rule(
         id="quantization-can-degrade",
@@ -297,6 +306,7 @@ RULES: tuple[Rule, ...] = (
         weight=-2.0,
         because="Full fine-tuning costs the most memory and time and risks forgetting what the model knew.",
         source=f"{OVERVIEW}; {PARAMETRIC}",
+        about="cost",
     ),
     Rule(
         id="low-rates-forget-little",
@@ -390,7 +400,8 @@ def reasons_for(case: Case) -> tuple[Reason, ...]:
     ]
     measured = measured_reason(case)
     fired += [measured] if measured else []
-    return tuple(sorted(fired, key=lambda reason: -abs(reason.weight)))
+    judged = frozenset(rule.id for rule in RULES if rule.about == "quality")
+    return tuple(sorted(with_contradictions(fired, case, judged), key=lambda reason: -abs(reason.weight)))
 
 
 def rate_factor(case: Case) -> float:

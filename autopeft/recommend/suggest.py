@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autopeft.errors import invalid, unknown
+from autopeft.recommend._evidence_store import Kept, kept
 from autopeft.recommend.needs import task_needs
 from autopeft.recommend.recommender import recommend
 from autopeft.values.candidates import Constraints, Recommendation
@@ -69,8 +70,14 @@ def recommend_for(profiles: Profiles, constraints: Constraints) -> Recommendatio
     return Recommendation(
         candidates=found.candidates,
         rejected=found.rejected,
-        notes=(*profiles.notes, *profiles.hardware.notes, *profiles.task.notes, *found.notes),
+        notes=(*profiles.notes, *profiles.hardware.notes, *profiles.task.notes, *found.notes, *_set_aside(kept())),
     )
+
+
+def _set_aside(own: Kept) -> tuple[str, ...]:
+    if own.set_aside is None:
+        return ()
+    return (f"Lines of your own evidence that could not be read were moved to {own.set_aside}; advice goes without.",)
 
 
 def collect_profiles(

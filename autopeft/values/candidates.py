@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autopeft.values.names import Dtype, ParameterValue, Task
+from autopeft.values.predictions import Prediction
 from autopeft.values.profiles import ModelProfile
 
 
@@ -107,6 +108,7 @@ class Reason:
 
     Attributes:
         weight: how far it moves the candidate's score; negative speaks against it.
+        contradicted: what was measured against it, and by how much; empty where nothing was.
     """
 
     rule: str
@@ -114,17 +116,25 @@ class Reason:
     because: str
     source: str
     weight: float
+    contradicted: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """A candidate that the recommender stands behind, with its cost and its reasons."""
+    """A candidate that the recommender stands behind, with its cost and its reasons.
+
+    Attributes:
+        fits: into the memory that may be used.
+        score: sum of the reasons' weights.
+        prediction: what it is expected to gain over the default recipe; None before it is asked for.
+    """
 
     candidate: Candidate
     estimate: Estimate
     fits: bool
     score: float
     reasons: tuple[Reason, ...]
+    prediction: Prediction | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

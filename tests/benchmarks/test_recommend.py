@@ -89,5 +89,5 @@ def test_published_tables_are_what_their_script_writes(module, tmp_path):
 def test_every_kind_predicts_every_row(module):
     """What the surrogate was chosen among still runs."""
     rows = module("_gains").rows([run for run in shipped_runs() if run.setting.startswith("peft")])
-    for make in module("_forest").KINDS.values():
+    for make in module("_kinds").KINDS.values():
         assert np.isfinite(make(rows)(rows[:5])).all()

@@ -21,7 +21,7 @@ CANDIDATE_KEYS = {
     "estimate_notes",
     "method", "parameters", "targets", "layers", "quantization", "dtype", "optimizer", "learning_rate",
     "batch_size", "accumulation", "gradient_checkpointing", "trainable_parameters", "peak_memory_bytes", "fits",
-    "step_seconds", "score", "reasons",
+    "step_seconds", "score", "reasons", "rank", "predicted",
 }  # fmt: skip
 
 LLAMA_3B = {
@@ -62,6 +62,27 @@ def test_the_document_has_every_key(tiny_models):
             assert {"rule", "verdict", "because", "source"} <= set(reason)
     for rejection in found["rejected"]:
         assert set(rejection) == {"method", "because", "lacking_bytes", "remedy"}
+
+
+def test_each_candidate_is_predicted_with_what_that_rests_on(tiny_models):
+    """Rank, gain with its 80 % interval, the nearest measured runs with their source, and whether it extrapolates."""
+    candidates = _json("--model", str(tiny_models["bert"]), *DESCRIBED)["candidates"]
+    assert [c["rank"] for c in candidates] == list(range(1, len(candidates) + 1))
+    for predicted in (c["predicted"] for c in candidates):
+        assert predicted["low"] < predicted["points"] < predicted["high"]
+        assert (predicted["level"], predicted["unit"]) == (0.8, "points")
+        assert all(run["source"] and run["method"] for run in predicted["nearest"])
+    # No run was ever measured on a model of some thousand parameters.
+    assert any("extrapolates" in sentence for sentence in candidates[0]["predicted"]["extrapolates"])
+
+
+def test_a_corrupted_store_is_said_and_does_not_stop_advice(tiny_models, tmp_path, monkeypatch):
+    """Lines of one's own evidence that cannot be read are set aside, said, and not lost."""
+    monkeypatch.setenv("AUTOPEFT_DATA", str(tmp_path))
+    (tmp_path / "evidence.jsonl").write_text("not a run\n")
+    found = _json("--model", str(tiny_models["bert"]), *DESCRIBED, "--methods", "lora")
+    assert any("could not be read" in note and "set-aside" in note for note in found["notes"])
+    assert (tmp_path / "evidence-set-aside.jsonl").read_text() == "not a run\n"
 
 
 def test_the_first_candidates_are_different_methods(tiny_models):

@@ -1,11 +1,11 @@
-"""What published runs say of a method moves its score, within bounds, and is said with its source."""
+"""What published runs say of a method is said with its source, and against the rules that they contradict."""
 
 import pytest
 
 from autopeft.methods import Seed, get_method
-from autopeft.recommend import measured
+from autopeft.recommend import measured, rules
 from autopeft.recommend.evidence import MeasuredGain
-from autopeft.recommend.measured import MOST, OTHER_KIND, UNMEASURED
+from autopeft.recommend.measured import LEAST, UNMEASURED
 from autopeft.recommend.measured import measured_reason as find
 from autopeft.values.candidates import Reason
 from tests.recommend.settings import case, method, setting, task
@@ -19,9 +19,9 @@ def measured_reason(about) -> Reason:
     return reason
 
 
-def gain(points, rates=(1e-3, 1e-2)):
+def gain(points, rates=(1e-3, 1e-2), noise=0.6):
     return MeasuredGain(
-        points=points, runs=2, noise=0.6, models=("a model",), tasks=("a task",), learning_rates=rates, source="there"
+        points=points, runs=2, noise=noise, models=("a model",), tasks=("a task",), learning_rates=rates, source="there"
     )
 
 
@@ -32,33 +32,47 @@ def found(monkeypatch):
     return table
 
 
-def test_gains_and_losses_move_the_score(found):
-    """Better than plain low-rank speaks for a method, worse against it, and never by more than the bound."""
+def test_what_was_measured_is_said_and_weighs_nothing_twice(found):
+    """The runs are named with their gain and noise; the prediction, which rests on them, has the weight."""
     found["fake"] = gain(3.0)
-    good = measured_reason(case(method(), within=WRITES))
-    assert (good.verdict, good.source) == ("prefer", "there")
-    assert 0.4 < good.weight < MOST
-    assert "2 published runs on a model (a task)" in good.because
-    assert "+3.0 points" in good.because
-    found["fake"] = gain(-60.0)
-    bad = measured_reason(case(method(), within=WRITES))
-    assert (bad.verdict, bad.weight) == ("avoid", -MOST)
+    reason = measured_reason(case(method(), within=WRITES))
+    assert (reason.rule, reason.verdict, reason.weight, reason.source) == ("measured-elsewhere", "note", 0.0, "there")
+    assert "2 published runs on a model (a task)" in reason.because
+    assert "+3.0 points" in reason.because
 
 
-def test_another_kind_of_task_counts_less(found):
-    """Runs on writing say less about labelling."""
-    found["fake"] = gain(3.0)
-    writing, labelling = (measured_reason(case(method(), within=where)) for where in (WRITES, setting()))
-    assert labelling.weight == pytest.approx(OTHER_KIND * writing.weight, abs=1e-3)
+def contradicted(about):
+    return {reason.rule: reason.contradicted for reason in rules.reasons_for(about) if reason.contradicted}
 
 
-def test_a_loss_at_starving_rates_says_little(found):
+def test_a_rule_that_runs_speak_against_says_by_how_much(found):
+    """A clear loss contradicts what prefers the method for its quality, and nothing that speaks of its cost."""
+    complex_task = setting(task=task("token-classification"))
+    inserted = case(method("adapter"), within=complex_task, trained=10**8)
+    found["fake"] = gain(-5.0)
+    assert set(contradicted(inserted)) == {"adapters-suit-complex-tasks"}
+    assert "-5.0 points" in contradicted(inserted)["adapters-suit-complex-tasks"]
+    fired = {reason.rule for reason in rules.reasons_for(inserted)}
+    assert "merges-away" in fired
+    found["fake"] = gain(+5.0)
+    assert contradicted(inserted) == {}
+    assert set(contradicted(case(method("soft-prompt"), trained=10**8))) == {"prefixes-are-sensitive"}
+
+
+def test_noise_and_starved_runs_contradict_nothing(found):
+    """Neither a difference within noise, nor a small one, nor a loss at rates that starve speaks against a rule."""
+    inserted = case(method("adapter"), within=setting(task=task("token-classification")), trained=10**8)
+    low = method().learning_rate.low
+    for weak in (gain(-5.0, noise=3.0), gain(-0.9 * LEAST, noise=0.1), gain(-30.0, rates=(low,))):
+        found["fake"] = weak
+        assert contradicted(inserted) == {}
+
+
+def test_a_loss_at_starving_rates_is_said_to_be_one(found):
     """A method that was run only at the bottom of its own range of rates is not blamed for losing there."""
     low = method().learning_rate.low
     found["fake"] = gain(-30.0, rates=(low,))
-    reason = measured_reason(case(method(), within=WRITES))
-    assert (reason.verdict, reason.weight) == ("avoid", UNMEASURED)
-    assert "starve" in reason.because
+    assert "starve" in measured_reason(case(method(), within=WRITES)).because
 
 
 def test_what_nobody_measured_comes_after_its_like(found):
@@ -72,5 +86,5 @@ def test_what_nobody_measured_comes_after_its_like(found):
 def test_the_shipped_runs_are_read():
     """A method of the published comparison has a reason in it, with the address of the runs."""
     reason = measured_reason(case(get_method("rslora"), within=WRITES))
-    assert reason.weight > 0
+    assert "+4." in reason.because
     assert reason.source.startswith("https://")

@@ -11,6 +11,7 @@ from autopeft.methods import all_methods, get_method
 from autopeft.recommend import surrogate
 from autopeft.recommend._surrogate_features import (
     NAMES,
+    TERMS,
     Described,
     describe_candidate,
     describe_run,
@@ -58,6 +59,7 @@ def test_what_is_near_the_evidence_is_told_with_its_runs():
     assert one.extrapolates == ()
     assert any(neighbour.name.startswith("oft/") for neighbour in one.nearest)
     assert all(neighbour.source for neighbour in one.nearest)
+    assert {"oft"} & {neighbour.method for neighbour in one.nearest}
 
 
 def test_far_from_all_evidence_is_wide_and_said():
@@ -75,7 +77,7 @@ def test_an_interval_grows_with_the_distance_to_the_evidence():
     far = described(parameters=10**14, trainable=10**4, rows=10, tokens=10**12, labels=5000, layers=900)
     (beyond,) = surrogate.predict([far], surrogate=fitted)
     (within,) = surrogate.predict([far], surrogate=replace(fitted, usual=1e9))
-    _, _, distances = surrogate.estimate([vector(far)], [far.method], fitted)
+    _, _, distances = surrogate.estimate([far], ["points"], fitted)
     factor = float(distances.min()) / fitted.usual
     assert factor > 1.2
     assert beyond.high - beyond.low == pytest.approx(factor * (within.high - within.low))
@@ -93,16 +95,39 @@ def test_a_method_without_runs_is_judged_by_its_descriptors_and_said():
     assert lower.points != upper.points
 
 
-def test_the_trees_answer_by_their_questions():
-    """A value on the threshold goes left, one above it right."""
-    tree = surrogate.Tree(
-        feature=(1, -1, 0, -1, -1), threshold=(0.5, 0, 2.0, 0, 0), left=(1, 0, 3, 0, 0), right=(2, 0, 4, 0, 0),
-        value=(0, 10, 0, 20, 30),
-    )  # fmt: skip
-    import numpy as np
+def test_an_unseen_method_is_less_sure():
+    """The same run by a method that nobody has measured has a wider interval."""
+    fitted = surrogate.load()
+    without = replace(fitted, methods=tuple("" if name == "rslora" else name for name in fitted.methods))
+    (seen,) = surrogate.predict([described("rslora")], surrogate=fitted)
+    (unseen,) = surrogate.predict([described("rslora")], surrogate=without)
+    assert unseen.high - unseen.low > seen.high - seen.low
 
-    rows = np.array([[9.0, 0.5], [2.0, 0.6], [2.1, 0.6]])
-    assert surrogate._walk(tree, rows).tolist() == [10, 20, 30]
+
+def test_a_loss_is_less_sure_than_a_share():
+    """Short runs compared by their loss differ more, so the same candidate has a wider interval there."""
+    shares, losses = (surrogate.predict([described()], unit=unit)[0] for unit in ("points", "per cent of the loss"))
+    assert losses.high - losses.low > shares.high - shares.low
+
+
+def test_a_starved_rate_is_expected_to_lose():
+    """At the bottom of a method's range of rates it is expected to come out well below its middle."""
+    for name in ("lora", "ia3", "prompt_tuning"):
+        low, middle = surrogate.predict([described(name, rate_position=x) for x in (0.0, 0.5)])
+        assert low.points < middle.points - 2
+
+
+def test_a_prediction_is_the_sum_of_its_effects():
+    """Doubling one term's effect moves the prediction by that term's share of it, and the other terms' by nothing."""
+    fitted, run = surrogate.load(), described("oft")
+    place = fitted.terms.index("orthogonal")
+    effects = [*fitted.effects]
+    effects[place] += 7.0
+    (before,) = surrogate.predict([run], surrogate=fitted)
+    (after,) = surrogate.predict([run], surrogate=replace(fitted, effects=tuple(effects)))
+    (other,) = surrogate.predict([described("lora")], surrogate=replace(fitted, effects=tuple(effects)))
+    assert after.points - before.points == pytest.approx(7.0)
+    assert other.points == pytest.approx(surrogate.predict([described("lora")])[0].points)
 
 
 def test_an_unknown_is_flagged_and_not_invented():
@@ -127,7 +152,7 @@ def test_a_candidate_is_described_as_its_run_would_be():
 def test_a_surrogate_of_other_descriptors_is_refused(tmp_path, monkeypatch):
     """A file that was fitted before a descriptor changed does not give silent nonsense."""
     fitted = surrogate.load()
-    (tmp_path / "surrogate.json").write_text(to_json({**plain(fitted), "features": list(NAMES[1:])}))
+    (tmp_path / "surrogate.json").write_text(to_json({**plain(fitted), "terms": list(TERMS[1:])}))
     monkeypatch.setattr(resources, "profiles", lambda: tmp_path)
     surrogate.load.cache_clear()
     try:
