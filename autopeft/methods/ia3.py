@@ -1,22 +1,15 @@
 """IA3: a learned scale per feature, and nothing else."""
 
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from autopeft.methods import _peft
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
-from autopeft.methods._legal import declared_violations, refuse
+from autopeft.methods import _injected, _peft
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._targets import ROLES, target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
 from autopeft.values.profiles import ModuleShape
-
-CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
-)  # fmt: skip
 
 
 def _feed_forward(module: ModuleShape) -> bool:
@@ -28,20 +21,11 @@ def _trainable(setup: Setup) -> int:
     return sum(m.in_features if _feed_forward(m) else m.out_features for m in target_modules(setup))
 
 
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return declared_violations(setup, CAPABILITIES, {})
-
-
 def _config(setup: Setup) -> Any:
     from peft import IA3Config
 
     feed_forward = [module.name for module in target_modules(setup) if _feed_forward(module)]
     return IA3Config(feedforward_modules=feed_forward, fan_in_fan_out=_peft.transposed(setup), **_peft.injected(setup))
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _config(setup))
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -51,11 +35,7 @@ def _effective(attached: Any) -> dict[str, ParameterValue]:
     return {}
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _injected.declare(
     name="ia3",
     title="IA3",
     family="scaling",
@@ -64,7 +44,7 @@ METHOD = Method(
         year=2022, address="https://arxiv.org/abs/2205.05638",
     ),
     summary="Learns one scale per feature of the targeted layers: very few parameters, a high learning rate.",
-    capabilities=CAPABILITIES,
+    capabilities=_injected.capable(quantized_base=True),
     legal={},
     learning_rate=FloatDistribution(1e-4, 1e-1, log=True),
     seeds=(
@@ -76,12 +56,6 @@ METHOD = Method(
         Seed(parameters={}, learning_rate=3e-3, source="Liu et al., arXiv 2205.05638, section 3.3 (T-Few recipe)"),
     ),
     trainable=_trainable,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_config,
+    config=_config,
     effective=_effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
-    save=_peft.save,
-    load=_load,
 )  # fmt: skip

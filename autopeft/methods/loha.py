@@ -1,14 +1,11 @@
 """LoHa: the elementwise product of two low-rank products, a high-rank update from few parameters."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from autopeft.methods import _lycoris, _peft
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
-from autopeft.methods._legal import declared_violations, rank_violations, refuse
-from autopeft.methods._targets import target_modules
+from autopeft.methods import _injected, _lycoris, _peft
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
 
@@ -19,24 +16,15 @@ LEGAL: dict[str, "BaseDistribution"] = {
     "rank": IntDistribution(1, 1024, log=True),
     "alpha": IntDistribution(1, 4096, log=True),
 }
-CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=False, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
-)  # fmt: skip
 
 
 def _trainable(setup: Setup) -> int:
     """Two pairs of LoRA's factors: 2 × rank × (in + out) per module."""
-    rank = int(setup.candidate.parameters["rank"])
-    return sum(2 * rank * (module.in_features + module.out_features) for module in target_modules(setup))
+    return 2 * _injected.factors(setup)
 
 
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return (
-        *declared_violations(setup, CAPABILITIES, LEGAL),
-        *rank_violations(setup, setup.candidate.parameters.get("rank", 1)),
-        *_lycoris.transposed_violations(setup),
-    )
+def _limits(setup: Setup) -> tuple[str, ...]:
+    return (*_injected.rank_limits(setup), *_injected.plain_limits(setup))
 
 
 def _config(setup: Setup) -> Any:
@@ -44,11 +32,6 @@ def _config(setup: Setup) -> Any:
 
     given = setup.candidate.parameters
     return LoHaConfig(r=given["rank"], alpha=given["alpha"], **_peft.injected(setup))
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _config(setup))
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -59,11 +42,7 @@ def _effective(attached: Any) -> dict[str, ParameterValue]:
     return {"rank": _peft.shared("rank", list(ranks)), "alpha": _lycoris.alpha(layers, ranks)}
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _injected.declare(
     name="loha",
     title="LoHa",
     family="low-rank",
@@ -72,7 +51,7 @@ METHOD = Method(
         year=2021, address="https://arxiv.org/abs/2108.06098",
     ),
     summary="Adds the elementwise product of two low-rank products: rank up to the square, at twice LoRA's parameters.",
-    capabilities=CAPABILITIES,
+    capabilities=_injected.capable(),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-5, 2e-2, log=True),
     seeds=(
@@ -83,13 +62,8 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_config,
+    config=_config,
     effective=_effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
-    save=_peft.save,
-    load=_load,
+    limits=_limits,
     memory_factor=1.5,
 )  # fmt: skip

@@ -1,14 +1,12 @@
 """LoKr: a Kronecker product of a small full matrix and a low-rank one (KronA's form)."""
 
 from math import isqrt
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from autopeft.methods import _lycoris, _peft
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
-from autopeft.methods._legal import declared_violations, refuse
+from autopeft.methods import _injected, _lycoris, _peft
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
@@ -22,10 +20,6 @@ LEGAL: dict[str, "BaseDistribution"] = {
     "alpha": IntDistribution(1, 4096, log=True),
     "decompose_factor": CategoricalDistribution((-1, 1, 2, 4, 8, 16, 32)),
 }
-CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=False, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
-)  # fmt: skip
 
 
 def factors(size: int, factor: int) -> tuple[int, int]:
@@ -58,9 +52,8 @@ def _trainable(setup: Setup) -> int:
     return total
 
 
-def _violations(setup: Setup) -> tuple[str, ...]:
-    found = (*declared_violations(setup, CAPABILITIES, LEGAL), *_lycoris.transposed_violations(setup))
-    return found or _without_effect(setup)
+def _limits(setup: Setup) -> tuple[str, ...]:
+    return _injected.plain_limits(setup) or _without_effect(setup)
 
 
 def _without_effect(setup: Setup) -> tuple[str, ...]:
@@ -83,11 +76,6 @@ def _config(setup: Setup) -> Any:
     return LoKrConfig(
         r=given["rank"], alpha=given["alpha"], decompose_factor=given["decompose_factor"], **_peft.injected(setup)
     )
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _config(setup))
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -119,11 +107,7 @@ def _first_factors(output: int, into: int, factor: int) -> tuple[int, int]:
     return factors(output, factor)[0], factors(into, factor)[0]
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _injected.declare(
     name="lokr",
     title="LoKr",
     family="low-rank",
@@ -132,7 +116,7 @@ METHOD = Method(
         year=2022, address="https://arxiv.org/abs/2212.10650",
     ),
     summary="Adds a Kronecker product: more rank per parameter than LoRA.",
-    capabilities=CAPABILITIES,
+    capabilities=_injected.capable(),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-4, 5e-2, log=True),
     seeds=(
@@ -147,13 +131,8 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_config,
+    config=_config,
     effective=_effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
-    save=_peft.save,
-    load=_load,
+    limits=_limits,
     memory_factor=1.5,
 )  # fmt: skip

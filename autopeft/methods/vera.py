@@ -1,14 +1,11 @@
 """VeRA: frozen random projections shared by all layers, with two learned vectors each."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from autopeft.methods import _peft
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
-from autopeft.methods._legal import declared_violations, refuse
-from autopeft.methods._targets import target_modules
+from autopeft.methods import _injected, _peft
+from autopeft.methods._declaration import Paper, Seed
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
 
@@ -21,20 +18,12 @@ LEGAL: dict[str, "BaseDistribution"] = {
     "d_initial": FloatDistribution(1e-8, 1.0, log=True),
     "dropout": FloatDistribution(0.0, 0.9),
 }
-CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
-)  # fmt: skip
 
 
 def _trainable(setup: Setup) -> int:
     """One value per rank and one per output feature in each targeted module."""
-    rank = int(setup.candidate.parameters["rank"])
-    return sum(rank + module.out_features for module in target_modules(setup))
-
-
-def _violations(setup: Setup) -> tuple[str, ...]:
-    return declared_violations(setup, CAPABILITIES, LEGAL)
+    rank = _injected.number(setup, "rank")
+    return _injected.total(setup, lambda module: rank + module.out_features)
 
 
 def _config(setup: Setup) -> Any:
@@ -45,11 +34,6 @@ def _config(setup: Setup) -> Any:
         r=given["rank"], d_initial=given["d_initial"], vera_dropout=given["dropout"],
         fan_in_fan_out=_peft.transposed(setup), **_peft.injected(setup),
     )  # fmt: skip
-
-
-def _apply(model: Any, setup: Setup) -> Any:
-    refuse(setup, _violations)
-    return _peft.attach(model, _config(setup))
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -65,11 +49,7 @@ def _effective(attached: Any) -> dict[str, ParameterValue]:
     }
 
 
-def _load(model: Any, setup: Setup, folder: Path) -> Any:
-    return _peft.load_into(_apply(model, setup), folder)
-
-
-METHOD = Method(
+METHOD = _injected.declare(
     name="vera",
     title="VeRA",
     family="low-rank",
@@ -77,7 +57,7 @@ METHOD = Method(
         title="VeRA: Vector-based Random Matrix Adaptation", year=2023, address="https://arxiv.org/abs/2310.11454"
     ),
     summary="Scales frozen random projections, shared by all layers, with two small vectors per layer.",
-    capabilities=CAPABILITIES,
+    capabilities=_injected.capable(quantized_base=True),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-4, 1e-1, log=True),
     seeds=(
@@ -91,12 +71,6 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
-    violations=_violations,
-    apply=_apply,
-    peft_config=_config,
+    config=_config,
     effective=_effective,
-    detach=_peft.detach,
-    merge=_peft.merge,
-    save=_peft.save,
-    load=_load,
 )  # fmt: skip
