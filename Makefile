@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test lint types docs clean
 
 install: $(STAMP)
 
@@ -31,5 +31,9 @@ types: install
 test: lint types
 	HF_HUB_OFFLINE=1 $(BIN)/pytest
 
+# The reference pages are made from the code; a link that leads nowhere fails the build.
+docs: install
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .cache runs dist build
+	rm -rf $(VENV) .cache runs dist build site

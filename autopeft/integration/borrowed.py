@@ -8,6 +8,7 @@ from typing import Any
 from autopeft.integration.subject import Subject
 from autopeft.methods import get_method
 from autopeft.optimizers import get_optimizer
+from autopeft.schedules import get_schedule
 from autopeft.training.base import copy_weights, fingerprint, restore_weights
 from autopeft.training.callbacks import method_callbacks
 from autopeft.values.candidates import Candidate, Setup
@@ -60,7 +61,9 @@ class Borrowed:
     def _hand_over(self, attached: Any, candidate: Candidate, steps: int) -> None:
         trainer, args = self.trainer, copy.copy(self._args)
         args.learning_rate = candidate.learning_rate
-        args.lr_scheduler_type = type(args.lr_scheduler_type)("linear")
+        schedule = get_schedule(candidate.schedule)
+        args.lr_scheduler_type = type(args.lr_scheduler_type)(schedule.trainer_name)
+        args.lr_scheduler_kwargs = dict(schedule.trainer_options(steps - args.get_warmup_steps(steps)))
         args.per_device_train_batch_size = candidate.batch_size
         args.gradient_accumulation_steps = candidate.accumulation
         args.max_steps = steps

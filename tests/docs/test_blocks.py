@@ -1,0 +1,73 @@
+"""Every code block of the documentation is one that a reader can run, and those that take seconds are run."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+from typer.main import get_command
+
+from autopeft.cli.main import app
+from tests.docs.blocks import EVERY, PAGES, ROOT
+
+RUNNER = """
+import json, subprocess, sys
+space = {"__name__": "page"}
+for number, (language, code) in enumerate(json.load(sys.stdin)):
+    print(f"--- block {number}", flush=True)
+    if language == "python":
+        exec(compile(code, f"block {number}", "exec"), space)
+    else:
+        subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True)
+"""
+
+
+def test_the_documentation_has_blocks():
+    """The pattern finds them: a change of style does not turn the checks below off in silence."""
+    assert len(PAGES) >= 15
+    assert sum(block.language == "sh" for block in EVERY) >= 20
+    assert sum(block.language == "python" for block in EVERY) >= 6
+    assert {block.language for block in EVERY} <= {"sh", "python", "text"}
+
+
+@pytest.mark.parametrize("block", [b for b in EVERY if b.language == "sh"], ids=lambda block: block.name)
+def test_every_command_is_one(block):
+    """Each `autopeft` line parses with the real command line: commands, options and kinds of values."""
+    for words in block.commands:
+        command, words, path = get_command(app), list(words), "autopeft"
+        while hasattr(command, "commands"):
+            assert words[0] in command.commands, f"{path} has no command {words[0]}"
+            path, command = f"{path} {words[0]}", command.commands[words.pop(0)]
+        try:
+            command.make_context(path, words)
+        except click.exceptions.Exit:
+            assert "--help" in words
+
+
+@pytest.mark.parametrize("block", [b for b in EVERY if b.language == "python"], ids=lambda block: block.name)
+def test_every_python_block_is_python(block):
+    """Each block of Python compiles."""
+    ast.parse(block.code)
+
+
+def runnable(page):
+    """Returns the blocks of a page of the site that run; those of the other files name models of the reader's own."""
+    if not page.is_relative_to(ROOT / "docs"):
+        return []
+    return [block for block in EVERY if block.page == page and block.language in ("sh", "python") and not block.why]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_what_takes_seconds_runs(page, tmp_path):
+    """The blocks of a page run in their order, in one empty folder that has the fetched models and data."""
+    (tmp_path / ".cache").symlink_to(ROOT / ".cache")
+    environment = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER], input=json.dumps([[b.language, b.code] for b in runnable(page)]),
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
