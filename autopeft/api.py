@@ -1,6 +1,6 @@
 """What Python code calls: the same values that the commands print."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,8 @@ def search(
     trial_tokens: int | None = None,
     seed: int = 0,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
+    objectives: Sequence[str] = ("quality",),
+    general_text: str | Path | None = None,
     show: bool | None = None,
 ) -> SearchResult:
     """Returns the result of a search for the best way to fine-tune a model on some data.
@@ -124,6 +126,9 @@ def search(
         trial_tokens: training tokens of a full trial; sized from the time by default.
         seed: of everything random.
         constraints: memory, trainable parameters, methods.
+        objectives: ``quality`` with any of ``memory``, ``time``, ``forgetting`` and ``latency``; the result then has
+            their Pareto front, and its knee is the winner.
+        general_text: file to measure forgetting on, one text per line; the project's own sentences by default.
         show: whether to show the table; by default where the code runs in a notebook.
 
     Raises:
@@ -145,6 +150,8 @@ def search(
         tokens=trial_tokens,
         seed=seed,
         constraints=constraints,
+        objectives=tuple(objectives),
+        general_text=None if general_text is None else Path(general_text),
     )
     stops = limits(trials, seconds, tokens, when_flat=stop_when_flat)
     result = run_search(request, Path(output), stops, resume=resume, observer=observer(show=show))

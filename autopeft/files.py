@@ -6,7 +6,7 @@ refuses unknown keys, and reports all errors of a file at once.
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,15 +24,16 @@ def write_text(path: Path, text: str) -> None:
         OSError: the disk is full or the folder cannot be written; the old file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not tempfile's, which nobody but its owner may read: here the user's umask decides, as for any file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

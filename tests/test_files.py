@@ -98,3 +98,17 @@ def test_values_are_frozen():
     candidate = Candidate(method="m", learning_rate=1.0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(candidate, "method", "other")  # noqa: B010 - the type checker knows it is frozen
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of a POSIX file system")
+def test_who_may_read_a_file_is_the_umasks_to_say(tmp_path):
+    """A written file is as readable as any that the user makes: a report can be opened by others on the machine."""
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "open.html", "x")
+        os.umask(0o077)
+        write_text(tmp_path / "closed.html", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "open.html").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "closed.html").stat().st_mode & 0o777 == 0o600

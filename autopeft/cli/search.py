@@ -40,6 +40,12 @@ def command(
     exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory to stay below, such as 10GiB.")] = None,
     max_trainable: Annotated[str | None, typer.Option(help="Most trained parameters: 5M, or 1% of all.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="quality with any of memory, time, forgetting, latency. [quality]")
+    ] = None,
+    general_text: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Measure forgetting on your own text, one per line.")
+    ] = None,
     no_inference_latency: Annotated[
         bool, typer.Option("--no-inference-latency", help="Only methods that merge into the weights.")
     ] = False,
@@ -88,6 +94,8 @@ def command(
         max_trainable=max_trainable,
         spaces=search_spaces,
         teach=not no_evidence,
+        objectives=parse_names(objective) or Request.objectives,
+        general_text=general_text,
     )
     stops = limits(trials, stop_after, total_tokens, when_flat=stop_when_flat)
     if dry_run:

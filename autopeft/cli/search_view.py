@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from autopeft.cli.front_view import final_view, front_view
 from autopeft.cli.output import Output
 from autopeft.tuning.cost import Cost
 from autopeft.tuning.limits import Limits
@@ -151,11 +152,13 @@ def result_view(result: SearchResult) -> Iterator[Any]:
     for name, reference in result.references.items():
         table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", "", *_tested(reference))
     yield table
+    yield from front_view(result)
     yield f"winner: [bold]{result.winner.config.method}[/bold] {describe(result.winner.config)}"
     for name, gap in result.difference.items():
         yield f"winner minus {_label(name)}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         if not gap.distinguishable:
             yield Padding("[yellow]not distinguishable from zero[/yellow]", (0, 0, 0, 2))
+    yield from final_view(result)
     counts = ", ".join(f"{count} {status}" for status, count in result.trials.items() if count)
     yield f"trials: {counts}; search {result.seconds:.0f} s (overhead {result.overhead_seconds:.0f} s)"
     yield f"trained for the comparison: {_seconds(result)};"

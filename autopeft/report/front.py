@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from autopeft.report.svg.scale import memory_unit, number, octets
+from autopeft.tuning.pareto import measured
 from autopeft.values.outcomes import TrialOutcome
 
 
@@ -24,21 +25,23 @@ class Cost:
     unit: Callable[[float], tuple[float, str]] = lambda _: (1.0, "")
 
 
-def _training_seconds(outcome: TrialOutcome) -> float | None:
-    return outcome.curve[-1].seconds if outcome.curve else None
-
-
 COSTS = (
     Cost(key="trainable_parameters", title="trainable parameters", of=lambda o: o.trainable_parameters, form=number),
-    Cost(key="seconds", title="seconds of training", of=_training_seconds, form=number),
-    Cost(key="peak_bytes", title="measured peak memory", of=lambda o: o.peak_bytes, form=octets, unit=memory_unit),
-)
+    Cost(key="seconds", title="seconds of training", of=lambda o: measured(o, "time"), form=number),
+    Cost(
+        key="peak_bytes", title="measured peak memory", of=lambda o: measured(o, "memory"), form=octets,
+        unit=memory_unit,
+    ),
+    Cost(key="forgetting", title="forgetting of general text", of=lambda o: measured(o, "forgetting"), form=number),
+    Cost(key="latency", title="milliseconds per row", of=lambda o: measured(o, "latency"), form=number),
+    Cost(key="adapter_bytes", title="size on disk", of=lambda o: o.adapter_bytes, form=octets, unit=memory_unit),
+)  # fmt: skip
 
 
 def costed(outcomes: Iterable[TrialOutcome], cost: Cost) -> list[tuple[TrialOutcome, float]]:
-    """Returns the completed trials whose cost is known and above zero, each with it."""
+    """Returns the completed trials whose cost is known, each with it."""
     pairs = [(outcome, cost.of(outcome)) for outcome in outcomes if outcome.score is not None]
-    return [(outcome, value) for outcome, value in pairs if value]
+    return [(outcome, value) for outcome, value in pairs if value is not None]
 
 
 def front(pairs: Sequence[tuple[TrialOutcome, float]]) -> list[tuple[TrialOutcome, float]]:

@@ -7,7 +7,7 @@ from autopeft.report.story import Story
 from autopeft.report.svg.scale import number
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import STATUSES
-from autopeft.values.outcomes import Difference, Score, TrialOutcome
+from autopeft.values.outcomes import Difference, Score, SearchResult, TrialOutcome
 
 MEANINGS = {
     "completed": "read to the end and scored",
@@ -58,10 +58,11 @@ def why(story: Story) -> Iterator[str]:
     """Yields sentences on why the winner won, and on how far that can be trusted."""
     if not story.ranked:
         return
-    yield _standing(story, _chosen(story))
-    result = story.result
+    result, chosen = story.result, _chosen(story)
     if result is None:
+        yield _standing(story, chosen)
         return
+    yield result.knee.reason if result.knee else _final(story, result, chosen)
     test = result.winner.test
     yield f"Trained anew with a seed that no trial had used, it scores {interval(test)} on {test.rows} test rows."
     for name, gap in result.difference.items():
@@ -69,9 +70,21 @@ def why(story: Story) -> Iterator[str]:
 
 
 def _chosen(story: Story) -> TrialOutcome:
-    """Returns the trial whose configuration won: the best whose configuration did not diverge when trained anew."""
-    won = story.result.winner.config if story.result else None
-    return next((outcome for outcome in story.ranked if outcome.candidate == won), story.ranked[0])
+    """Returns the trial whose configuration won, and before that was settled the best one."""
+    won = story.result.winner_trial if story.result else None
+    return next((outcome for outcome in story.ranked if outcome.number == won), story.ranked[0])
+
+
+def _final(story: Story, result: SearchResult, chosen: TrialOutcome) -> str:
+    """Returns how the choice among those who were trained anew went."""
+    if len(result.finalists) < 2:
+        return _standing(story, chosen)
+    own = {finalist.number: finalist.validation.value for finalist in result.finalists}
+    others = ", ".join(f"trial {number} {value:.4f}" for number, value in own.items() if number != chosen.number)
+    return (
+        f"Validation could not tell {len(own)} trials apart, so each was trained anew with a fresh seed: trial "
+        f"{chosen.number} then scored best on validation, {own[chosen.number]:.4f}, against {others}."
+    )
 
 
 def _standing(story: Story, chosen: TrialOutcome) -> str:

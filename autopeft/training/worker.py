@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from autopeft.data import EncodedDataset
@@ -70,6 +71,7 @@ class Worker:
         dataset: EncodedDataset,
         deadline: float = math.inf,
         state: RunState | None = None,
+        saved: Path | None = None,
     ) -> Iterator[TrainingRun]:
         """Lends the base with the candidate's method attached, ready to train, and takes it back unchanged.
 
@@ -79,6 +81,7 @@ class Worker:
             dataset: the training rows.
             deadline: on ``time.monotonic``'s clock; the run stops there.
             state: where an earlier run with the same arguments stopped.
+            saved: folder with what such a run had trained, as its method saved it.
 
         Raises:
             RuntimeError: the base is not what it was, bit for bit, after the method was detached: a defect of
@@ -90,12 +93,12 @@ class Worker:
         candidate = self._resolved(base, candidate, dataset)
         steps = plan_steps(dataset, candidate, plan)
         setup = Setup(model=self.profile, task=self.profile.task, candidate=candidate, total_steps=len(steps))
-        saved = copy_weights(base.model) if method.capabilities.changes_base else None
+        before = copy_weights(base.model) if method.capabilities.changes_base else None
         torch.manual_seed(plan.seed)
-        model = method.apply(base.model, setup)
+        model = method.apply(base.model, setup) if saved is None else method.load(base.model, setup, saved)
         try:
             with weighted_loss(base.model, self._class_weights), _checkpointing(base.model, candidate):
-                if method.prepare is not None:
+                if method.prepare is not None and saved is None:
                     method.prepare(model, setup, self._first_batches(dataset, steps))
                 run = TrainingRun(model, dataset, candidate, plan, steps, self.device, deadline)
                 if state is not None:
@@ -104,8 +107,8 @@ class Worker:
         finally:
             method.detach(model)
             base.model.zero_grad(set_to_none=True)
-            if saved is not None:
-                restore_weights(base.model, saved)
+            if before is not None:
+                restore_weights(base.model, before)
         self._prove_unchanged(base, candidate)
 
     def _first_batches(self, dataset: EncodedDataset, steps: tuple[Step, ...]) -> list[dict[str, Any]]:

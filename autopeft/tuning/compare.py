@@ -5,20 +5,22 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from autopeft.data import EncodedData
 from autopeft.errors import DivergedError, TimedOutError
 from autopeft.files import parse, plain, read_json, to_json, write_text
-from autopeft.methods import baseline
+from autopeft.methods import baseline, get_method
 from autopeft.tasks import Predictions
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import RunState, TrainingRun
 from autopeft.training.scoring import Objective, difference, held_out_loss, predict, rows_at_once, score
 from autopeft.training.worker import Worker
 from autopeft.values.candidates import Candidate
-from autopeft.values.outcomes import Contender, Difference
+from autopeft.values.outcomes import Contender, Difference, Score
 from autopeft.values.plans import Plan
+
+T = TypeVar("T")
 
 RACED_RATES = (1e-4, 3.1e-4, 9.65e-4, 3e-3)
 """Four learning rates from 1e-4 to 3e-3, evenly spaced in the logarithm."""
@@ -35,6 +37,17 @@ class Performance:
     test: Predictions
     tokens: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """A finalist as trained, with what it said on validation alone; what it trained lies in a folder beside it."""
+
+    candidate: Candidate
+    validation: Predictions
+    tokens: int
+    seconds: float
+    seed: int
 
 
 class Comparison:
@@ -63,24 +76,70 @@ class Comparison:
             racing_rows: validation rows that a race is decided on.
         """
         self._worker, self._data, self._plan = worker, data, plan
-        self._objective, self._folder, self._seconds = objective, folder, seconds
+        self._objective, self.folder, self._seconds = objective, folder, seconds
         self._racing_rows = racing_rows
 
     def single(self, name: str, candidate: Candidate) -> Performance:
         """Returns a candidate's performance after the plan's budget."""
-        return self._kept(name, lambda: self._race(candidate, (candidate.learning_rate,)))
+        return self._kept(name, Performance, lambda: self._race(candidate, (candidate.learning_rate,)))
 
     def raced(self, name: str, candidate: Candidate, rates: Sequence[float] = RACED_RATES) -> Performance:
         """Returns the performance of the best of several learning rates, halved at a quarter and half the budget."""
-        return self._kept(name, lambda: self._race(candidate, rates))
+        return self._kept(name, Performance, lambda: self._race(candidate, rates))
 
-    def _kept(self, name: str, make: Callable[[], Performance]) -> Performance:
-        path = self._folder / f"{name}.json"
+    def rehearsed(self, name: str, candidate: Candidate, seed: int) -> Rehearsal:
+        """Returns a candidate trained for the plan's budget with a seed of its own; the test split is not touched."""
+        return self._kept(name, Rehearsal, lambda: self._rehearse(candidate, seed, self.folder / name))
+
+    def performed(self, name: str, rehearsal: Rehearsal, rehearsed_as: str) -> Performance:
+        """Returns a rehearsed finalist's performance: what it trained is put back, and asked for the test split."""
+        return self._kept(name, Performance, lambda: self._perform(rehearsal, self.folder / rehearsed_as))
+
+    def validated(self, rehearsal: Rehearsal) -> Score:
+        """Returns a rehearsed finalist's validation score with its interval."""
+        return score(rehearsal.validation, self._objective, self._plan.seed)
+
+    def _kept(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
+        path = self.folder / f"{name}.json"
         if path.exists():
-            return parse(Performance, read_json(path), str(path))
-        performance = make()
-        write_text(path, to_json(plain(performance)))
-        return performance
+            return parse(kind, read_json(path), str(path))
+        made = make()
+        write_text(path, to_json(plain(made)))
+        return made
+
+    def _rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
+        started = time.monotonic()
+        plan = replace(self._plan, seed=seed)
+        with (
+            memory_guard(),
+            self._worker.attached(candidate, plan, self._data["train"], started + self._seconds) as run,
+        ):
+            # A finalist whose time is up is judged as it stands; its tokens say so.
+            with suppress(TimedOutError):
+                run.advance(1.0)
+            seconds = time.monotonic() - started
+            folder.mkdir(parents=True, exist_ok=True)
+            get_method(candidate.method).save(run.model, folder)
+            return Rehearsal(
+                candidate=run.candidate,
+                seconds=seconds,
+                validation=self._predict(run, candidate, test=False),
+                tokens=run.tokens,
+                seed=seed,
+            )
+
+    def _perform(self, rehearsal: Rehearsal, folder: Path) -> Performance:
+        candidate, plan = rehearsal.candidate, replace(self._plan, seed=rehearsal.seed)
+        if not folder.exists():  # an earlier final, which this one did not win, has cleared it away
+            self._rehearse(candidate, rehearsal.seed, folder)
+        with memory_guard(), self._worker.attached(candidate, plan, self._data["train"], saved=folder) as run:
+            return Performance(
+                candidate=candidate,
+                validation=rehearsal.validation,
+                test=self._predict(run, candidate, test=True),
+                tokens=rehearsal.tokens,
+                seconds=rehearsal.seconds,
+            )
 
     def _race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
         """Trains all rates to the first share, the better half of them to the next, and the best to the end."""

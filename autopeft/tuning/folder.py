@@ -112,7 +112,8 @@ class OutputFolder:
             if self.study.exists():
                 raise StudyError(f"{self.path} holds a study without search.json. Use another --output.")
             return None
-        differing = sorted(key for key in identity if held.identity.get(key) != identity[key])
+        keys = {*identity, *held.identity}
+        differing = sorted(key for key in keys if held.identity.get(key) != identity.get(key))
         if differing:
             raise StudyError(
                 f"{self.path} holds another study: {', '.join(differing)} differ.\n"
@@ -144,7 +145,8 @@ class OutputFolder:
 _COLUMNS = (
     "number", "status", "method", "parameters", "targets", "layers", "quantization", "optimizer", "schedule",
     "learning_rate", "batch_size", "accumulation", "trainable_parameters", "tokens", "seconds", "overhead_seconds",
-    "peak_bytes", "validation_loss", "score", "continues", "reason",
+    "peak_bytes", "estimated_bytes", "validation_loss", "score", "score_error", "forgetting", "latency",
+    "adapter_bytes", "continues", "reason",
 )  # fmt: skip
 
 
@@ -152,7 +154,14 @@ def _row(outcome: TrialOutcome) -> dict[str, Any]:
     candidate = outcome.candidate
     parameters = " ".join(f"{key}={value}" for key, value in candidate.parameters.items())
     loss = outcome.curve[-1].validation_loss if outcome.curve else None
-    values = {**plain(candidate), **plain(outcome), "parameters": parameters, "validation_loss": loss}
+    values = {
+        **plain(candidate),
+        **plain(outcome),
+        "parameters": parameters,
+        "validation_loss": loss,
+        "forgetting": outcome.forgetting and outcome.forgetting.change,
+        "latency": outcome.latency and outcome.latency.row_milliseconds,
+    }
     return {key: values[key] for key in _COLUMNS}
 
 

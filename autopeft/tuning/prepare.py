@@ -23,9 +23,10 @@ from autopeft.recommend.confirm import near, settled
 from autopeft.recommend.setting import Setting, setting_of
 from autopeft.tasks import Metric, get_task
 from autopeft.training.scoring import Objective
+from autopeft.tuning.pareto import check_objectives
 from autopeft.tuning.proposal import Proposal, proposal
-from autopeft.values.candidates import Candidate, Constraints, Recommendation, Setup, Suggestion
-from autopeft.values.names import Task
+from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Setup, Suggestion
+from autopeft.values.names import Criterion, EstimateSource, Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
 
 METHODS_TRIED = 8
@@ -57,6 +58,8 @@ class Request:
         tokens: budget of a full trial; None sizes it from the time.
         spaces: folder of search-space files to use in place of the project's own.
         teach: keep the trials in the user's own store of measured runs.
+        objectives: what a good configuration is judged by; quality is always among them.
+        general_text: file of the user's own to measure forgetting on, one text per line.
     """
 
     model: str
@@ -74,6 +77,8 @@ class Request:
     max_trainable: str | None = None
     spaces: Path | None = None
     teach: bool = True
+    objectives: tuple[str, ...] = ("quality",)
+    general_text: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +105,24 @@ class Prepared:
     max_trainable: int | None
     seed: int
     notes: tuple[str, ...]
+    objectives: tuple[Criterion, ...] = ("quality",)
 
     def obstacles(self, candidate: Candidate) -> list[str]:
         """Returns why a candidate cannot run here: what its method refuses, and what it needs beyond the limits."""
         setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
         return obstacles(setup, self.task.tokens.longest, self.hardware, self.memory_bytes, self.max_trainable)
 
+    def memory_of(self, candidate: Candidate) -> tuple[int, EstimateSource]:
+        """Returns the bytes that a candidate is estimated to need, context included, and by what: formula or trace."""
+        setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
+        cost, how = _weighed(setup, self.task.tokens.longest, self.hardware, self.memory_bytes)
+        return cost.memory.total_bytes, how
+
     def identity(self, request: Request) -> dict[str, Any]:
         """Returns what makes this search this search, for the check when it is resumed."""
+        asked = {} if self.objectives == ("quality",) else {"objectives": list(self.objectives)}
         return {
+            **asked,
             "model": self.model.fingerprint,
             "task": self.model.task,
             "data": _fingerprint(self.data),
@@ -127,9 +141,7 @@ def obstacles(
     problems = list(get_method(setup.candidate.method).violations(setup))
     if problems:
         return problems
-    cost = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware)
-    if near(cost, memory_bytes):
-        cost = estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware)
+    cost, _ = _weighed(setup, tokens_per_row, hardware, memory_bytes)
     needed = cost.memory.total_bytes
     if needed > memory_bytes:
         problems.append(f"It is estimated to need {format_bytes(needed)}; there are {format_bytes(memory_bytes)}.")
@@ -138,12 +150,23 @@ def obstacles(
     return problems
 
 
+def _weighed(
+    setup: Setup, tokens_per_row: int, hardware: HardwareProfile, memory_bytes: int
+) -> tuple[Estimate, EstimateSource]:
+    """Returns the estimate by formula where it is far from the limit, and by trace where that decides."""
+    cost = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware)
+    if not near(cost, memory_bytes):
+        return cost, "formula"
+    return estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware), "trace"
+
+
 def prepare(request: Request) -> Prepared:
     """Returns a search ready to start: everything that can be wrong with the request is found here.
 
     Raises:
         AutopeftError: bad data, model, metric, method or GPU name; or nothing fits.
     """
+    objectives = check_objectives(request.objectives)
     hardware = probe_hardware()
     _check_folds(request)
     data = load_data(
@@ -180,6 +203,7 @@ def prepare(request: Request) -> Prepared:
         proposal=proposed,
         memory_bytes=limit,
         max_trainable=constraints.max_trainable,
+        objectives=objectives,
         seed=request.seed,
         notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *proposed.moved()),
     )

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +13,10 @@ from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.run import RunState, TrainingRun
-from autopeft.training.scoring import Objective, held_out_loss, predict, rows_at_once
+from autopeft.training.scoring import Objective, held_out_loss, predict, rows_at_once, standard_error
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.gauge import Gauge
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome
@@ -64,13 +65,21 @@ class _Record:
     tokens: int = 0
     trainable: int | None = None
     candidate: Candidate | None = None
+    peaks: list[int | None] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
 
 
 class TorchRunner:
     """Trains a trial on the worker's base; further folds are trained only when the first came to its end."""
 
     def __init__(
-        self, worker: Worker, folds: Sequence[EncodedData], objective: Objective, size: TrialSize, states: Path
+        self,
+        worker: Worker,
+        folds: Sequence[EncodedData],
+        objective: Objective,
+        size: TrialSize,
+        states: Path,
+        gauge: Gauge | None = None,
     ) -> None:
         """Prepares the runner.
 
@@ -80,8 +89,9 @@ class TorchRunner:
             objective: the metric that decides.
             size: how many validation rows stand behind each reading and behind the score.
             states: the folder for the state of stopped trials.
+            gauge: measures what else was asked for; None for nothing else.
         """
-        self._worker, self._folds, self._states = worker, folds, states
+        self._worker, self._folds, self._states, self._gauge = worker, folds, states, gauge
         self._objective, self._size = objective, size
 
     def run(
@@ -99,9 +109,10 @@ class TorchRunner:
         outcome = TrialOutcome(
             number=number, status="completed", candidate=candidate, continues=earlier.number if earlier else None
         )
-        reset_peak(self._worker.device)
         try:
             with memory_guard():
+                outcome = self._before(outcome, record)
+                reset_peak(self._worker.device)
                 outcome = self._folded(outcome, plan, stops, deadline, record)
         except OutOfMemoryError as error:
             outcome = _ended(outcome, "out_of_memory", error)
@@ -120,7 +131,7 @@ class TorchRunner:
             tokens=record.tokens,
             seconds=seconds + (carried.seconds if carried else 0.0),
             overhead_seconds=overhead + (carried.overhead_seconds if carried else 0.0),
-            peak_bytes=peak_bytes(self._worker.device),
+            peak_bytes=_largest([*record.peaks, peak_bytes(self._worker.device)]),
             trainable_parameters=record.trainable,
         )
 
@@ -133,11 +144,29 @@ class TorchRunner:
     def _state_of(self, number: int) -> Path:
         return self._states / f"{number}.safetensors"
 
+    def _before(self, outcome: TrialOutcome, record: _Record) -> TrialOutcome:
+        """Returns the outcome with its estimate, once the bare base has been measured where that is needed."""
+        if self._gauge is None:
+            return outcome
+        with _evaluated(record):
+            self._gauge.ready(outcome.candidate)
+        return self._gauge.estimated(outcome)
+
+    def _beside(self, outcome: TrialOutcome, run: TrainingRun, record: _Record) -> TrialOutcome:
+        """Returns the outcome with what is measured beside the score, which does not count to the trial's peak."""
+        if self._gauge is None:
+            return outcome
+        with _evaluated(record):
+            record.peaks.append(peak_bytes(self._worker.device))
+            outcome = self._gauge.finished(outcome, run.model)
+            reset_peak(self._worker.device)
+        return outcome
+
     def _folded(
         self, outcome: TrialOutcome, plan: Plan, stops: Stops, deadline: float, record: _Record
     ) -> TrialOutcome:
         first, *others = self._folds
-        metrics = self._first_fold(outcome, first, plan, stops, deadline, record)
+        outcome, metrics = self._first_fold(outcome, first, plan, stops, deadline, record)
         if metrics is None:
             return replace(outcome, status="pruned", reason="behind other trials at the same tokens")
         scores = [metrics]
@@ -145,12 +174,17 @@ class TorchRunner:
             fold_plan = replace(plan, seed=plan.seed + index)
             scores.append(self._further_fold(outcome.candidate, fold, fold_plan, deadline, record))
         means = {name: sum(part[name] for part in scores) / len(scores) for name in scores[0]}
-        return replace(outcome, metrics=means, score=self._objective.signed(means[self._objective.name]))
+        return replace(
+            outcome,
+            metrics=means,
+            score=self._objective.signed(means[self._objective.name]),
+            score_error=math.hypot(*record.errors) / len(record.errors),
+        )
 
     def _first_fold(
         self, outcome: TrialOutcome, fold: EncodedData, plan: Plan, stops: Stops, deadline: float, record: _Record
-    ) -> dict[str, float] | None:
-        """Returns the validation metrics after the whole budget, or None where the trial was stopped."""
+    ) -> tuple[TrialOutcome, dict[str, float] | None]:
+        """Returns the outcome with the validation metrics after the whole budget, or None where it was stopped."""
         candidate = outcome.candidate
         with self._worker.attached(candidate, plan, fold["train"], deadline, self._earlier_state(outcome)) as run:
             record.trainable, record.candidate = run.trainable_parameters, run.candidate
@@ -162,8 +196,9 @@ class TorchRunner:
                     state = run.state()
                     if state is not None:
                         save_state(state, self._state_of(outcome.number))
-                    return None
-            return self._metrics(run, candidate, fold, record)
+                    return outcome, None
+            metrics = self._metrics(run, candidate, fold, record)
+            return self._beside(outcome, run, record), metrics
 
     def _earlier_state(self, outcome: TrialOutcome) -> RunState | None:
         """Returns the state to go on from; None where none was kept, so that the trial begins anew."""
@@ -183,12 +218,11 @@ class TorchRunner:
     def _reading(
         self, run: TrainingRun, candidate: Candidate, fold: EncodedData, train_loss: float, record: _Record
     ) -> Measurement:
-        started = time.monotonic()
-        loss = held_out_loss(
-            run.model, fold["validation"], self._worker.task, dtype=candidate.dtype, device=self._worker.device,
-            rows=self._size.pruning_rows, batch_size=rows_at_once(candidate, self._worker.device),
-        )  # fmt: skip
-        record.evaluating += time.monotonic() - started
+        with _evaluated(record):
+            loss = held_out_loss(
+                run.model, fold["validation"], self._worker.task, dtype=candidate.dtype, device=self._worker.device,
+                rows=self._size.pruning_rows, batch_size=rows_at_once(candidate, self._worker.device),
+            )  # fmt: skip
         if not math.isfinite(loss):
             raise DivergedError(f"The validation loss became {loss}; lower the learning rate.")
         record.tokens = run.tokens
@@ -197,15 +231,30 @@ class TorchRunner:
         return reading
 
     def _metrics(self, run: TrainingRun, candidate: Candidate, fold: EncodedData, record: _Record) -> dict[str, float]:
-        started = time.monotonic()
         worker = self._worker
         tokenizer = worker.base(candidate).tokenizer
-        predictions = predict(
-            run.model, fold["validation"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device,
-            rows=self._size.scoring_rows, batch_size=rows_at_once(candidate, worker.device),
-        )  # fmt: skip
-        record.evaluating += time.monotonic() - started
+        with _evaluated(record):
+            predictions = predict(
+                run.model, fold["validation"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device,
+                rows=self._size.scoring_rows, batch_size=rows_at_once(candidate, worker.device),
+            )  # fmt: skip
+            # The same draws for every trial, so that their errors differ by what was predicted alone.
+            record.errors.append(standard_error(predictions, self._objective, seed=len(record.errors)))
         return self._objective.all_metrics(predictions)
+
+
+@contextmanager
+def _evaluated(record: _Record) -> Iterator[None]:
+    """Adds what passes to the record as time of evaluation."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        record.evaluating += time.monotonic() - started
+
+
+def _largest(peaks: Sequence[int | None]) -> int | None:
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 @contextmanager

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autopeft.errors import DivergedError, NothingFitsError, StudyError
+from autopeft.errors import NothingFitsError, StudyError
 from autopeft.training.worker import Worker
-from autopeft.tuning.compare import Comparison, Performance, default_recipe
+from autopeft.tuning.compare import Comparison, default_recipe
+from autopeft.tuning.finalists import finalists, hold_final
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.halving import READINGS, best_waiting, promotable, waiting
 from autopeft.tuning.limits import Limits, may_begin, may_go_on
 from autopeft.tuning.observer import Observer
+from autopeft.tuning.pareto import Front, explained, search_front, unmeasured
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.references import tfidf, untuned
 from autopeft.tuning.runner import Runner
@@ -135,7 +137,8 @@ def finish(
 ) -> SearchResult:
     """Returns the result: the winner trained anew beside its baselines, scored on the untouched test split.
 
-    The winner is trained with a seed that no trial has used, because the best of many noisy trials is partly luck.
+    The best of many noisy trials is partly luck, so the last few are trained anew with seeds that no trial has used,
+    and chosen among by validation: see `autopeft.tuning.finalists`. Of several objectives the knee is trained anew.
 
     Raises:
         NothingFitsError: no trial could run at all.
@@ -159,9 +162,10 @@ def finish(
         seconds=study.seconds,
         racing_rows=settings.size.pruning_rows,
     )
-    observer.phase("Training the winner anew with a fresh seed")
-    winner = _winner(comparison, ranked)
-    default = default_recipe(winner.candidate)
+    found = search_front(outcomes, prepared.objectives)
+    first, reserve = _first_and_reserve(found, ranked, study.seconds)
+    final = hold_final(comparison, first, reserve, objective, plan.seed, observer.phase)
+    winner, default = final.winner, default_recipe(final.winner.candidate)
     observer.phase("Training the default recipe for as many tokens")
     default_lora = comparison.single("default_lora", default)
     observer.phase("Racing four learning rates of the default recipe")
@@ -181,18 +185,24 @@ def finish(
         comparison_seconds=time.monotonic() - started,
         overhead_seconds=study.seconds - sum(o.seconds - o.overhead_seconds for o in outcomes),
         output=str(folder.path),
-        notes=prepared.notes,
+        notes=(*prepared.notes, *unmeasured(found)),
+        winner_trial=final.chosen.number,
+        finalists=final.finalists,
+        objectives=prepared.objectives,
+        pareto=found.points(objective.signed(1.0)),
+        knee=explained(final.chosen, found, objective.name, objective.signed(1.0)) if found.trials else None,
     )
 
 
-def _winner(comparison: Comparison, ranked: Sequence[TrialOutcome]) -> Performance:
-    """Returns the performance of the best trial whose configuration does not diverge under a fresh seed."""
-    for outcome in ranked:
-        try:
-            return comparison.single(f"winner-{outcome.number}", outcome.candidate)
-        except DivergedError:
-            continue
-    raise StudyError("Every completed trial diverged when it was trained anew: the search space is too aggressive.")
+def _first_and_reserve(
+    found: Front, ranked: Sequence[TrialOutcome], seconds: float
+) -> tuple[Sequence[TrialOutcome], Sequence[TrialOutcome]]:
+    """Returns who is trained anew at the end, and who comes next should all of them diverge."""
+    if found.preferred:
+        # Fresh scores say nothing on costs, so a front has no final: its knee is trained anew, and stands.
+        return found.preferred[:1], found.preferred[1:]
+    first = finalists(ranked, seconds)
+    return first, ranked[len(first) :]
 
 
 def _references(prepared: Prepared, worker: Worker, candidate: Candidate) -> Mapping[str, Score]:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from autopeft import __version__
+from autopeft.training.forgetting import general_texts
 from autopeft.training.run import plan_steps
 from autopeft.training.worker import Worker
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
@@ -16,6 +17,7 @@ from autopeft.tuning.cost import (
     settle,
 )
 from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
+from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
@@ -79,7 +81,7 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         study.enqueue(prepared.starts)
         study.recover()
         known = frozenset(outcome.number for outcome in study.outcomes())
-        runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states)
+        runner = _runner(prepared, worker, settings, folder, request)
         try:
             Trials(study, runner, prepared, settings, observer).run(stops, began)
         finally:
@@ -91,6 +93,13 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
         runner.keep(())
         return result
+
+
+def _runner(
+    prepared: Prepared, worker: Worker, settings: Settings, folder: OutputFolder, request: Request
+) -> TorchRunner:
+    gauge = Gauge(worker, prepared, general_texts(request.general_text))
+    return TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states, gauge)
 
 
 def _worker(prepared: Prepared) -> Worker:

@@ -30,6 +30,11 @@ Role = Literal[
 Status = Literal["completed", "pruned", "infeasible", "out_of_memory", "diverged", "timed_out", "worker_lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+Criterion = Literal["quality", "memory", "time", "forgetting", "latency"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
+EstimateSource = Literal["formula", "trace"]
+
 ForgettingMeasure = Literal["perplexity", "masked_lm_loss", "representation_drift"]
 
 ParameterValue = bool | int | float | str

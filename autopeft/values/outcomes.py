@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autopeft.values.candidates import Candidate
-from autopeft.values.names import ForgettingMeasure, Status
+from autopeft.values.names import Criterion, EstimateSource, ForgettingMeasure, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,13 @@ class TrialOutcome:
 
     Attributes:
         score: the user's metric on the validation split, higher is better; None unless completed.
+        score_error: standard error of the score, by a bootstrap over the validation rows.
         metrics: every metric of the task on the validation split.
         peak_bytes: measured peak memory, None where the device does not say.
         estimated_bytes: what the estimate said before the trial ran, context included; None where none was made.
+        estimated_by: ``trace``, or ``formula`` where that is so far from the limit that a trace would decide nothing.
+        forgetting: measured where it was asked for, of a completed trial; so is the latency.
+        adapter_bytes: what the trained values take on disk, head included; measured with the latency.
         continues: the number of the trial that this one went on from, None for one that began anew.
         reason: why it is not completed.
     """
@@ -84,6 +88,7 @@ class TrialOutcome:
     status: Status
     candidate: Candidate
     score: float | None = None
+    score_error: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[Measurement, ...] = ()
     tokens: int = 0
@@ -91,7 +96,11 @@ class TrialOutcome:
     overhead_seconds: float = 0.0
     peak_bytes: int | None = None
     estimated_bytes: int | None = None
+    estimated_by: EstimateSource | None = None
     trainable_parameters: int | None = None
+    forgetting: Forgetting | None = None
+    latency: Latency | None = None
+    adapter_bytes: int | None = None
     continues: int | None = None
     reason: str = ""
 
@@ -135,6 +144,45 @@ class Contender:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """A trial that was trained anew with a seed of its own before the winner was chosen.
+
+    Attributes:
+        number: of the trial.
+        trial_score: on the validation rows of the trial, in the metric's own terms.
+        validation: of the fresh training, on the whole validation split: what the choice went by.
+    """
+
+    number: int
+    config: Candidate
+    trial_score: float
+    validation: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoPoint:
+    """A completed trial that no other equals in all objectives and beats in one.
+
+    Attributes:
+        number: of the trial.
+        values: quality in the metric's own terms; ``memory`` in bytes at the peak; ``time`` in seconds of training;
+            ``forgetting`` as the change of its measure; ``latency`` in milliseconds per row as deployed.
+    """
+
+    number: int
+    config: Candidate
+    values: Mapping[Criterion, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knee:
+    """The trial on the Pareto front that was taken, by its number, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """What a search leaves: the winner beside honest baselines, the counts and the time.
 
@@ -145,6 +193,11 @@ class SearchResult:
         trials: how many trials ended in each status.
         overhead_seconds: search seconds spent neither training nor evaluating.
         output: the folder that holds ``tuned.yaml``, ``trials.csv`` and the study.
+        winner_trial: number of the trial that the winner's configuration comes from.
+        finalists: who was trained anew, in the order of the trials' scores; the best of them is the winner.
+        objectives: what was asked for, quality first.
+        pareto: the front of the completed trials in these objectives, by number; empty for quality alone.
+        knee: which of them the winner is, None for quality alone.
     """
 
     winner: Contender
@@ -158,3 +211,8 @@ class SearchResult:
     overhead_seconds: float
     output: str
     notes: tuple[str, ...] = ()
+    winner_trial: int | None = None
+    finalists: tuple[Finalist, ...] = ()
+    objectives: tuple[Criterion, ...] = ("quality",)
+    pareto: tuple[ParetoPoint, ...] = ()
+    knee: Knee | None = None

@@ -53,7 +53,7 @@ def test_the_document_has_the_promised_keys(autopeft, tiny_models, toy, tmp_path
     assert 0 <= told["overhead_seconds"] <= told["seconds"]
     assert told["output"] == str(out)
     assert {path.name for path in out.iterdir()} >= {"tuned.yaml", "trials.csv", "study.db", "result.json"}
-    assert "Training the winner anew" in found.err  # what is said to people goes to stderr
+    assert "anew with a fresh seed" in found.err  # what is said to people goes to stderr
 
 
 def test_people_see_the_comparison_and_the_files(autopeft, tiny_models, toy, tmp_path):

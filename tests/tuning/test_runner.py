@@ -1,13 +1,16 @@
 """The runner turns what a trial is expected to meet into an outcome, and nothing else."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from autopeft.training.forgetting import general_texts
 from autopeft.training.run import TrainingRun
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.tuning.runner import TorchRunner
 from autopeft.values.candidates import Candidate, Constraints
@@ -20,12 +23,47 @@ PLAN = Plan(tokens=800, readings=(0.25, 0.5, 1.0))
 
 
 @pytest.fixture(scope="module")
-def runner(tiny_models, tmp_path_factory):
+def ready(tiny_models, tmp_path_factory):
     source = classification_csv(tmp_path_factory.mktemp("data") / "toy.csv")
     constraints = Constraints(methods=("ia3",))
-    ready = prepare(Request(model=str(tiny_models["bert"]), data=str(source), folds=1, constraints=constraints))
-    states = tmp_path_factory.mktemp("states")
-    return TorchRunner(Worker(ready.model, ready.hardware, head_seed=0), ready.parts, ready.objective, SIZE, states)
+    return prepare(Request(model=str(tiny_models["bert"]), data=str(source), folds=1, constraints=constraints))
+
+
+@pytest.fixture(scope="module")
+def worker(ready):
+    return Worker(ready.model, ready.hardware, head_seed=0)
+
+
+@pytest.fixture(scope="module")
+def runner(ready, worker, tmp_path_factory):
+    return TorchRunner(worker, ready.parts, ready.objective, SIZE, tmp_path_factory.mktemp("states"))
+
+
+def test_what_was_asked_for_is_measured_of_a_completed_trial(ready, worker, tmp_path):
+    """Forgetting, latency and size belong to a completed trial, the estimate to every one; the score stays the same."""
+    asked = replace(ready, objectives=("quality", "forgetting", "latency"))
+    gauge = Gauge(worker, asked, general_texts()[:8])
+    measuring = TorchRunner(worker, ready.parts, ready.objective, SIZE, tmp_path, gauge)
+    found = run(measuring)
+    assert found.forgetting is not None
+    assert (found.forgetting.measure, found.forgetting.rows) == ("masked_lm_loss", 8)
+    assert found.latency is not None
+    assert found.latency.merged_milliseconds is not None
+    assert (found.adapter_bytes or 0) > 4 * (found.trainable_parameters or 0)
+    assert (found.estimated_bytes, found.estimated_by) == ready.memory_of(IA3)
+    bare = run(TorchRunner(worker, ready.parts, ready.objective, SIZE, tmp_path, Gauge(worker, ready)))
+    assert (bare.forgetting, bare.latency, bare.adapter_bytes) == (None, None, None)
+    assert bare.score == found.score
+    stopped = run(measuring, lambda _: True)
+    assert (stopped.status, stopped.forgetting, stopped.latency) == ("pruned", None, None)
+    assert stopped.estimated_bytes == found.estimated_bytes
+
+
+def test_a_score_comes_with_its_standard_error(runner):
+    """The error is that of a share over so many rows, as the binomial has it."""
+    outcome = run(runner)
+    share = outcome.metrics["accuracy"]
+    assert outcome.score_error == pytest.approx((share * (1 - share) / SIZE.scoring_rows) ** 0.5, rel=0.35)
 
 
 def run(runner, stops=lambda _reading: False, earlier=None, number=7):

@@ -70,8 +70,12 @@ def test_the_files_say_what_the_result_says(finished):
     tuned = TunedConfig.load(output / "tuned.yaml")
     assert tuned.candidate == result.winner.config
     assert tuned.provenance.test == result.winner.test
-    best = max((row for row in rows if row["score"]), key=lambda row: float(row["score"]))
-    assert best["method"] == tuned.candidate.method
+    (chosen,) = (row for row in rows if row["number"] == str(result.winner_trial))
+    assert (chosen["status"], chosen["method"]) == ("completed", tuned.candidate.method)
+    best = max(result.finalists, key=lambda finalist: finalist.validation.value)
+    assert best.validation.value == result.winner.validation.value
+    assert all(int(row["estimated_bytes"]) > 0 for row in rows)
+    assert all(row["forgetting"] == row["latency"] == "" for row in rows), "what was not asked for is not measured"
 
 
 def test_trials_are_kept_for_the_next_suggestion(finished, stored, request_, tmp_path):

@@ -1,0 +1,113 @@
+"""The honest end of a search: its best few trained anew with fresh seeds, and chosen among by validation alone.
+
+The best of many noisy trials is partly luck. So whoever validation cannot tell from the first is trained once more,
+each with a seed that no trial has used; the best of these fresh trainings wins, and it alone is asked for the test
+split.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from autopeft.errors import DivergedError, StudyError
+from autopeft.training.scoring import Objective
+from autopeft.tuning.compare import Comparison, Performance, Rehearsal
+from autopeft.tuning.pareto import indistinct
+from autopeft.values.outcomes import Finalist, TrialOutcome
+
+MOST_FINALISTS = 3
+
+SHARE = 0.25
+"""Share of the search's seconds that the finalists' training may take, the first one's aside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """How the final ended."""
+
+    winner: Performance
+    chosen: TrialOutcome
+    finalists: tuple[Finalist, ...]
+
+
+def finalists(ranked: Sequence[TrialOutcome], seconds: float) -> list[TrialOutcome]:
+    """Returns who is trained anew: the first, and who lies within one standard error of its score; at most three.
+
+    Args:
+        ranked: the completed trials, best first.
+        seconds: of the search; with the second and the third, training may take a quarter of them.
+    """
+    first, *others = ranked
+    chosen, spent = [first], _training_seconds(first)
+    for outcome in others:
+        gap = (first.score or 0.0) - (outcome.score or 0.0)
+        spent += _training_seconds(outcome)
+        if len(chosen) == MOST_FINALISTS or gap > indistinct(first, outcome) or spent > SHARE * seconds:
+            break
+        chosen.append(outcome)
+    return chosen
+
+
+def _training_seconds(outcome: TrialOutcome) -> float:
+    return outcome.curve[-1].seconds if outcome.curve else 0.0
+
+
+def hold_final(
+    comparison: Comparison,
+    chosen: Sequence[TrialOutcome],
+    reserve: Sequence[TrialOutcome],
+    objective: Objective,
+    seed: int,
+    tell: Callable[[str], None],
+) -> Final:
+    """Returns the winner of the final: trained anew, the best on validation, and only then scored on test.
+
+    Args:
+        comparison: trains and scores.
+        chosen: the trials whose configurations are trained anew.
+        reserve: who comes after them, one by one, where all of them diverge.
+        objective: the metric that decides.
+        seed: the first that no trial has used; each finalist takes the next one.
+        tell: is told who is being trained.
+
+    Raises:
+        StudyError: every configuration diverged when it was trained anew.
+    """
+    rehearsed = list(_rehearsed(comparison, chosen, seed, tell))
+    for place, outcome in enumerate(reserve, start=len(chosen)):
+        if rehearsed:
+            break
+        rehearsed = list(_rehearsed(comparison, [outcome], seed + place, tell))
+    if not rehearsed:
+        raise StudyError("Every completed trial diverged when it was trained anew: the search space is too aggressive.")
+    told = [
+        Finalist(
+            number=outcome.number,
+            config=rehearsal.candidate,
+            trial_score=objective.signed(outcome.score or 0.0),
+            validation=comparison.validated(rehearsal),
+        )
+        for outcome, rehearsal in rehearsed
+    ]
+    best = max(range(len(told)), key=lambda place: (objective.signed(told[place].validation.value), -place))
+    outcome, rehearsal = rehearsed[best]
+    winner = comparison.performed(f"winner-{outcome.number}", rehearsal, _name(outcome))
+    for trained, _ in rehearsed:
+        shutil.rmtree(comparison.folder / _name(trained), ignore_errors=True)
+    return Final(winner=winner, chosen=outcome, finalists=tuple(told))
+
+
+def _rehearsed(
+    comparison: Comparison, outcomes: Sequence[TrialOutcome], seed: int, tell: Callable[[str], None]
+) -> Iterator[tuple[TrialOutcome, Rehearsal]]:
+    """Yields who came to its end; who diverges under another seed is no winner."""
+    for place, outcome in enumerate(outcomes):
+        tell(f"Training trial {outcome.number} anew with a fresh seed")
+        try:
+            yield outcome, comparison.rehearsed(_name(outcome), outcome.candidate, seed + place)
+        except DivergedError:
+            continue
+
+
+def _name(outcome: TrialOutcome) -> str:
+    return f"finalist-{outcome.number}"
