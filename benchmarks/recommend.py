@@ -52,10 +52,11 @@ suggestion has found the best where it is within 0.8 of it. Means over settings;
 whole pairs of model and training data: a training that is scored on six tasks counts as one. Choices are among the runs
 that were measured in a setting, not among all that could be tried, and what a policy ties counts as its mean.
 
-Methods in the evidence are ordered by the surrogate as by the evidence's overall best; the two differ where a method is
-left out. The rules alone are asked where the model's shape is known, and were written with the MetaMathQA runs at hand:
-on points their row is not held out. Loss settings are short runs on one CPU: they say what learns fast, not what ends
-best. Some tables are by authors of a method in them."""
+The surrogate was fitted without what is left out; that low rates starve is a belief it starts from, whose size was set
+with all runs at hand. The rules are asked where the model's shape is known, which on points are the four MetaMathQA
+tables, and were written with those at hand: there the rules are not held out. `suggest` adds the surrogate's weight to
+theirs. Loss settings are short runs on one CPU: they say what learns fast, not what ends best. Some tables are by
+authors of a method in them. Intervals leave the reference out, which gains nothing by definition."""
 UNITS = ("points", "per cent of the loss")
 
 

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 LEVELS = (0.5, 0.8, 0.95)
 
+BOUNDED: Mapping[str, str] = {
+    "log model": "model size", "log share": "share of trained parameters", "log labels": "labels",
+    "log rows": "training rows", "log tokens": "training tokens", "log batch": "batch size", "layers": "layers",
+}  # fmt: skip
+"""Descriptors outside whose measured range a prediction extrapolates, in a reader's words."""
+
+NEAR_ENOUGH = 0.1
+"""Decades beyond the range that do not count."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -113,15 +122,18 @@ def predict(
     """
     if level not in LEVELS:
         raise invalid("level", "a prediction", f"one of {', '.join(map(str, LEVELS))}", level)
+    import numpy as np
+
     fitted = surrogate or load()
     if not candidates:
         return ()
     points, scale, distances = estimate(candidates, [unit] * len(candidates), fitted)
+    outside = _outside(np.array([vector(candidate) for candidate in candidates]), fitted)
     half = widths(candidates, level, fitted) * scale
     return tuple(
         Prediction(
             points=float(points[row]), low=float(points[row] - half[row]), high=float(points[row] + half[row]),
-            level=level, unit=unit, extrapolates=_doubts(candidate, float(distances[row].min()), fitted),
+            level=level, unit=unit, extrapolates=_doubts(candidate, float(distances[row].min()), outside[row], fitted),
             nearest=_nearest(distances[row], fitted, neighbours),
         )
         for row, candidate in enumerate(candidates)
@@ -150,9 +162,20 @@ def estimate(
     described = np.array([vector(candidate) for candidate in candidates])
     scaled = (described - np.asarray(fitted.centre)) / np.asarray(fitted.spread)
     distances = np.sqrt(((scaled[:, None, :] - np.asarray(fitted.runs)[None]) ** 2).mean(axis=2))
-    beyond = np.maximum(1.0, distances.min(axis=1) / fitted.usual)
+    beyond = np.maximum(distances.min(axis=1) / fitted.usual, 1 + _outside(described, fitted).max(axis=1) / 2)
     scale = np.sqrt(known + fitted.method_variance * unseen + left) * beyond
     return inputs @ np.asarray(fitted.effects), scale, distances
+
+
+def _outside(described: "np.ndarray[Any, Any]", fitted: Surrogate) -> "np.ndarray[Any, Any]":
+    """Returns how far each candidate lies outside the evidence in each of `BOUNDED`, in decades of most of them."""
+    import numpy as np
+
+    places = [NAMES.index(name) for name in BOUNDED]
+    runs = (np.asarray(fitted.runs) * np.asarray(fitted.spread) + np.asarray(fitted.centre))[:, places]
+    asked = described[:, places]
+    excess = np.maximum(runs.min(axis=0) - asked, asked - runs.max(axis=0)) - NEAR_ENOUGH
+    return np.asarray(np.maximum(excess, 0.0))
 
 
 def widths(candidates: Sequence[Described], level: float, fitted: Surrogate) -> "np.ndarray[Any, Any]":
@@ -177,11 +200,16 @@ def _covariance(fitted: Surrogate) -> "np.ndarray[Any, Any]":
     return lower + np.tril(lower, -1).T
 
 
-def _doubts(candidate: Described, distance: float, fitted: Surrogate) -> tuple[str, ...]:
+def _doubts(
+    candidate: Described, distance: float, outside: "np.ndarray[Any, Any]", fitted: Surrogate
+) -> tuple[str, ...]:
     doubts = []
     if candidate.method.name not in fitted.methods:
         doubts.append("No measured run is of this method: it is judged by its family and its descriptors.")
-    if distance > fitted.usual:
+    beyond = [words for words, excess in zip(BOUNDED.values(), outside, strict=True) if excess > 0]
+    if beyond:
+        doubts.append(f"It lies outside all measured runs in {' and '.join(beyond)}: the prediction extrapolates.")
+    elif distance > fitted.usual:
         doubts.append("No measured run is like this one: the prediction extrapolates.")
     return tuple(doubts)
 

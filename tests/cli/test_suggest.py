@@ -72,8 +72,8 @@ def test_each_candidate_is_predicted_with_what_that_rests_on(tiny_models):
         assert predicted["low"] < predicted["points"] < predicted["high"]
         assert (predicted["level"], predicted["unit"]) == (0.8, "points")
         assert all(run["source"] and run["method"] for run in predicted["nearest"])
-    # No run was ever measured on a model of some thousand parameters.
-    assert any("extrapolates" in sentence for sentence in candidates[0]["predicted"]["extrapolates"])
+    # No run was ever measured on a model of some ten thousand parameters.
+    assert any("in model size" in sentence for sentence in candidates[0]["predicted"]["extrapolates"])
 
 
 def test_a_corrupted_store_is_said_and_does_not_stop_advice(tiny_models, tmp_path, monkeypatch):

@@ -72,15 +72,25 @@ def test_far_from_all_evidence_is_wide_and_said():
 
 
 def test_an_interval_grows_with_the_distance_to_the_evidence():
-    """Twice as far as runs usually lie from each other, the interval is twice as wide, whatever the trees agree on."""
+    """Where runs usually lie half as far from each other, a run off the evidence has an interval twice as wide."""
     fitted = surrogate.load()
-    far = described(parameters=10**14, trainable=10**4, rows=10, tokens=10**12, labels=5000, layers=900)
-    (beyond,) = surrogate.predict([far], surrogate=fitted)
-    (within,) = surrogate.predict([far], surrogate=replace(fitted, usual=1e9))
+    far = described(quantization="nf4", targets="mlp", batch_size=32)
     _, _, distances = surrogate.estimate([far], ["points"], fitted)
-    factor = float(distances.min()) / fitted.usual
-    assert factor > 1.2
-    assert beyond.high - beyond.low == pytest.approx(factor * (within.high - within.low))
+    tight, tighter = (replace(fitted, usual=float(distances.min()) / times) for times in (2, 4))
+    (one,), (other,) = (surrogate.predict([far], surrogate=made) for made in (tight, tighter))
+    assert other.high - other.low == pytest.approx(2 * (one.high - one.low))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"parameters": 20_000}, "model size"), ({"labels": 5000}, "labels"), ({"tokens": 10**12}, "training tokens")],
+)
+def test_a_setting_outside_all_measured_ranges_says_in_what(changes, words):
+    """A larger or smaller quantity than ever measured is named, and widens the interval."""
+    near, far = surrogate.predict([described(), described(**changes)])
+    assert not any(words in sentence for sentence in near.extrapolates)
+    assert any(words in sentence for sentence in far.extrapolates)
+    assert far.high - far.low > 1.2 * (near.high - near.low)
 
 
 def test_a_method_without_runs_is_judged_by_its_descriptors_and_said():
