@@ -23,6 +23,16 @@ def command(
     no_inference_latency: Annotated[
         bool, typer.Option("--no-inference-latency", help="Only methods that merge into the weights.")
     ] = False,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="Of quality, memory, time, size, latency, forgetting: quality=1,memory=0.3 weighs, "
+            "quality,memory gives the Pareto set."
+        ),
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(help="Only what this server takes: vllm, tgi, llama.cpp, transformers, …")
+    ] = None,
     methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
     top: Annotated[
@@ -47,9 +57,10 @@ def command(
         memory_bytes=limit,
         max_trainable=None if max_trainable is None else parse_budget(max_trainable, profiles.model.parameters),
         mergeable_only=no_inference_latency,
+        server=serve,
         methods=parse_names(methods),
         exclude=parse_names(exclude),
     )
-    found = recommend_for(profiles, constraints)
+    found = recommend_for(profiles, constraints, objective)
     shown = top if top is not None else (len(found.candidates) if as_json else SHOWN)
-    output.result(document(profiles, found, shown), *view(profiles, found, shown))
+    output.result(document(profiles, found, shown, serve), *view(profiles, found, shown, serve))

@@ -19,21 +19,24 @@ LONG_MODEL_FIELDS = frozenset({"modules"})
 """What a model's summary leaves out."""
 
 
-def document(profiles: "Profiles", found: Recommendation, shown: int) -> dict[str, Any]:
+def document(profiles: "Profiles", found: Recommendation, shown: int, server: str | None = None) -> dict[str, Any]:
     """Returns the JSON document: profiles, candidates in order of preference, what was left out, and notes."""
     model = profiles.model
     return {
         "hardware": profiles.hardware,
         "model": {f.name: getattr(model, f.name) for f in fields(model) if f.name not in LONG_MODEL_FIELDS},
         "task": profiles.task,
-        "candidates": [flat(suggestion, rank) for rank, suggestion in enumerate(found.candidates[:shown], 1)],
+        "candidates": [flat(suggestion, rank, server) for rank, suggestion in enumerate(found.candidates[:shown], 1)],
         "rejected": list(found.rejected),
         "notes": list(found.notes),
     }
 
 
-def flat(suggestion: Suggestion, rank: int) -> dict[str, Any]:
+def flat(suggestion: Suggestion, rank: int, server: str | None) -> dict[str, Any]:
     """Returns a suggestion as one level of keys; ``peak_memory_bytes`` is reserved memory plus context."""
+    from autopeft.methods import get_method
+    from autopeft.recommend.serving import served
+
     candidate, estimate = suggestion.candidate, suggestion.estimate
     return {
         "rank": rank,
@@ -54,15 +57,21 @@ def flat(suggestion: Suggestion, rank: int) -> dict[str, Any]:
         "step_seconds": estimate.step_seconds,
         "estimate_notes": list(estimate.notes),
         "predicted": suggestion.prediction,
+        "on_front": suggestion.on_front,
+        "served": None if server is None else served(get_method(candidate.method), server),
         "score": suggestion.score,
         "reasons": list(suggestion.reasons),
     }
 
 
-def view(profiles: "Profiles", found: Recommendation, shown: int) -> tuple[Any, ...]:
-    """Returns what a person sees: the setting, the table, the reasons of the first few, what was left out."""
-    parts: list[Any] = [_setting(profiles), "", _table(found.candidates[:shown])]
-    parts.extend(_explained(place, s) for place, s in enumerate(found.candidates[: min(shown, EXPLAINED)], 1))
+def view(profiles: "Profiles", found: Recommendation, shown: int, server: str | None = None) -> tuple[Any, ...]:
+    """Returns what a person sees: the setting, the table, the reasons of the first few, what was left out.
+
+    Of a Pareto set the rest is not shown.
+    """
+    candidates = tuple(s for s in found.candidates if s.on_front is not False)[:shown]
+    parts: list[Any] = [_setting(profiles), "", _table(candidates)]
+    parts.extend(_explained(place, s, server) for place, s in enumerate(candidates[:EXPLAINED], 1))
     if found.rejected:
         parts.append("\n[bold]Left out[/bold]")
         parts.extend(_left_out(found))
@@ -137,7 +146,7 @@ def _settings(suggestion: Suggestion) -> str:
     return ", ".join(said) or "–"
 
 
-def _explained(place: int, suggestion: Suggestion) -> Any:
+def _explained(place: int, suggestion: Suggestion, server: str | None) -> Any:
     from rich.padding import Padding
     from rich.table import Table
 
@@ -153,9 +162,18 @@ def _explained(place: int, suggestion: Suggestion) -> Any:
         line.append(f" {reason.contradicted}".rstrip(), style="yellow")
         line.append(f" [{reason.source}]", style="dim")
         table.add_row(weight, line)
-    for sentence in _grounds(suggestion):
+    for sentence in (*_serving(suggestion, server), *_grounds(suggestion)):
         table.add_row("", sentence)
     return Padding(table, 0)
+
+
+def _serving(suggestion: Suggestion, server: str | None) -> list[Any]:
+    from autopeft.methods import get_method
+    from autopeft.recommend.serving import served
+
+    if server is None:
+        return []
+    return [_text(f"{server} serves it {served(get_method(suggestion.candidate.method), server)}.")]
 
 
 def _grounds(suggestion: Suggestion) -> list[Any]:

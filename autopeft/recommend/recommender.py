@@ -9,6 +9,7 @@ from autopeft.recommend.confirm import confirmed
 from autopeft.recommend.expect import with_predictions
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
+from autopeft.recommend.serving import served
 from autopeft.recommend.setting import HEADROOM, Setting, setting_of
 from autopeft.recommend.shrink import shrunk
 from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Rejection, Suggestion
@@ -108,6 +109,9 @@ def _unsuited(method: Method, setting: Setting) -> tuple[str, ...]:
         because.append(f"It does not apply to {setting.model.kind} models.")
     if setting.constraints.mergeable_only and able.adds_latency:
         because.append("It cannot be merged into the weights and adds latency at inference.")
+    server = setting.constraints.server
+    if server is not None and served(method, server) is None:
+        because.append(f"{server} does not serve it, and it cannot be merged into the weights.")
     return tuple(because)
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from autopeft.errors import invalid, unknown
 from autopeft.recommend._evidence_store import Kept, kept
 from autopeft.recommend.needs import task_needs
+from autopeft.recommend.objectives import parse_objectives, preferred
 from autopeft.recommend.recommender import recommend
+from autopeft.recommend.serving import check_server
 from autopeft.values.candidates import Constraints, Recommendation
 from autopeft.values.names import TASKS, Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
@@ -37,6 +39,7 @@ def suggest(
     gpu: str | None = None,
     memory_bytes: int | None = None,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
+    objective: str | None = None,
 ) -> Recommendation:
     """Returns ranked candidates for a model and a task, without training anything.
 
@@ -50,6 +53,7 @@ def suggest(
         gpu: a card from the catalogue instead of this machine's.
         memory_bytes: memory of the device planned for, all of which may be used.
         constraints: what a candidate must meet.
+        objective: such as ``quality=1,memory=0.3``, which weighs, or ``quality,memory`` for the Pareto set first.
 
     Raises:
         AutopeftError: the model, the data, the card or a constraint is not what it should be.
@@ -61,12 +65,16 @@ def suggest(
     )  # fmt: skip
     if memory_bytes is not None and constraints.memory_bytes is None:
         constraints = replace(constraints, memory_bytes=memory_bytes)
-    return recommend_for(profiles, constraints)
+    return recommend_for(profiles, constraints, objective)
 
 
-def recommend_for(profiles: Profiles, constraints: Constraints) -> Recommendation:
+def recommend_for(profiles: Profiles, constraints: Constraints, objective: str | None = None) -> Recommendation:
     """Returns the recommendation for profiles that are known, with what was assumed among its notes."""
+    asked = None if objective is None else parse_objectives(objective)
+    if constraints.server is not None:
+        check_server(constraints.server)
     found = recommend(profiles.hardware, profiles.model, profiles.task, constraints)
+    found = found if asked is None else preferred(found, asked)
     return Recommendation(
         candidates=found.candidates,
         rejected=found.rejected,

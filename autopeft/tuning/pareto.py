@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autopeft.errors import invalid, unknown
+from autopeft.fronts import Costs, front
 from autopeft.values.names import CRITERIA, Criterion
 from autopeft.values.outcomes import Knee, ParetoPoint, TrialOutcome
-
-Costs = Sequence[tuple[float, ...]]
-"""One row per point, one column per objective; lower is better in all of them."""
 
 COST_GRAIN = 0.05
 """Share of the least measured cost below which a difference is taken for noise: a busy machine moves times by more."""
@@ -54,16 +52,6 @@ _MEASURED: Mapping[Criterion, Callable[[TrialOutcome], float | None]] = {
     "forgetting": lambda o: o.forgetting.change if o.forgetting else None,
     "latency": lambda o: o.latency.row_milliseconds if o.latency else None,
 }
-
-
-def front(costs: Costs) -> list[int]:
-    """Returns the positions of the points that no other dominates, ascending."""
-    return [index for index, own in enumerate(costs) if not any(dominates(other, own) for other in costs)]
-
-
-def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Returns whether one point costs no more in anything and less in something."""
-    return all(a <= b for a, b in zip(one, other, strict=True)) and any(a < b for a, b in zip(one, other, strict=True))
 
 
 def knee(costs: Costs, grains: Costs, units: Sequence[float]) -> int:

@@ -127,6 +127,7 @@ class Suggestion:
         fits: into the memory that may be used.
         score: sum of the reasons' weights.
         prediction: what it is expected to gain over the default recipe; None before it is asked for.
+        on_front: whether no other beats it in all objectives asked for; None where none were.
     """
 
     candidate: Candidate
@@ -135,6 +136,7 @@ class Suggestion:
     score: float
     reasons: tuple[Reason, ...]
     prediction: Prediction | None = None
+    on_front: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,7 @@ class Constraints:
         memory_bytes: limit on reserved memory plus context; None means the device's own.
         max_trainable: limit on trained parameters, head included.
         mergeable_only: refuse methods that add latency at inference.
+        server: that must be able to serve what was trained, as an adapter or merged; None for any.
         methods: only these; empty means all.
         exclude: never these.
     """
@@ -167,6 +170,7 @@ class Constraints:
     memory_bytes: int | None = None
     max_trainable: int | None = None
     mergeable_only: bool = False
+    server: str | None = None
     methods: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopeft.errors import InvalidValueError
-from autopeft.tuning.pareto import check_objectives, dominates, explained, front, knee, search_front
+from autopeft.fronts import dominates, front
+from autopeft.tuning.pareto import check_objectives, explained, knee, search_front
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import CRITERIA
 from autopeft.values.outcomes import Forgetting, Latency, Measurement, TrialOutcome
