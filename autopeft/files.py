@@ -18,6 +18,15 @@ T = TypeVar("T")
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or nothing, as `write_bytes`, in UTF-8.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file is as it was.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a whole file or nothing: to a temporary file beside it, flushed to disk, then renamed.
 
     Raises:
@@ -27,8 +36,8 @@ def write_text(path: Path, text: str) -> None:
     # Not tempfile's, which nobody but its owner may read: here the user's umask decides, as for any file.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with temporary.open("xb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -11,9 +11,14 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from autopeft.cli.main import main
 from autopeft.testing.models import ARCHITECTURES, tiny_model_folder
+
+# On a machine that others use too, seconds say nothing about a test.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autopeft.data._load import Data
+from autopeft.data._row_cache import Cut, RowCache
 from autopeft.tasks import Encoded, Row, TaskType, get_task
 from autopeft.values.data import DataSpec
 from autopeft.values.names import ModelKind
@@ -83,19 +84,20 @@ class EncodedData:
         return sum(split.truncated for split in self.splits.values())
 
 
-def encode(data: Data, tokenizer: Any, kind: ModelKind) -> EncodedData:
+def encode(data: Data, tokenizer: Any, kind: ModelKind, cache: RowCache | None = None) -> EncodedData:
     """Returns the splits as tokens.
 
     Args:
         data: the data set; its spec's ``token_limit`` cuts longer rows.
         tokenizer: one with a pad token: see `autopeft.tasks.ready_tokenizer`.
         kind: what the tokens are for. Only encoders get segment ids; encoder-decoders need a text to end in EOS.
+        cache: of rows that were encoded the same way, such as those of another fold.
     """
     limit = token_limit(data.spec, tokenizer)
     spec = replace(data.spec, token_limit=limit)
     return EncodedData(
         spec=spec,
-        splits={name: encode_rows(rows, spec, tokenizer, kind) for name, rows in data.rows.items()},
+        splits={name: encode_rows(rows, spec, tokenizer, kind, cache) for name, rows in data.rows.items()},
     )
 
 
@@ -107,15 +109,23 @@ def token_limit(spec: DataSpec, tokenizer: Any) -> int:
     return min(spec.token_limit or own, own)
 
 
-def encode_rows(rows: Sequence[Row], spec: DataSpec, tokenizer: Any, kind: ModelKind) -> EncodedDataset:
-    """Returns rows as one encoded split."""
+def encode_rows(
+    rows: Sequence[Row], spec: DataSpec, tokenizer: Any, kind: ModelKind, cache: RowCache | None = None
+) -> EncodedDataset:
+    """Returns rows as one encoded split; the rows of a cache are shared with it."""
     task = get_task(spec.task)
     limit = token_limit(spec, tokenizer)
-    encoded = [_for_kind(task.encode(row, tokenizer, spec.labels, limit), tokenizer, kind, limit) for row in rows]
-    truncated = sum(bool(row.pop("truncated", False)) for row in encoded)
+    known = cache or RowCache()
+
+    def tokens(row: Row) -> Cut:
+        made = _for_kind(task.encode(row, tokenizer, spec.labels, limit), tokenizer, kind, limit)
+        return made, bool(made.pop("truncated", False))
+
+    pairs = [known.of(row, tokens) for row in rows]
+    encoded = [row for row, _ in pairs]
     pads = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED}
     lengths = [row_length(row) for row in encoded]
-    return EncodedDataset(rows=encoded, lengths=lengths, truncated=truncated, pad_values=pads)
+    return EncodedDataset(rows=encoded, lengths=lengths, truncated=sum(cut for _, cut in pairs), pad_values=pads)
 
 
 def _for_kind(row: Encoded, tokenizer: Any, kind: ModelKind, limit: int) -> Encoded:

@@ -44,6 +44,7 @@ class OutputFolder:
         self.trials = path / "trials.csv"
         self.result = path / "result.json"
         self.states = path / "states"
+        self.encoded = path / "encoded"
         self._settings = path / "search.json"
 
     @contextmanager

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from autopeft.data import Data, EncodedData, class_weights, encode, folds, load_data, load_metric
+from autopeft.data import (
+    Data,
+    EncodedData,
+    RowCache,
+    class_weights,
+    encode,
+    folds,
+    load_data,
+    load_metric,
+    row_cache,
+    token_limit,
+)
 from autopeft.errors import NothingFitsError, invalid
 from autopeft.estimation import draft, estimate
 from autopeft.files import plain
@@ -88,6 +99,7 @@ class Prepared:
     Attributes:
         encoded: the tokenised splits.
         parts: what each trial trains and validates on: one pair per fold, or the plain split.
+        rows: of all of them; they are kept for the next run once it is told to save.
         starts: the candidates tried first, in order.
     """
 
@@ -97,6 +109,7 @@ class Prepared:
     data: Data
     encoded: EncodedData
     parts: tuple[EncodedData, ...]
+    rows: RowCache
     objective: Objective
     recommendation: Recommendation
     starts: tuple[Candidate, ...]
@@ -160,8 +173,12 @@ def _weighed(
     return estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware), "trace"
 
 
-def prepare(request: Request) -> Prepared:
+def prepare(request: Request, folder: Path | None = None) -> Prepared:
     """Returns a search ready to start: everything that can be wrong with the request is found here.
+
+    Args:
+        request: what to search for.
+        folder: where encoded rows are kept; nothing is written to it here.
 
     Raises:
         AutopeftError: bad data, model, metric, method or GPU name; or nothing fits.
@@ -187,9 +204,11 @@ def prepare(request: Request) -> Prepared:
     setting = setting_of(hardware, model, task, constraints)
     starts = starting_candidates(recommendation, setting, limit=None if request.constraints.methods else METHODS_TRIED)
     limit = constraints.memory_bytes or hardware.device.free_memory_bytes
-    encoded = encode(data, tokenizer, model.kind)
-    parts = tuple(encode(part, tokenizer, model.kind) for part in _parts(data, request)) or (encoded,)
     proposed = proposal(starts, model.layers, request.spaces)
+    longest = token_limit(data.spec, tokenizer)
+    rows = row_cache(folder, data.spec, tokenizer, model.kind, longest) if folder else RowCache()
+    encoded = encode(data, tokenizer, model.kind, rows)
+    parts = tuple(encode(part, tokenizer, model.kind, rows) for part in _parts(data, request)) or (encoded,)
     return Prepared(
         hardware=hardware,
         model=model,
@@ -197,6 +216,7 @@ def prepare(request: Request) -> Prepared:
         data=data,
         encoded=encoded,
         parts=parts,
+        rows=rows,
         objective=objective(data),
         recommendation=recommendation,
         starts=starts,

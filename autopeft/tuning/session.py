@@ -68,7 +68,7 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
     began = time.monotonic()
     folder = OutputFolder(output)
     with folder.locked(), storage_errors(output):
-        prepared = prepare(request)
+        prepared = prepare(request, folder.encoded)
         held = folder.check_may_start(prepared.identity(request), resume=resume)
         worker = _worker(prepared)
         if missing := download_bytes(prepared):
@@ -77,6 +77,7 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         observer.prepared(prepared, cost_of(prepared, settings, stops))
         if held is None:
             folder.begin(settings)
+        prepared.rows.save()
         study = TrialStudy(folder.study, prepared.proposal, seed=request.seed)
         study.enqueue(prepared.starts)
         study.recover()

@@ -78,6 +78,15 @@ def test_the_files_say_what_the_result_says(finished):
     assert all(row["forgetting"] == row["latency"] == "" for row in rows), "what was not asked for is not measured"
 
 
+def test_the_rows_are_kept_as_tokens(finished, request_):
+    """A run that goes on in the folder finds every row encoded, those of all folds in one file."""
+    _, output = finished
+    (kept,) = (output / "encoded").iterdir()
+    before = kept.stat().st_mtime_ns
+    prepare(request_(), output / "encoded").rows.save()
+    assert kept.stat().st_mtime_ns == before
+
+
 def test_trials_are_kept_for_the_next_suggestion(finished, stored, request_, tmp_path):
     """Each trial that says something of a configuration is one run in the user's store, under its own name."""
     result, _ = finished
