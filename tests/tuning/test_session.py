@@ -83,7 +83,7 @@ def test_the_rows_are_kept_as_tokens(finished, request_):
     _, output = finished
     (kept,) = (output / "encoded").iterdir()
     before = kept.stat().st_mtime_ns
-    prepare(request_(), output / "encoded").rows.save()
+    prepare(request_, output / "encoded").rows.save()
     assert kept.stat().st_mtime_ns == before
 
 
