@@ -16,9 +16,10 @@ def build_trainer(model: str, source: str) -> transformers.Trainer:
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     rows = datasets.Dataset.from_csv(source).class_encode_column("label").shuffle(seed=0).select(range(1000))
     rows = rows.map(lambda row: tokenizer(row["text"], truncation=True, max_length=32))
+    labels = rows.features["label"].names
     parts = rows.remove_columns("text").train_test_split(200, seed=0)
     return transformers.Trainer(
-        model=transformers.AutoModelForSequenceClassification.from_pretrained(model, num_labels=2),
+        model=transformers.AutoModelForSequenceClassification.from_pretrained(model, id2label=dict(enumerate(labels))),
         args=transformers.TrainingArguments(
             "out",
             num_train_epochs=1,

@@ -1,0 +1,89 @@
+"""Each example runs as it stands, on its real model and data, within minutes; searches are shortened by TIME."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autopeft import TunedConfig
+from autopeft.assets import fetch, get_asset
+
+ROOT = Path(__file__).parents[2]
+MINUTES = 10
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * (MINUTES + 2))]
+
+
+def run(command, **environment):
+    """Runs an example in the checkout, says what it took, and returns what it printed."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, check=False, timeout=60 * MINUTES,
+    )  # fmt: skip
+    print(f"{Path(command[1]).name}: {time.monotonic() - began:.0f} s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def searched(folder):
+    """Returns the result of a search whose config is there and whose winner was scored on untouched rows."""
+    result = json.loads((folder / "result.json").read_text())
+    assert TunedConfig.load(folder / "tuned.yaml").candidate.method == result["winner"]["config"]["method"]
+    assert result["winner"]["test"]["rows"] > 0
+    return result
+
+
+def asset(name):
+    return fetch(get_asset(name), ROOT / ".cache", print)
+
+
+def test_classification(tmp_path):
+    """Search, training and prediction of eight topics; each new row gets a label with its probability."""
+    printed = run(["bash", ROOT / "examples" / "classification.sh"], TIME="30s", OUT=str(tmp_path / "out"))
+    assert searched(tmp_path / "out")["winner"]["test"]["value"] > 0.4
+    trained = json.loads((tmp_path / "out" / "trained" / "metrics.json").read_text())
+    assert trained["test"]["after"]["value"] > trained["test"]["before"]["value"]
+    assert "earn" in printed or "crude" in printed
+
+
+def test_token_classification(tmp_path):
+    """A search over tagged words, decided by span F1."""
+    run(["bash", ROOT / "examples" / "token_classification.sh"], TIME="30s", OUT=str(tmp_path / "out"))
+    assert searched(tmp_path / "out")["winner"]["test"]["metric"] == "seqeval_f1"
+
+
+def test_generation(tmp_path):
+    """A search over a real decoder, which ends below the perplexity it started from."""
+    run(["bash", ROOT / "examples" / "generation.sh"], TIME="30s", OUT=str(tmp_path / "out"))
+    result = searched(tmp_path / "out")
+    assert result["winner"]["test"]["value"] < result["references"]["untuned"]["value"]
+
+
+def test_seq2seq(tmp_path):
+    """A search over an encoder-decoder, decided by perplexity."""
+    pairs = asset("chatterbot")
+    printed = run([sys.executable, ROOT / "examples" / "seq2seq.py", pairs, tmp_path, "30"])
+    assert searched(tmp_path / "search")["winner"]["test"]["metric"] == "perplexity"
+    assert "winner: " in printed
+
+
+def test_trainer_and_full_training(tmp_path):
+    """Two lines find a method with a Trainer and write its config, which plain Python trains and saves."""
+    model, reviews, tuned = asset("minilm"), asset("vader-movies"), tmp_path / "tuned.yaml"
+    printed = run([sys.executable, ROOT / "examples" / "trainer.py", model, reviews, tuned, "3"])
+    assert "eval_accuracy" in printed
+    assert TunedConfig.load(tuned).data.labels == ("negative", "positive")
+    printed = run([sys.executable, ROOT / "examples" / "train.py", tuned, reviews, tmp_path / "trained", "4"])
+    assert "test_loss" in printed
+    assert list((tmp_path / "trained").glob("*.safetensors"))
+
+
+def test_own_method():
+    """The example's own test, run as its page says, holds its method to the contract."""
+    examples = ROOT / "examples"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", examples / "own_method"]
+    assert "1 passed" in run(command, PYTHONPATH=f"{examples}:{ROOT}")
