@@ -14,6 +14,7 @@ from autopeft.values.outcomes import Score
 
 if TYPE_CHECKING:
     from autopeft.data import EncodedDataset
+    from autopeft.training.base import Base
     from autopeft.values.profiles import ModelProfile
 
 SCHEMA_VERSION = 1
@@ -54,6 +55,7 @@ class Provenance:
     Attributes:
         validation: None where the search scored with somebody else's trainer, which tells no score by row.
         test: None where no rows were kept from the search.
+        reasons: rules and measured runs that spoke for the method before the search, with their sources.
     """
 
     autopeft_version: str
@@ -61,6 +63,7 @@ class Provenance:
     test: Score | None = None
     trials: Mapping[str, int] = field(default_factory=dict)
     search_seconds: float = 0.0
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +111,17 @@ class TunedConfig:
         Raises:
             ModelError: the model's config is not the one that was tuned, or its weights cannot be loaded.
         """
+        base = self.load_base(device=device)
+        return self.attach(base), base.tokenizer
+
+    def attach(self, base: "Base") -> Any:
+        """Returns a base from `load_base` with the method attached, ready to train; the base's own model is altered."""
         import torch
 
         from autopeft.methods import get_method
 
-        model, tokenizer, setup = self._load_base(device)
         torch.manual_seed(self.training.seed)
-        return get_method(self.candidate.method).apply(model, setup), tokenizer
+        return get_method(self.candidate.method).apply(base.model, self.setup())
 
     def load_trained(self, folder: str | Path, *, device: str | None = None, quantized: bool = True) -> tuple[Any, Any]:
         """Returns the model with the values that its training left in a folder, and its tokenizer.
@@ -129,8 +136,11 @@ class TunedConfig:
         """
         from autopeft.methods import get_method
 
-        model, tokenizer, setup = self._load_base(device, quantized=quantized)
-        return get_method(self.candidate.method).load(model, setup, Path(folder)), tokenizer
+        setup = self.setup()
+        if not quantized:
+            setup = replace(setup, candidate=replace(setup.candidate, quantization="none"))
+        base = self.load_base(device=device, quantized=quantized)
+        return get_method(self.candidate.method).load(base.model, setup, Path(folder)), base.tokenizer
 
     def setup(self) -> Setup:
         """Returns the candidate with the model and the task it meets: what methods' functions take.
@@ -142,25 +152,32 @@ class TunedConfig:
             model=self._profile(), task=self.model.task, candidate=self.candidate, total_steps=self.training.steps
         )
 
-    def _load_base(self, device: str | None, *, quantized: bool = True) -> tuple[Any, Any, Setup]:
+    def load_base(self, *, device: str | None = None, quantized: bool = True) -> "Base":
+        """Returns the base model with its tokenizer, quantized as chosen, nothing attached and nothing trainable.
+
+        Args:
+            device: torch's name for it; the best this machine has by default.
+            quantized: whether the base is quantized as chosen.
+
+        Raises:
+            ModelError: the model's config is not the one that was tuned, or its weights cannot be loaded.
+        """
         import torch
 
         from autopeft.training.base import load_base
         from autopeft.training.class_weights import attach_class_weights
 
-        setup = self.setup()
-        candidate = setup.candidate if quantized else replace(setup.candidate, quantization="none")
         base = load_base(
-            setup.model,
-            quantization=candidate.quantization,
-            dtype=candidate.dtype,
+            self._profile(),
+            quantization=self.candidate.quantization if quantized else "none",
+            dtype=self.candidate.dtype,
             head_seed=self.training.head_seed,
             device=device or ("cuda:0" if torch.cuda.is_available() else "cpu"),
             label_names=self.data.labels,
         )
         if self.data.class_weights is not None:
             attach_class_weights(base.model, self.data.class_weights)
-        return base.model, base.tokenizer, replace(setup, candidate=candidate)
+        return base
 
     def prepare(self, source: str | Path) -> "dict[str, EncodedDataset]":
         """Returns the splits of a data source, prepared as in the search: ``train``, ``validation`` and ``test``.

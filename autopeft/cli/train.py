@@ -15,9 +15,12 @@ def command(
     epochs: Annotated[float | None, typer.Option(metavar="N", help="Passes over the data. [the config's]")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Also write the merged model to OUTPUT/merged.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    also: Annotated[
+        list[str] | None, typer.Option(help="Other data to score before and after; may be given several times.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Train: run the full training of a tuned config, scored on the test split before and after."""
+    """Train: run the full training of a tuned config, with everything measured before and after."""
     show = Output(as_json=as_json)
     from autopeft.tuned import TunedConfig
 
@@ -31,7 +34,9 @@ def command(
 
     with Progress(show) as progress:
         try:
-            trained = train(tuned, data, output, epochs=epochs, merge=merge, resume=resume, observer=progress)
+            trained = train(
+                tuned, data, output, epochs=epochs, merge=merge, resume=resume, also=also or (), observer=progress
+            )
         except KeyboardInterrupt:
             show.say(f"\nStopped. What is done is kept in {escape(str(output))}; go on with --resume.")
             raise typer.Exit(130) from None

@@ -9,8 +9,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from autopeft.cli.output import Output
-from autopeft.finetune import Evaluation, Trained
-from autopeft.values.outcomes import Score
+from autopeft.finetune import Trained
+from autopeft.finetune.words import before_and_after, estimate_words
 
 
 class Progress:
@@ -43,22 +43,16 @@ class Progress:
 
 def result_view(trained: Trained) -> tuple[Any, ...]:
     """Returns the scores, the cost and where things lie."""
-    table = Table("split", "metric", "before", "after", "rows")
-    for name, part in (("validation", trained.validation), ("test", trained.test)):
-        table.add_row(name, part.after.metric, *_scores(part), str(part.after.rows))
+    table = Table("", "before", "after")
+    for cells in before_and_after(trained):
+        table.add_row(*(escape(cell) for cell in cells))
     early = " (stopped early)" if trained.stopped_early else ""
+    took = [f"{name}: estimated {said}, measured {found}." for name, said, found in estimate_words(trained)]
     lines = [
         f"{trained.steps} steps{early}, weights of step {trained.kept_step}, {trained.seconds:.0f} s.",
+        *(line[0].upper() + line[1:] for line in took),
         *([f"Probabilities: temperature {trained.calibration.temperature:.3g}."] if trained.calibration else []),
         *trained.notes,
         f"{trained.output}: adapter, tokenizer, metrics.json, README.md{', merged/' if trained.merged else ''}",
     ]
     return (table, *(escape(line) for line in lines))
-
-
-def _scores(part: Evaluation) -> tuple[str, str]:
-    return _score(part.before), _score(part.after)
-
-
-def _score(score: Score) -> str:
-    return f"{score.value:.4f} ({score.low:.4f} to {score.high:.4f})"

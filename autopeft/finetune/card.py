@@ -1,11 +1,13 @@
 """The model card beside a trained adapter: what it is, where its choice comes from, and how good it is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from autopeft.files import to_yaml
-from autopeft.finetune.outcomes import Evaluation, Trained
+from autopeft.finetune.outcomes import Trained
+from autopeft.finetune.words import before_and_after, estimate_words, score_words
 from autopeft.methods import get_method
+from autopeft.profiling.sizes import format_bytes
 from autopeft.tuned import TunedConfig
 from autopeft.values.outcomes import Score
 
@@ -21,8 +23,10 @@ def model_card(tuned: TunedConfig, trained: Trained, *, peft_format: bool) -> st
         peft_format: whether the folder holds peft's own files.
     """
     method = get_method(tuned.candidate.method)
-    # A hub takes the name of a model there, and refuses a card that names a folder.
-    named = {} if Path(tuned.model.source).exists() else {"base_model": tuned.model.source}
+    # A hub takes the name of a model there and refuses a card that names a folder; a path is nobody else's business.
+    source = Path(tuned.model.source)
+    named = {} if source.exists() else {"base_model": tuned.model.source}
+    base = source.name if source.exists() else tuned.model.source
     header = {
         **named,
         "library_name": "peft" if peft_format else "autopeft",
@@ -32,9 +36,10 @@ def model_card(tuned: TunedConfig, trained: Trained, *, peft_format: bool) -> st
         [
             f"---\n{to_yaml(header)}---",
             f"# {method.title} for {tuned.model.task}\n",
-            f"Trained by autopeft {trained.autopeft_version} from `tuned.yaml` on {tuned.model.source}.\n",
+            f"Trained by autopeft {trained.autopeft_version} from `tuned.yaml` on {base}.\n",
             *_scores(trained),
             *_provenance(tuned, trained),
+            *_estimate(trained),
             *(["## Notes\n", *(f"- {note}" for note in trained.notes), ""] if trained.notes else []),
             *_USE,
             f"## Method\n\n{method.paper.title} ({method.paper.year}), {method.paper.address}",
@@ -44,8 +49,7 @@ def model_card(tuned: TunedConfig, trained: Trained, *, peft_format: bool) -> st
 
 
 def _scores(trained: Trained) -> list[str]:
-    lines = ["## Scores\n", "| split | metric | before | after | rows |", "|---|---|---|---|---|"]
-    lines += [_row(name, part) for name, part in (("validation", trained.validation), ("test", trained.test))]
+    lines = ["## Before and after\n", *_table(("measured", "before", "after"), before_and_after(trained))]
     level = f"{trained.test.after.level:.0%}"
     lines.append(
         f"\nIntervals are bootstrap intervals over rows at {level}. The test split played no part in training."
@@ -59,16 +63,24 @@ def _scores(trained: Trained) -> list[str]:
     return [*lines, ""]
 
 
-def _row(name: str, part: Evaluation) -> str:
-    return f"| {name} | {part.after.metric} | {_score(part.before)} | {_score(part.after)} | {part.after.rows} |"
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows)]
 
 
-def _score(score: Score) -> str:
-    return f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+def _estimate(trained: Trained) -> list[str]:
+    rows = list(estimate_words(trained))
+    if trained.expected is None or not rows:
+        return []
+    title = f"## What it took, on {trained.expected.device}\n"
+    return [title, *_table(("", "estimated before training", "measured"), rows), ""]
 
 
 def _searched(by_split: Mapping[str, Score | None]) -> str:
-    return ", ".join(f"{name} {_score(score)}" for name, score in by_split.items() if score) or "none kept"
+    return ", ".join(f"{name} {score_words(score)}" for name, score in by_split.items() if score) or "none kept"
+
+
+def _size(octets: int | None) -> str:
+    return "" if octets is None else f", {format_bytes(octets)} on disk"
 
 
 def _provenance(tuned: TunedConfig, trained: Trained) -> list[str]:
@@ -85,6 +97,7 @@ def _provenance(tuned: TunedConfig, trained: Trained) -> list[str]:
         f"{chosen.batch_size} × {chosen.accumulation} rows per step",
         "Data": f"{data}, split seed {tuned.data.seed}",
         "Training": f"{trained.steps} steps, weights of step {trained.kept_step}, {trained.seconds:.0f} s, "
-        f"{trained.trainable_parameters:,} trainable parameters",
+        f"{trained.trainable_parameters:,} trainable parameters{_size(trained.adapter_bytes)}",
     }
-    return ["## Where it comes from\n", *(f"- {key}: {value}" for key, value in facts.items()), ""]
+    reasons = [f"- Spoke for it: {reason}" for reason in origin.reasons]
+    return ["## Where it comes from\n", *(f"- {key}: {value}" for key, value in facts.items()), *reasons, ""]

@@ -94,8 +94,12 @@ def trainer_class() -> Any:
             partial = folder / f".{final.name}"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            save_state(self._run_state(), partial / STATE)
-            self.state.save_to_json(str(partial / PROGRESS))
+            try:
+                save_state(self._run_state(), partial / STATE)
+                self.state.save_to_json(str(partial / PROGRESS))
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)  # on a full disk it would keep others from writing
+                raise
             shutil.rmtree(final, ignore_errors=True)
             partial.replace(final)
             kept = {final, checkpoint_at(folder, self.state.best_global_step or self.state.global_step)}

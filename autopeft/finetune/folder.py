@@ -1,5 +1,6 @@
 """The output folder of a full training: one run for good, files put there whole and only when all are ready."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -35,6 +36,32 @@ class Identity:
 def sha256(content: object) -> str:
     """Returns the SHA-256 of plain content."""
     return hashlib.sha256(json.dumps(plain(content), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@contextmanager
+def disk_guard(path: Path) -> Iterator[None]:
+    """Turns a full disk, and nothing else, into one clear error; what was written whole stays.
+
+    Raises:
+        StudyError: the disk that holds the path is full.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _full(path) from error
+    except SafetensorError as error:
+        # It has no number: its text is the only mark that it has.
+        if "os error 28" not in str(error):
+            raise
+        raise _full(path) from error
+
+
+def _full(path: Path) -> StudyError:
+    return StudyError(f"The disk that holds {path} is full.\nWhat is done is kept: make room and --resume.")
 
 
 class TrainedFolder:
@@ -115,7 +142,11 @@ class TrainedFolder:
         """Lends an empty folder whose files move into this one when the context ends without an error."""
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
-        yield self._staging
+        try:
+            yield self._staging
+        except BaseException:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            raise
         for entry in sorted(self._staging.iterdir()):
             target = self.path / entry.name
             if target.is_dir():  # left by a run that was killed while it moved them

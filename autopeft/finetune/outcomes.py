@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autopeft.values.outcomes import Score
+from autopeft.values.names import Task
+from autopeft.values.outcomes import Forgetting, Latency, Score
 
 SCHEMA_VERSION = 1
 
@@ -33,6 +34,50 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What a forward pass over a few test rows takes, before training and after.
+
+    Attributes:
+        base_milliseconds: of the base with nothing attached, per batch.
+        latency: after training, of the same batch.
+        base_peak_bytes: memory it takes: weights and all that lives beside them; on a CPU the whole process's. None
+            where the device does not tell.
+        peak_bytes: the same with the method attached.
+    """
+
+    base_milliseconds: float
+    latency: Latency
+    base_peak_bytes: int | None
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondTask:
+    """How a model does on the test rows of other data, before training and after."""
+
+    source: str
+    task: Task
+    before: Score
+    after: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What training was estimated to take, before it began.
+
+    Attributes:
+        device: that it was estimated for: this machine's.
+        peak_bytes: of the longest batch, context included; on a CPU without the interpreter and its libraries.
+        step_seconds: of an optimizer step on rows of mean length; None where the device's speed is not known.
+    """
+
+    device: str
+    kind: str
+    peak_bytes: int
+    step_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a full training came to.
 
@@ -42,9 +87,14 @@ class Trained:
         stopped_early: whether the validation loss had stopped falling before the planned end.
         seconds: of training and its readings, over all resumed parts; evaluation before and after not counted.
         peak_bytes: highest memory while training, None where the device does not tell.
+        step_seconds: median of the optimizer steps since the last start, readings not counted; None without a step.
         prediction_seconds_per_row: measured on the test split after training, in batches.
         calibration: None for tasks without classes.
         merged: whether ``merged/`` holds the base with the update folded in.
+        adapter_bytes: of the trained values on disk, the task head included.
+        expected: what `seconds` and `peak_bytes` were estimated at.
+        forgetting: on general text; None where training left no finite number there.
+        also: what became of other data that was named.
     """
 
     schema_version: int
@@ -61,4 +111,10 @@ class Trained:
     calibration: Calibration | None
     merged: bool
     output: str
+    step_seconds: float | None = None
+    adapter_bytes: int | None = None
+    expected: Expected | None = None
+    inference: Inference | None = None
+    forgetting: Forgetting | None = None
+    also: tuple[SecondTask, ...] = ()
     notes: tuple[str, ...] = ()

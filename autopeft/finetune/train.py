@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,15 +15,17 @@ from autopeft.files import write_text
 from autopeft.finetune.calibrate import calibrate
 from autopeft.finetune.card import model_card
 from autopeft.finetune.checkpoints import checkpoint_at, newest, read
-from autopeft.finetune.folder import SCHEMA_VERSION, Identity, TrainedFolder, sha256
+from autopeft.finetune.folder import SCHEMA_VERSION, Identity, TrainedFolder, disk_guard, sha256
 from autopeft.finetune.logits import WITH_CLASSES, logits, targets
 from autopeft.finetune.merge import check_mergeable, write_merged
 from autopeft.finetune.outcomes import SCHEMA_VERSION as OUTCOME_VERSION
 from autopeft.finetune.outcomes import Calibration, Evaluation, Trained
+from autopeft.finetune.side_effects import Before, OtherData, expected, measure_base, other_data
 from autopeft.finetune.trainer import build_trainer
 from autopeft.methods import Method, get_method
 from autopeft.tasks import Predictions, get_task
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
+from autopeft.training.latency import adapter_bytes
 from autopeft.training.run import collate
 from autopeft.training.scoring import Objective, predict, rows_at_once, score
 from autopeft.training.worker import PREPARING_BATCHES
@@ -65,6 +68,7 @@ class _Work:
     model: Any
     tokenizer: Any
     device: str
+    others: tuple[OtherData, ...]
 
     def predictions(self, split: str) -> Predictions:
         return predict(
@@ -82,6 +86,7 @@ def train(
     epochs: float | None = None,
     merge: bool = False,
     resume: bool = False,
+    also: Sequence[str] = (),
     observer: TrainObserver | None = None,
 ) -> Trained:
     """Returns what a full training came to; the adapter, its card and the metrics lie in the output folder.
@@ -96,6 +101,8 @@ def train(
         epochs: passes over the training rows; the config's own by default.
         merge: also write the base with the update folded in to ``merged/``.
         resume: go on from the last checkpoint.
+        also: other data to score before and after: with the same columns and labels, or any text for a model that
+            writes.
         observer: is told the progress.
 
     Raises:
@@ -108,27 +115,29 @@ def train(
     if merge:
         check_mergeable(tuned, "--merge", "this training")
     folder = TrainedFolder(Path(output))
-    with folder.locked(), memory_guard():
+    with folder.locked(), memory_guard(), disk_guard(folder.path):
         folder.check_may_start(resume=resume)
-        return _run(tuned, method, str(source), folder, length, told, merge=merge)
+        return _run(tuned, method, str(source), folder, length, told, also=also, merge=merge)
 
 
 def _run(
     tuned: TunedConfig, method: Method, source: str, folder: TrainedFolder, epochs: float, told: TrainObserver,
-    *, merge: bool,
+    *, also: Sequence[str], merge: bool,
 ) -> Trained:  # fmt: skip
     told.phase("Loading data and model")
-    work, identity = _prepare(tuned, method, source, epochs)
+    work, identity, base = _prepare(tuned, method, source, epochs, also)
     folder.begin(tuned, identity)
     latest = newest(folder.checkpoints)
     if latest is not None:
         read(latest)  # refused here, before any time is spent
     told.phase("Scoring before training")
     before = {split: _scored(work, split) for split in SPLITS}
+    others = [other.score(tuned, work.model, work.tokenizer, work.device) for other in work.others]
     trainer = build_trainer(
         tuned, work.model, work.data["train"], work.data["validation"], folder=folder.checkpoints, epochs=epochs,
         report=told.step, resumable=method.after_step is None,
     )  # fmt: skip
+    said = expected(work.setup, work.data["train"])
     told.phase("Training")
     reset_peak(work.device)
     seconds = trainer.go_on(latest)
@@ -136,6 +145,7 @@ def _run(
     peak, kept = peak_bytes(work.device), _keep_best(trainer, folder)
     told.phase("Scoring after training")
     evaluations, per_row = _after(work, before)
+    forgetting, lost = base.forgetting(work.model)
     trained = Trained(
         schema_version=OUTCOME_VERSION,
         autopeft_version=__version__,
@@ -150,31 +160,45 @@ def _run(
         calibration=_calibration(work),
         merged=merge,
         output=str(folder.path),
-        notes=_notes(method),
+        step_seconds=trainer.step_seconds(),
+        adapter_bytes=adapter_bytes(work.model, tuned.candidate),
+        expected=said,
+        inference=base.inference(work.model),
+        forgetting=forgetting,
+        also=tuple(
+            other.outcome(was, other.score(tuned, work.model, work.tokenizer, work.device))
+            for other, was in zip(work.others, others, strict=True)
+        ),
+        notes=(*_notes(method), *lost),
     )
     told.phase("Writing")
     _publish(work, folder, trained)
     return trained
 
 
-def _prepare(tuned: TunedConfig, method: Method, source: str, epochs: float) -> tuple[_Work, Identity]:
+def _prepare(
+    tuned: TunedConfig, method: Method, source: str, epochs: float, also: Sequence[str]
+) -> tuple[_Work, Identity, Before]:
     import torch
 
     setup = tuned.setup()
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     raw = load_like(tuned.data, source)
-    model, tokenizer = tuned.load_model(device=device)
-    data = encode(raw, tokenizer, setup.model.kind)
+    base = tuned.load_base(device=device)
+    data = encode(raw, base.tokenizer, setup.model.kind)
+    others = other_data(tuned, setup, also, base.tokenizer)
+    bare = measure_base(tuned, setup, base, data["test"], device)
+    model = tuned.attach(base)
     if method.prepare is not None:
         rows = batches(data["train"], tuned.candidate.batch_size, tuned.training.seed)
         first = [collate(data["train"], batch, device) for batch in itertools.islice(rows, PREPARING_BATCHES)]
         method.prepare(model, setup, first)
     work = _Work(
-        tuned=tuned, setup=setup, method=method, data=data, goal=objective(raw), model=model, tokenizer=tokenizer,
-        device=device,
+        tuned=tuned, setup=setup, method=method, data=data, goal=objective(raw), model=model, tokenizer=base.tokenizer,
+        device=device, others=others,
     )  # fmt: skip
     identity = Identity(schema_version=SCHEMA_VERSION, config=sha256(tuned), rows=sha256(raw.rows), epochs=epochs)
-    return work, identity
+    return work, identity, bare
 
 
 def _scored(work: _Work, split: str) -> Any:

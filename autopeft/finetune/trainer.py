@@ -1,6 +1,8 @@
 """Builds transformers' Trainer for a full training: readings, checkpoints, early stopping."""
 
 import math
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,16 +64,41 @@ def build_trainer(
     )
     # One process trains on one device: asked for the device first, or the count would be set again.
     arguments._n_gpu = min(1, arguments.n_gpu)
+    clock = _clock()
     trainer = trainer_class()(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=_sample(validation),
-        callbacks=[*tuned.callbacks(), _progress(report), *([_stopping()] if resumable else [])],
+        callbacks=[*tuned.callbacks(), clock, _progress(report), *([_stopping()] if resumable else [])],
         optimizers=tuned.optimizers(model),
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to the command's result
+    trainer.step_seconds = clock.middle
     return trainer
+
+
+def _clock() -> Any:
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        """Times optimizer steps, readings and checkpoints left out."""
+
+        def __init__(self) -> None:
+            self._began = 0.0
+            self._taken: list[float] = []
+
+        def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_kwargs: Any) -> None:
+            self._began = time.perf_counter()
+
+        def on_step_end(self, _args: Any, _state: Any, _control: Any, **_kwargs: Any) -> None:
+            self._taken.append(time.perf_counter() - self._began)
+
+        def middle(self) -> float | None:
+            """Returns the median step's seconds, None where none was taken."""
+            return statistics.median(self._taken) if self._taken else None
+
+    return Clock()
 
 
 def _sample(dataset: EncodedDataset) -> EncodedDataset:

@@ -160,5 +160,13 @@ def tuned_config(prepared: Prepared, result: SearchResult) -> TunedConfig:
             test=result.winner.test,
             trials=result.trials,
             search_seconds=result.seconds,
+            reasons=_reasons(prepared, winner.method),
         ),
     )
+
+
+def _reasons(prepared: Prepared, method: str) -> tuple[str, ...]:
+    """Returns what the recommender preferred a method for, with the sources; nothing for one that it did not rank."""
+    ranked = prepared.recommendation.candidates
+    reasons = next((found.reasons for found in ranked if found.candidate.method == method), ())
+    return tuple(f"{reason.because} ({reason.source})" for reason in reasons if reason.verdict == "prefer")

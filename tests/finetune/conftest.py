@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autopeft.data import load_data
+from autopeft.estimation import draft
 from autopeft.finetune import train
 from autopeft.profiling.model import read_model
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
@@ -32,7 +33,13 @@ def tuned_for(model, data, task, candidate=LORA, **training):
         candidate=candidate,
         data=spec,
         training=replace(plan, **training),
-        provenance=Provenance(autopeft_version="0", validation=SCORE, test=SCORE, trials={"completed": 3}),
+        provenance=Provenance(
+            autopeft_version="0",
+            validation=SCORE,
+            test=SCORE,
+            trials={"completed": 3},
+            reasons=("a good default (Hu et al.)",),
+        ),
     )
 
 
@@ -48,8 +55,16 @@ def tuned(tiny_models, source):
 
 @pytest.fixture(scope="session")
 def finished(tuned, source, tmp_path_factory):
-    """The outcome of one training with a merged model; nobody writes to its folder."""
-    return train(tuned, source, tmp_path_factory.mktemp("trained") / "out", merge=True)
+    """The outcome of one training with a merged model and other data beside it; nobody writes to its folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    other = classification_csv(folder / "other.csv", rows=120, seed=8)
+    return train(tuned, source, folder / "out", merge=True, also=[str(other)])
+
+
+@pytest.fixture(autouse=True)
+def formulas_for_traces(monkeypatch, finished, writer):
+    """Lets a test's own trainings estimate by formula: the two that all tests look at have traced."""
+    monkeypatch.setattr("autopeft.finetune.side_effects.estimate", draft)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Full training leaves a whole folder, learns, resumes where it stood, and overwrites nothing."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -7,13 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from autopeft.errors import AutopeftError, InvalidValueError, ModelError, StudyError
 from autopeft.files import parse, read_json
 from autopeft.finetune import Silent, Trained, train
 from autopeft.finetune.checkpoints import STATE, newest, read, stalled
+from autopeft.finetune.folder import disk_guard
 from autopeft.testing.models import tiny_model_folder
+from autopeft.training.checkpoint import save_state
+from autopeft.tuned import TunedConfig
 from tests.finetune.conftest import LORA
 
 
@@ -57,9 +62,81 @@ def test_the_card_tells_the_provenance(finished, tuned):
     card = (Path(finished.output) / "README.md").read_text()
     assert "library_name: peft" in card
     assert "3 completed" in card
+    assert "- Spoke for it: a good default (Hu et al.)" in card
+    assert "base_model" not in card  # a folder of this machine: no hub knows it
+    assert str(Path(tuned.model.source).parent) not in card
     assert tuned.model.fingerprint[:16] in card
     assert f"{finished.test.after.value:.4f}" in card
     assert f"{finished.test.before.value:.4f}" in card
+
+
+def test_everything_is_measured_before_and_after(finished, writer):
+    """Other data, general text, time, memory and size are there, in the outcome and on the card."""
+    (other,) = finished.also
+    assert other.after.value > other.before.value + 0.2  # sentences of the same kind, which it can tell now
+    assert finished.forgetting.measure == "masked_lm_loss"
+    assert writer.forgetting.measure == "perplexity"
+    assert finished.forgetting.change == pytest.approx(finished.forgetting.after - finished.forgetting.before) != 0
+    took = finished.inference
+    assert (took.latency.rows, took.latency.merged_milliseconds) == (8, took.base_milliseconds)
+    assert 0 < took.base_milliseconds < took.latency.attached_milliseconds
+    assert took.base_peak_bytes > 10**8  # the process as a whole, torch included
+    assert finished.expected.kind == "cpu"
+    assert 10**5 < finished.expected.peak_bytes < 10**8
+    assert 0 < finished.step_seconds < finished.seconds
+    folder = Path(finished.output)
+    written = [folder / "adapter_model.safetensors", folder / "adapter_config.json"]
+    assert finished.adapter_bytes == pytest.approx(sum(path.stat().st_size for path in written), rel=0.2)
+    card = (folder / "README.md").read_text()
+    for words in (
+        f"| accuracy, {other.after.rows} rows of other.csv | {other.before.value:.4f} (",
+        f"| masked-word loss on general text | {finished.forgetting.before:.4g} |",
+        f"| forward pass, 8 rows of {took.latency.tokens} tokens in all | {took.base_milliseconds:.3g} ms |",
+        f"| peak memory of training | {finished.expected.peak_bytes / 2**20:.1f} MiB |",
+    ):
+        assert words in card
+
+
+def test_other_data_must_suit_the_model(tuned, writer, source, tmp_path):
+    """Rows without the columns, and a task for another kind of model, are refused before anything is trained."""
+    (tmp_path / "odd.csv").write_text("sentence,label\n" + "".join(f"film {i},pos\nsong {i},neg\n" for i in range(40)))
+    with pytest.raises(AutopeftError, match="has no column 'text' for text"):
+        train(tuned, source, tmp_path / "out", also=[str(tmp_path / "odd.csv")])
+    writing = TunedConfig.load(Path(writer.output) / "tuned.yaml")
+    with pytest.raises(InvalidValueError, match=r"`--also` of the training must be data that a model for generation"):
+        train(writing, writing.data.source, tmp_path / "out", also=[str(source)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_error_and_what_is_done_is_kept(tuned, source, tmp_path, monkeypatch):
+    """The checkpoint before it is whole, no part of another is left, and the run goes on from there."""
+    saved: list[int] = []
+
+    def filling(state, path):
+        if len(saved) == 2:
+            path.write_bytes(b"half")
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save_state(state, path)
+        saved.append(state.done)
+
+    monkeypatch.setattr("autopeft.finetune.checkpoints.save_state", filling)
+    with pytest.raises(StudyError, match=r"The disk that holds .* is full\.\nWhat is done is kept"):
+        train(tuned, source, tmp_path / "out")
+    kept = newest(tmp_path / "out" / "checkpoints")
+    assert kept is not None
+    assert read(kept).done == saved[-1]
+    assert not list((tmp_path / "out" / "checkpoints").glob(".*"))
+
+
+def test_only_a_full_disk_is_told_as_one(tmp_path):
+    """Python's own errors for it become one; any other error keeps its traceback."""
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(StudyError, match="is full"), disk_guard(tmp_path):
+            raise OSError(number, "said otherwise")
+    with pytest.raises(PermissionError), disk_guard(tmp_path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+    with pytest.raises(SafetensorError), disk_guard(tmp_path):
+        raise SafetensorError("HeaderTooLarge")
 
 
 def test_peft_and_transformers_load_what_was_written(finished, tuned):
@@ -182,7 +259,6 @@ def test_bad_configs_are_refused_before_a_folder_is_made(tuned, source, tmp_path
 def test_an_adapter_is_refused_on_another_base_model(finished, tmp_path):
     """A trained folder whose config points to another model is refused by its fingerprint."""
     from autopeft.finetune import predict_rows
-    from autopeft.tuned import TunedConfig
 
     copy = tmp_path / "copy"
     shutil.copytree(finished.output, copy)
