@@ -6,5 +6,5 @@ cd "$(dirname "$0")/.."
 .venv/bin/autopeft fetch smollm2 chatterbot --into .cache
 .venv/bin/autopeft profile --measure
 .venv/bin/autopeft search --model .cache/smollm2 --data .cache/chatterbot/pairs.jsonl \
-    --task instruction --token-limit 64 --folds 1 --time "${TIME:-3m}" --seed 0 \
+    --task instruction --token-limit 64 --folds 1 ${LIMIT:---time 3m} --seed 0 \
     --output "${OUT:-runs/generation}" --resume

@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 .venv/bin/autopeft fetch minilm tweet-entities --into .cache
 .venv/bin/autopeft profile --measure
 .venv/bin/autopeft search --model .cache/minilm --data .cache/tweet-entities/tweets.jsonl --folds 1 \
-    --time "${TIME:-4m}" --seed 0 --output "${OUT:-runs/token-classification}" --resume
+    ${LIMIT:---time 4m} --seed 0 --output "${OUT:-runs/token-classification}" --resume
