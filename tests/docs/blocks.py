@@ -12,7 +12,6 @@ PAGES = sorted(
 )
 _FENCE = re.compile(r"(?:<!-- not run: (?P<why>[^>]+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 _SNIPPET = re.compile(r'^--8<-- "([^"]+)"$', re.M)
-_RUNS_A_FILE = re.compile(r"\.(sh|py)\b")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,10 @@ class Block:
     def commands(self) -> list[list[str]]:
         """The arguments of each `autopeft` command in a block of shell."""
         joined = re.sub(r"\\\n\s*", " ", re.sub(r"<<'(\w+)'\n.*?^\1$", "", self.code, flags=re.M | re.S))
-        lines = (line.strip() for line in joined.splitlines())
+        defaults = re.sub(
+            r"\$\{\w+:-([^}]*)\}", r"\1", joined
+        )  # ${LIMIT:---time 2m} as a reader who sets nothing runs it
+        lines = (line.strip() for line in defaults.splitlines())
         found = (shlex.split(line, comments=True) for line in lines if not line.startswith("#"))
         return [words[1:] for words in found if words and Path(words[0]).name == "autopeft"]
 
