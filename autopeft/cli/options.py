@@ -9,7 +9,7 @@ _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
-def parse_seconds(text: str) -> float:
+def parse_seconds(text: str, *, key: str = "--time", owner: str = "autopeft search") -> float:
     """Returns a duration such as ``90``, ``45s``, ``10m`` or ``1.5h`` in seconds.
 
     Raises:
@@ -17,7 +17,7 @@ def parse_seconds(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if match is None or float(match[1]) <= 0:
-        raise invalid("--time", "autopeft search", "a positive duration such as 45s, 10m or 1.5h", text)
+        raise invalid(key, owner, "a positive duration such as 45s, 10m or 1.5h", text)
     return float(match[1]) * _UNITS[match[2]]
 
 

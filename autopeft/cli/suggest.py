@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.options import parse_columns, parse_names
+from autopeft.cli.options import parse_columns, parse_names, parse_seconds
 from autopeft.cli.output import Output
+from autopeft.errors import invalid
 
 
 def command(
@@ -35,6 +36,9 @@ def command(
     ] = None,
     methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Never these, separated by commas.")] = None,
+    probe: Annotated[
+        str | None, typer.Option(help="Spend so long on real steps of the first few, such as 2m; needs --data.")
+    ] = None,
     top: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Show so many candidates. [10; all with --json]")
     ] = None,
@@ -44,10 +48,13 @@ def command(
     from autopeft.cli.suggest_view import SHOWN, document, view
     from autopeft.profiling.sizes import parse_bytes
     from autopeft.recommend.budget import parse_budget
+    from autopeft.recommend.objectives import parse_objectives, preferred
     from autopeft.recommend.suggest import collect_profiles, recommend_for
     from autopeft.values.candidates import Constraints
 
     output = Output(as_json=as_json)
+    seconds = None if probe is None else _probe_seconds(probe, data, gpu)
+    asked = None if objective is None else parse_objectives(objective)
     limit = None if memory is None else parse_bytes(memory)
     profiles = collect_profiles(
         model, data, task=task, rows=rows, tokens_per_row=tokens_per_row, columns=parse_columns(column), gpu=gpu,
@@ -61,6 +68,19 @@ def command(
         methods=parse_names(methods),
         exclude=parse_names(exclude),
     )
-    found = recommend_for(profiles, constraints, objective)
+    found = recommend_for(profiles, constraints)
+    if seconds is not None and data is not None:
+        from autopeft.tuning.probe import probe as probed
+
+        found = probed(profiles, data, found, seconds, output.say)
+    found = found if asked is None else preferred(found, asked)
     shown = top if top is not None else (len(found.candidates) if as_json else SHOWN)
     output.result(document(profiles, found, shown, serve), *view(profiles, found, shown, serve))
+
+
+def _probe_seconds(text: str, data: str | None, gpu: str | None) -> float:
+    """Returns the seconds to probe for, where there is something to probe and a device to do it on."""
+    if data is None or gpu is not None:
+        advice = "Give --data, and leave out --gpu: steps are taken on this machine."
+        raise invalid("--probe", "a suggestion", "given with data and this machine's device", text, advice)
+    return parse_seconds(text, key="--probe", owner="a suggestion")

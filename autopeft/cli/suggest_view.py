@@ -7,6 +7,7 @@ from autopeft.values.candidates import Recommendation, Suggestion
 
 if TYPE_CHECKING:
     from autopeft.recommend.suggest import Profiles
+    from autopeft.values.predictions import ProbeRun
     from autopeft.values.profiles import TokenLengths
 
 SHOWN = 10
@@ -57,6 +58,7 @@ def flat(suggestion: Suggestion, rank: int, server: str | None) -> dict[str, Any
         "step_seconds": estimate.step_seconds,
         "estimate_notes": list(estimate.notes),
         "predicted": suggestion.prediction,
+        "probe": suggestion.probe,
         "on_front": suggestion.on_front,
         "served": None if server is None else served(get_method(candidate.method), server),
         "score": suggestion.score,
@@ -181,12 +183,20 @@ def _grounds(suggestion: Suggestion) -> list[Any]:
     if suggestion.prediction is None:
         return []
     lines = [_text(doubt) for doubt in suggestion.prediction.extrapolates]
+    if suggestion.probe is not None:
+        lines.append(_text(f"Probed: {_probed(suggestion.probe)}."))
     for neighbour in suggestion.prediction.nearest:
         gained = f"{neighbour.points:+.1f} {neighbour.unit}"
         line = _text(f"Nearest measured: {neighbour.method} {gained} ({neighbour.name})")
         line.append(f" [{neighbour.source}]", style="dim")
         lines.append(line)
     return lines
+
+
+def _probed(run: "ProbeRun") -> str:
+    if run.loss is None:
+        return run.status.replace("_", " ")
+    return f"loss {run.loss:.3f} after {run.steps} steps, gradient norm {run.gradient_norm:.2g} at first"
 
 
 def _left_out(found: Recommendation) -> list[Any]:

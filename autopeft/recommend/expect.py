@@ -36,7 +36,7 @@ def with_predictions(suggestions: Sequence[Suggestion], setting: Setting) -> tup
         for suggestion in suggestions
     ]  # fmt: skip
     predictions = predict(described, unit=unit_of(setting))
-    return tuple(_with(*pair) for pair in zip(suggestions, predictions, strict=True))
+    return tuple(repredicted(*pair) for pair in zip(suggestions, predictions, strict=True))
 
 
 def unit_of(setting: Setting) -> Unit:
@@ -45,7 +45,8 @@ def unit_of(setting: Setting) -> Unit:
     return "per cent of the loss" if task.default_metric(1.0) in task.lower_is_better else "points"
 
 
-def _with(suggestion: Suggestion, prediction: Prediction) -> Suggestion:
+def repredicted(suggestion: Suggestion, prediction: Prediction) -> Suggestion:
+    """Returns a suggestion with a prediction, and with the score that it makes among the other reasons."""
     kept = tuple(reason for reason in suggestion.reasons if reason.rule != RULE)
     reasons = tuple(sorted((*kept, _reason(prediction)), key=lambda reason: -abs(reason.weight)))
     return replace(

@@ -53,13 +53,13 @@ def recommend(
     possible = [suggestion for verdict in verdicts for suggestion in verdict.suggestions]
     if not possible:
         raise NothingFitsError(nothing_fits(rejected, setting))
-    ranked = _ranked(with_predictions(possible, setting))
+    order = ranked(with_predictions(possible, setting))
     # What a trace plans anew, such as a quantization, is predicted anew.
-    leaders = with_predictions([confirmed(suggestion, setting) for suggestion in ranked[:traced]], setting)
-    fitting = (*(s for s in leaders if s.fits), *(s for s in ranked[traced:] if s.fits))
-    candidates = (*fitting, *(s for s in (*leaders, *ranked[traced:]) if not s.fits))
+    leaders = with_predictions([confirmed(suggestion, setting) for suggestion in order[:traced]], setting)
+    fitting = (*(s for s in leaders if s.fits), *(s for s in order[traced:] if s.fits))
+    candidates = (*fitting, *(s for s in (*leaders, *order[traced:]) if not s.fits))
     notes = _notes(setting)
-    if 0 < traced < len(ranked):
+    if 0 < traced < len(order):
         notes += (f"Memory is traced for the first {traced} candidates and by formula for the others.",)
     return Recommendation(candidates=candidates, rejected=rejected, notes=notes)
 
@@ -154,7 +154,7 @@ def _distinct(suggestions: list[Suggestion]) -> tuple[Suggestion, ...]:
     return tuple(kept)
 
 
-def _ranked(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
+def ranked(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
     """Returns the best of every method by score, then the second best of every method, and so on."""
     by_method: dict[str, list[Suggestion]] = {}
     for suggestion in sorted(suggestions, key=lambda s: (not s.fits, -s.score)):

@@ -65,16 +65,16 @@ def suggest(
     )  # fmt: skip
     if memory_bytes is not None and constraints.memory_bytes is None:
         constraints = replace(constraints, memory_bytes=memory_bytes)
-    return recommend_for(profiles, constraints, objective)
-
-
-def recommend_for(profiles: Profiles, constraints: Constraints, objective: str | None = None) -> Recommendation:
-    """Returns the recommendation for profiles that are known, with what was assumed among its notes."""
     asked = None if objective is None else parse_objectives(objective)
+    found = recommend_for(profiles, constraints)
+    return found if asked is None else preferred(found, asked)
+
+
+def recommend_for(profiles: Profiles, constraints: Constraints) -> Recommendation:
+    """Returns the recommendation for profiles that are known, with what was assumed among its notes."""
     if constraints.server is not None:
         check_server(constraints.server)
     found = recommend(profiles.hardware, profiles.model, profiles.task, constraints)
-    found = found if asked is None else preferred(found, asked)
     return Recommendation(
         candidates=found.candidates,
         rejected=found.rejected,

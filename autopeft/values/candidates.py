@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autopeft.values.names import Dtype, ParameterValue, Task
-from autopeft.values.predictions import Prediction
+from autopeft.values.predictions import Prediction, ProbeRun
 from autopeft.values.profiles import ModelProfile
 
 
@@ -127,6 +127,7 @@ class Suggestion:
         fits: into the memory that may be used.
         score: sum of the reasons' weights.
         prediction: what it is expected to gain over the default recipe; None before it is asked for.
+        probe: what a few real steps came to; None where it was not probed.
         on_front: whether no other beats it in all objectives asked for; None where none were.
     """
 
@@ -136,6 +137,7 @@ class Suggestion:
     score: float
     reasons: tuple[Reason, ...]
     prediction: Prediction | None = None
+    probe: ProbeRun | None = None
     on_front: bool | None = None
 
 

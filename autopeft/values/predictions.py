@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from autopeft.values.names import Status
+
 Unit = Literal["points", "per cent of the loss"]
 """What gains are counted in: points of a hundred of a metric that is a share, or per cent of a loss."""
 
@@ -42,3 +44,23 @@ class Prediction:
     unit: Unit = "points"
     extrapolates: tuple[str, ...] = ()
     nearest: tuple[Neighbour, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRun:
+    """What a few real steps of a candidate came to.
+
+    Attributes:
+        steps: optimizer steps done.
+        tokens: trained on.
+        loss: on validation rows after them, in nats; None where the run did not come to its end.
+        gradient_norm: of what is trained, on one batch before the first step.
+        seconds: that it took, attaching and scoring included.
+    """
+
+    status: Status
+    steps: int = 0
+    tokens: int = 0
+    loss: float | None = None
+    gradient_norm: float | None = None
+    seconds: float = 0.0

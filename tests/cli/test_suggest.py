@@ -22,7 +22,7 @@ CANDIDATE_KEYS = {
     "method", "parameters", "targets", "layers", "quantization", "dtype", "optimizer", "learning_rate",
     "batch_size", "accumulation", "gradient_checkpointing", "trainable_parameters", "peak_memory_bytes", "fits",
     "step_seconds", "score", "reasons", "rank", "predicted",
-    "on_front", "served",
+    "on_front", "served", "probe",
 }  # fmt: skip
 
 LLAMA_3B = {

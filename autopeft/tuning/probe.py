@@ -1,0 +1,242 @@
+"""Spends a little time on real steps of the first suggestions, and corrects what was predicted by what was seen.
+
+Each of the first few trains for the same few dozen steps on the real model and data. What a run gained in held-out loss
+over the others is taken for its final gain with an error that grows with what is left of the training; prediction and
+observation are combined by their variances. Published probing of this kind comes within 1.5 points; what this one buys
+stands in ``benchmarks/LOG.md``.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist, mean
+
+from autopeft.data import EncodedData, encode, load_data
+from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
+from autopeft.profiling.tokenizer import load_tokenizer
+from autopeft.recommend.expect import repredicted
+from autopeft.recommend.recommender import ranked
+from autopeft.recommend.setting import EPOCHS
+from autopeft.recommend.suggest import Profiles
+from autopeft.training.devices import memory_guard
+from autopeft.training.run import TrainingRun, collate
+from autopeft.training.scoring import held_out_loss
+from autopeft.training.worker import Worker
+from autopeft.values.candidates import Candidate, Recommendation, Suggestion
+from autopeft.values.plans import Plan
+from autopeft.values.predictions import Prediction, ProbeRun
+
+PROBED = 6
+"""Methods that are probed at the most: the recommender's first."""
+
+FEWEST_STEPS, MOST_STEPS = 10, 60
+"""Steps below which a reading is noise, and above which a search is the better use of the time."""
+
+PILOT_STEPS = 3
+VALIDATION_ROWS = 200
+
+LOSS_ERROR = 6.0
+"""Error of a reading as a final gain, in per cent of the loss: 38 measured runs came to it times one and the decades of
+tokens that a reading at two fifths leaves (``profiles/evidence/own_cpu.jsonl``)."""
+
+POINTS_PER_LOSS, POINTS_ERROR = 0.28, 1.3
+"""Points of accuracy for a per cent of the loss, and the error of saying so: 29 runs of twelve methods on film reviews
+(``benchmarks/methods.py``)."""
+
+LOST = 20.0
+"""What a run that diverged is taken to have lost to the worst that did not, in per cent of the loss."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """What all probe runs share."""
+
+    worker: Worker
+    data: EncodedData
+    deadline: float
+
+    def tokens(self, steps: int, candidate: Candidate) -> int:
+        """Returns the tokens that so many steps of a candidate come to."""
+        return round(steps * candidate.batch_size * candidate.accumulation * mean(self.data["train"].lengths))
+
+
+def probe(profiles: Profiles, data: str, found: Recommendation, seconds: float, say: Say) -> Recommendation:
+    """Returns the recommendation with its first suggestions probed, in the order that this gives.
+
+    Args:
+        profiles: of the device, the model and the data.
+        data: file, folder or hub name, as for the suggestion.
+        found: what was recommended.
+        seconds: to spend, loading included; a run is not begun that cannot end in time.
+        say: takes a line about each run.
+
+    Raises:
+        AutopeftError: the data or the model cannot be read.
+    """
+    started = time.monotonic()
+    task = profiles.task
+    loaded = load_data(data, task=task.task, columns=task.columns or None)
+    tokenizer = load_tokenizer(profiles.model.source)
+    bench = _Bench(
+        worker=Worker(profiles.model, profiles.hardware, head_seed=0),
+        data=encode(loaded, tokenizer, profiles.model.kind),
+        deadline=started + seconds,
+    )
+    leaders = _leaders(found.candidates)
+    steps, leaders = _afforded(bench, leaders)
+    runs: dict[int, ProbeRun] = {}
+    for suggestion in leaders if steps else ():
+        if time.monotonic() > bench.deadline:
+            break
+        run = _run(bench, suggestion.candidate, steps)
+        say(f"{suggestion.candidate.method}: {_told(run)}")
+        runs[id(suggestion)] = run
+    took = time.monotonic() - started
+    if sum(run.loss is not None for run in runs.values()) < 2:
+        return replace(found, notes=(*found.notes, f"{seconds:.0f} s are too few to probe anything here."))
+    return _corrected(found, runs, profiles, took)
+
+
+def _leaders(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
+    """Returns the first suggestion of each of the first methods that fit."""
+    first: dict[str, Suggestion] = {}
+    for suggestion in suggestions:
+        if suggestion.fits:
+            first.setdefault(suggestion.candidate.method, suggestion)
+    return list(first.values())[:PROBED]
+
+
+def _afforded(bench: _Bench, leaders: list[Suggestion]) -> tuple[int, list[Suggestion]]:
+    """Returns for how many steps how many of the leaders can run in the time, by a few steps of the first."""
+    if not leaders:
+        return 0, []
+    candidate = leaders[0].candidate
+    plan = Plan(tokens=bench.tokens(PILOT_STEPS, candidate))
+    with memory_guard(), bench.worker.attached(candidate, plan, bench.data["train"]) as run:
+        run.advance(1.0)
+        _loss(bench, run)
+        step = run.seconds / max(1, run.done)
+    for count in range(len(leaders), 1, -1):
+        # Attaching and scoring take about as long as half of the fewest steps.
+        steps = int((bench.deadline - time.monotonic()) / count / step - FEWEST_STEPS / 2)
+        if steps >= FEWEST_STEPS:
+            return min(steps, MOST_STEPS), leaders[:count]
+    return 0, []
+
+
+def _run(bench: _Bench, candidate: Candidate, steps: int) -> ProbeRun:
+    """Returns what a candidate's few steps came to; only what a trial is expected to meet is caught."""
+    plan = Plan(tokens=bench.tokens(steps, candidate))
+    started = time.monotonic()
+    try:
+        with memory_guard(), bench.worker.attached(candidate, plan, bench.data["train"], bench.deadline) as run:
+            norm = _gradient_norm(bench, run)
+            run.advance(1.0)
+            loss = _loss(bench, run)
+            if not math.isfinite(loss):
+                raise DivergedError(f"The validation loss is {loss}.")
+    except DivergedError:
+        return ProbeRun(status="diverged", seconds=time.monotonic() - started)
+    except TimedOutError:
+        return ProbeRun(status="timed_out", seconds=time.monotonic() - started)
+    except OutOfMemoryError:
+        return ProbeRun(status="out_of_memory", seconds=time.monotonic() - started)
+    return ProbeRun(
+        status="completed", steps=run.done, tokens=run.tokens, loss=loss, gradient_norm=norm,
+        seconds=time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _gradient_norm(bench: _Bench, run: TrainingRun) -> float:
+    """Returns the norm of the trained parameters' gradient on one batch, before the first step."""
+    batch = collate(run.dataset, run.steps[0][0], bench.worker.device)
+    run.model.train()
+    run.model(**batch).loss.backward()
+    norm = math.sqrt(sum(float(p.grad.norm()) ** 2 for p in run.model.parameters() if p.grad is not None))
+    run.model.zero_grad(set_to_none=True)
+    return norm
+
+
+def _loss(bench: _Bench, run: TrainingRun) -> float:
+    split = bench.data["validation"]
+    return held_out_loss(
+        run.model, split, bench.worker.task, dtype=run.candidate.dtype, device=bench.worker.device,
+        rows=min(VALIDATION_ROWS, len(split)),
+    )  # fmt: skip
+
+
+def _told(run: ProbeRun) -> str:
+    if run.loss is None:
+        return f"{run.status.replace('_', ' ')} after {run.seconds:.0f} s"
+    return f"loss {run.loss:.3f} after {run.steps} steps, gradient norm {run.gradient_norm:.2g}, {run.seconds:.0f} s"
+
+
+def _corrected(found: Recommendation, runs: dict[int, ProbeRun], profiles: Profiles, took: float) -> Recommendation:
+    probed = [s for s in found.candidates if id(s) in runs and s.prediction is not None]
+    planned = profiles.task.training_rows * EPOCHS * profiles.task.tokens.mean
+    seen = max(run.tokens for run in runs.values())
+    predictions = [s.prediction for s in probed if s.prediction is not None]
+    after = combined(predictions, readings([runs[id(s)] for s in probed]), planned / seen)
+    by_place = {id(s): prediction for s, prediction in zip(probed, after, strict=True)}
+    changed = [
+        replace(repredicted(s, by_place[id(s)]), probe=runs[id(s)]) if id(s) in by_place else s
+        for s in found.candidates
+    ]
+    note = f"{len(probed)} suggestions were probed in {took:.0f} s; their predictions are corrected by what was seen."
+    return replace(found, candidates=ranked(changed), notes=(*found.notes, note))
+
+
+def readings(runs: Sequence[ProbeRun]) -> list[float | None]:
+    """Returns what each run gained in per cent of the loss, up to a constant; None where it says nothing.
+
+    A run that diverged lost something; one that ran out of time or memory says nothing of quality.
+    """
+    gains = [-100 * math.log(max(run.loss, 1e-6)) for run in runs if run.loss is not None]
+    worst = min(gains, default=0.0)
+
+    def reading(run: ProbeRun) -> float | None:
+        if run.loss is not None:
+            return -100 * math.log(max(run.loss, 1e-6))
+        return worst - LOST if run.status == "diverged" else None
+
+    return [reading(run) for run in runs]
+
+
+def combined(predictions: Sequence[Prediction], gains: Sequence[float | None], ratio: float) -> tuple[Prediction, ...]:
+    """Returns the predictions corrected by readings, each by the other's variance.
+
+    The readings' common level is not known and is taken from the predictions, so that only differences count.
+
+    Args:
+        predictions: what measured runs led to expect.
+        gains: from `readings`.
+        ratio: tokens of the planned training over those of the probe.
+    """
+    error = LOSS_ERROR * (1 + math.log10(max(1.0, ratio)))
+    in_points = [prediction.unit == "points" for prediction in predictions]
+    scales = [POINTS_PER_LOSS if points else 1.0 for points in in_points]
+    noises = [math.hypot(POINTS_PER_LOSS * error, POINTS_ERROR) if points else error for points in in_points]
+    wide = [_deviation(prediction) for prediction in predictions]
+    seen = [place for place, gain in enumerate(gains) if gain is not None]
+    trust = {place: 1 / (wide[place] ** 2 + noises[place] ** 2) for place in seen}
+    excess = {place: scales[place] * (gains[place] or 0.0) - predictions[place].points for place in seen}
+    level = sum(trust[place] * excess[place] for place in seen) / sum(trust.values())
+    return tuple(
+        _moved(prediction, wide[place] ** 2 * trust[place], excess[place] - level) if place in trust else prediction
+        for place, prediction in enumerate(predictions)
+    )
+
+
+def _moved(prediction: Prediction, share: float, by: float) -> Prediction:
+    """Returns a prediction moved by a share of a surprise; the same share of its variance is gone."""
+    points = prediction.points + share * by
+    half = (prediction.high - prediction.low) / 2 * math.sqrt(1 - share)
+    return replace(prediction, points=points, low=points - half, high=points + half)
+
+
+def _deviation(prediction: Prediction) -> float:
+    """Returns the standard deviation that a prediction's interval stands for."""
+    return (prediction.high - prediction.low) / 2 / NormalDist().inv_cdf((1 + prediction.level) / 2)
