@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import FileFormatError, invalid
-from autopeft.files import parse, read_json
+from autopeft.files import parse, plain, read_json, to_json
 from autopeft.finetune.folder import TrainedFolder
+from autopeft.inspection.folder import read_adapter
 from autopeft.tasks import get_task
 from autopeft.tuned import TunedConfig
+from autopeft.tuning.folder import OutputFolder
 from autopeft.values.candidates import Candidate
-from autopeft.values.outcomes import Contender, Difference, Score, SearchResult
+from autopeft.values.outcomes import Contender, Difference, Forgetting, Latency, Score, SearchResult, TrialOutcome
 
 _WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
 FEWEST = 2
@@ -27,8 +29,13 @@ class Entry:
         kind: ``config``, ``search``, ``run`` or ``adapter``.
         base: the base model's fingerprint.
         seconds: of training.
-        prediction_seconds_per_row: measured after training.
-        adapter_bytes: size of the file of trained weights.
+        peak_bytes: highest memory of training.
+        forgetting: on general text.
+        latency: of a forward pass as it would be deployed.
+        inference_bytes: memory of that pass; on a CPU of the whole process.
+        prediction_seconds_per_row: of the whole scoring of the test split, in batches.
+        adapter_bytes: what the trained values take on disk.
+        trainable_parameters: numbers that were trained, or that an adapter holds.
         lower_is_better: whether the test score's metric is a loss.
     """
 
@@ -42,6 +49,9 @@ class Entry:
     test: Score | None = None
     seconds: float | None = None
     peak_bytes: int | None = None
+    forgetting: Forgetting | None = None
+    latency: Latency | None = None
+    inference_bytes: int | None = None
     prediction_seconds_per_row: float | None = None
     adapter_bytes: int | None = None
     trainable_parameters: int | None = None
@@ -128,10 +138,14 @@ def _config(path: Path) -> Entry:
 def _run(path: Path) -> Entry:
     folder = TrainedFolder(path)
     trained, tuned = folder.finished(), TunedConfig.load(folder.tuned)
+    passed = trained.inference
     return Entry(
         name=str(path), kind="run", **_chosen(tuned.candidate), **_about(tuned), validation=trained.validation.after,
         test=trained.test.after, seconds=trained.seconds, peak_bytes=trained.peak_bytes,
-        prediction_seconds_per_row=trained.prediction_seconds_per_row, adapter_bytes=_size(path),
+        forgetting=trained.forgetting, latency=passed.latency if passed else None,
+        inference_bytes=passed.peak_bytes if passed else None,
+        prediction_seconds_per_row=trained.prediction_seconds_per_row,
+        adapter_bytes=_size(path) if trained.adapter_bytes is None else trained.adapter_bytes,
         trainable_parameters=trained.trainable_parameters, lower_is_better=_lower(tuned, trained.test.after),
     )  # fmt: skip
 
@@ -144,19 +158,45 @@ def _search(path: Path) -> list[Entry]:
         "default recipe": result.default_lora,
         "raced recipe": result.raced_lora,
     }
+    trials = {to_json(plain(trial.candidate)): trial for trial in _trials(path)}
     return [
         Entry(
             name=f"{path} ({name})", kind="search", **_chosen(one.config), **_about(tuned), validation=one.validation,
             test=one.test, seconds=one.seconds, lower_is_better=_lower(tuned, one.test),
+            **_measured(trials.get(to_json(plain(one.config)))),
         )
         for name, one in named.items()
     ]  # fmt: skip
 
 
+def _trials(path: Path) -> tuple[TrialOutcome, ...]:
+    """Returns the completed trials of a search; its final trainings measure less than they do."""
+    study = OutputFolder(path).study
+    if not study.is_file():
+        return ()
+    from autopeft.tuning.proposal import Proposal
+    from autopeft.tuning.study import TrialStudy
+
+    outcomes = TrialStudy(study, Proposal(spaces={}, starts={}), seed=0).outcomes()
+    return tuple(outcome for outcome in outcomes if outcome.status == "completed")
+
+
+def _measured(trial: TrialOutcome | None) -> dict[str, Any]:
+    if trial is None:
+        return {}
+    names = ("peak_bytes", "forgetting", "latency", "adapter_bytes", "trainable_parameters")
+    return {name: getattr(trial, name) for name in names}
+
+
 def _adapter(path: Path) -> Entry:
-    config = path / "adapter_config.json"
-    content = read_json(config) if config.is_file() else {}
-    return Entry(name=str(path), kind="adapter", method=str(content.get("peft_type", "")), adapter_bytes=_size(path))
+    adapter = read_adapter(path)
+    config = adapter.config
+    settings = [f"{name} {config[name]}" for name in ("r", "lora_alpha") if name in config]
+    return Entry(
+        name=str(path), kind="adapter", method=adapter.kind, settings=", ".join(settings),
+        base=str(config.get("base_model_name_or_path") or ""), adapter_bytes=_size(path),
+        trainable_parameters=adapter.parameters,
+    )  # fmt: skip
 
 
 def _size(path: Path) -> int | None:

@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from numpy.random import default_rng
 
 from autopeft.comparison import compare
 from autopeft.errors import FileFormatError, InvalidValueError
 from autopeft.files import plain, to_json, write_text
-from autopeft.finetune.outcomes import SCHEMA_VERSION, Evaluation, Trained
-from autopeft.values.outcomes import Contender, Difference, Score, SearchResult
+from autopeft.finetune.outcomes import SCHEMA_VERSION, Evaluation, Inference, Trained
+from autopeft.values.outcomes import Contender, Difference, Forgetting, Latency, Score, SearchResult
 from tests.finetune.conftest import tuned_for
+from tests.inspection.test_inspect import random_pair, write
 from tests.toys import classification_csv
 
 FAR = Score(metric="accuracy", value=0.9, low=0.85, high=0.94, level=0.95, rows=200)
@@ -82,20 +84,28 @@ def test_searches_and_runs_and_adapters(tuned, saved, tmp_path):
     write_text(search / "result.json", to_json(plain(result)))
     run = tmp_path / "run"
     tuned.save(run / "tuned.yaml")
+    forgotten = Forgetting(measure="perplexity", before=20.0, after=21.0, change=1.0, rows=9, tokens=99)
+    latency = Latency(attached_milliseconds=16.0, merged_milliseconds=8.0, rows=8, tokens=64)
     part = Evaluation(before=NEAR, after=FAR, metrics={"accuracy": 0.9})
     trained = Trained(
         schema_version=SCHEMA_VERSION, autopeft_version="0", validation=part, test=part, steps=3, kept_step=3,
         stopped_early=False, seconds=7.0, peak_bytes=2**20, prediction_seconds_per_row=0.001,
-        trainable_parameters=1000, calibration=None, merged=False, output=str(run),
+        trainable_parameters=1000, calibration=None, merged=False, output=str(run), adapter_bytes=4000,
+        forgetting=forgotten, inference=Inference(
+            base_milliseconds=2.0, latency=latency, base_peak_bytes=2**20, peak_bytes=2**21
+        ),
     )  # fmt: skip
     write_text(run / "metrics.json", to_json(plain(trained)))
     adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_model.safetensors").write_bytes(b"12345678")
+    write(adapter, {(0, "q_proj"): random_pair(default_rng(0))})
     found = compare([search, run, adapter])
     assert [entry.kind for entry in found.entries] == ["search", "search", "search", "run", "adapter"]
     assert (found.entries[3].seconds, found.entries[3].peak_bytes) == (7.0, 2**20)
-    assert found.entries[4].adapter_bytes == 8
+    assert (found.entries[3].forgetting, found.entries[3].latency) == (forgotten, latency)
+    assert (found.entries[3].adapter_bytes, found.entries[3].inference_bytes) == (4000, 2**21)
+    assert found.entries[4].adapter_bytes == (adapter / "adapter_model.safetensors").stat().st_size
+    assert found.entries[4].trainable_parameters == 4 * (24 + 40)
+    assert (found.entries[4].method, found.entries[4].settings) == ("LORA", "r 4, lora_alpha 8")
     assert len(found.verdicts) == 6
     write_text(run / "metrics.json", to_json({**plain(trained), "schema_version": 9}))
     with pytest.raises(FileFormatError, match="must be 1; got 9"):

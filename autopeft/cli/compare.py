@@ -9,14 +9,14 @@ from autopeft.cli.output import Output
 
 if TYPE_CHECKING:
     from autopeft.comparison import Entry, Verdict
-    from autopeft.values.outcomes import Score
+    from autopeft.values.outcomes import Forgetting, Score
 
 
 def command(
     paths: Annotated[list[Path], typer.Argument(help="tuned.yaml files, folders of searches and trainings, adapters.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Compare: quality with intervals, time, memory and size side by side."""
+    """Compare: quality with intervals, memory, time, latency, size and forgetting side by side."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -41,11 +41,29 @@ def _rows(entries: "tuple[Entry, ...]") -> dict[str, list[str]]:
         "validation": [_score(entry.validation) for entry in entries],
         "test": [_score(entry.test) for entry in entries],
         "training": [_unit(entry.seconds, "s") for entry in entries],
-        "peak memory": [_unit(entry.peak_bytes and entry.peak_bytes / 2**20, "MiB") for entry in entries],
-        "latency per row": [_unit(_thousand(entry.prediction_seconds_per_row), "ms") for entry in entries],
-        "adapter": [_unit(entry.adapter_bytes and entry.adapter_bytes / 2**20, "MiB") for entry in entries],
+        "peak memory": [_size(entry.peak_bytes) for entry in entries],
+        "forgetting": [_forgetting(entry.forgetting) for entry in entries],
+        "latency per row": [_unit(e.latency.row_milliseconds if e.latency else None, "ms") for e in entries],
+        "inference memory": [_size(entry.inference_bytes) for entry in entries],
+        "scoring per row": [_unit(_thousand(entry.prediction_seconds_per_row), "ms") for entry in entries],
+        "adapter": [_size(entry.adapter_bytes) for entry in entries],
         "trainable": [f"{entry.trainable_parameters:,}" if entry.trainable_parameters else "" for entry in entries],
     }
+
+
+def _forgetting(found: "Forgetting | None") -> str:
+    if found is None:
+        return ""
+    from autopeft.finetune.words import forgetting_words
+
+    name, before, after = forgetting_words(found)
+    return f"{name}: {before} to {after}"
+
+
+def _size(octets: int | None) -> str:
+    from autopeft.profiling.sizes import format_bytes
+
+    return "" if octets is None else format_bytes(octets)
 
 
 def _score(score: "Score | None") -> str:

@@ -19,6 +19,12 @@ _BARS = "▁▂▃▄▅▆▇█"
 def command(
     adapter: Annotated[Path, typer.Argument(help="An adapter's folder, such as the output of autopeft train.")],
     every_layer: Annotated[bool, typer.Option("--layers", help="One line for every module.")] = False,
+    base: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The base model, where it is not the one that it names.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also draw spectra, entanglement and norms there, as SVG.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Inspect: norms, ranks and spectra of an adapter's update, and what they suggest for the next search."""
@@ -26,7 +32,8 @@ def command(
 
     from autopeft.inspection import inspect_adapter
 
-    report = inspect_adapter(adapter)
+    report = inspect_adapter(adapter, base)
+    drawn = _drawn(report, plots)
     tables = [_table(report, every_layer=every_layer)] if report.layers else []
     norms = [escape(f"{name}: norm {norm:.4g}") for name, norm in sorted(report.norms.items())]
     share = [f"{report.hardly_moved:.0%} of {len(report.layers)} modules hardly moved."] if report.layers else []
@@ -38,7 +45,16 @@ def command(
         *share,
         *(escape(f"Suggestion: {sentence}") for sentence in report.suggestions),
         *(escape(f"Note: {sentence}") for sentence in report.notes),
+        *(escape(str(file)) for file in drawn),
     )
+
+
+def _drawn(report: "AdapterReport", folder: Path | None) -> tuple[Path, ...]:
+    if folder is None:
+        return ()
+    from autopeft.inspection.plots import write_plots
+
+    return write_plots(report, folder)
 
 
 def _table(report: "AdapterReport", *, every_layer: bool) -> Any:

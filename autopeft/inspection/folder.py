@@ -44,6 +44,11 @@ class Adapter:
     pairs: tuple[Pair, ...]
     others: Mapping[str, Any]
 
+    @property
+    def parameters(self) -> int:
+        """Numbers that the file holds."""
+        return sum(int(p.down.size + p.up.size) for p in self.pairs) + sum(int(t.size) for t in self.others.values())
+
 
 def read_adapter(folder: Path) -> Adapter:
     """Returns the adapter in a folder; only its safetensors file and its JSON are opened.
@@ -84,10 +89,13 @@ def _pairs(tensors: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Pair,
         if not name.endswith(_DOWN):
             continue
         up = tensors.get(name.removesuffix(_DOWN) + _UP)
-        if up is None or up.ndim != 2 or down.ndim != 2:  # convolutions have norms alone
+        if up is None:
             continue
         module = name.removesuffix(_DOWN).removeprefix(_PREFIX)
-        found.append(Pair(name=module, down=down, up=up, scale=_scale(module, len(down), config)))
+        rank = len(down)
+        # A convolution's kernel lies in the first factor's further axes; the second one mixes channels alone.
+        flat = {"down": down.reshape(rank, -1), "up": up.reshape(len(up), -1)}
+        found.append(Pair(name=module, **flat, scale=_scale(module, rank, config)))
     return tuple(found)
 
 

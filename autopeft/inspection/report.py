@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from autopeft.inspection.folder import Adapter, Pair, read_adapter
+from autopeft.inspection.merged import UnmergeableError, merged_pairs
 from autopeft.inspection.spectrum import (
     effective_rank,
     entanglement_profile,
@@ -19,6 +20,9 @@ from autopeft.inspection.suggest import suggestions
 HARDLY = 0.1
 """A layer hardly moved whose entries' root mean square is below this share of the median layer's."""
 
+MOST_NUMBERS = 2**21
+"""Largest factor, rank times side, that an entanglement profile is computed of."""
+
 _STARTS_AT_ZERO = (None, True, "gaussian")
 
 
@@ -28,6 +32,7 @@ class LayerReport:
 
     Attributes:
         layer: the transformer layer it stands in, None where its name has no number.
+        rank: of the factors; of a merged difference, directions above a thousandth of the largest.
         norm: Frobenius norm of the scaled update.
         rms: root mean square of the update's entries, which compares modules of different sizes.
         effective_rank: exponential of the singular values' entropy; at most the rank.
@@ -57,9 +62,9 @@ class AdapterReport:
 
     Attributes:
         kind: peft's type, or the method's name.
-        layers: the low-rank updates; empty for other kinds.
+        layers: the updates of weights; empty where they could not be had.
         norms: Frobenius norm of every other tensor by name.
-        hardly_moved: share of the layers that hardly moved; None without low-rank updates.
+        hardly_moved: share of the layers that hardly moved; None without layers.
         suggestions: for the next search, one sentence each: rules of thumb on this one adapter.
     """
 
@@ -73,27 +78,47 @@ class AdapterReport:
     notes: tuple[str, ...] = field(default=())
 
 
-def inspect_adapter(folder: str | Path) -> AdapterReport:
-    """Returns what the adapter in a folder does to its model; torch is not needed.
+def inspect_adapter(folder: str | Path, base: str | None = None) -> AdapterReport:
+    """Returns what the adapter in a folder does to its model.
+
+    Pairs of low-rank factors are read from the adapter's file alone, without torch. Anything else that merges is
+    merged into its base, and the difference is looked at; what does not has the norms of its tensors.
+
+    Args:
+        folder: with the adapter in safetensors.
+        base: the base model's folder or name, where it is not the one that the adapter names.
 
     Raises:
         ModelError: there is no adapter, it is pickled, or cut short.
     """
     import numpy as np
 
-    adapter = read_adapter(Path(folder))
-    layers = _marked([_layer(pair) for pair in adapter.pairs])
+    place = Path(folder)
+    adapter = read_adapter(place)
+    whole = bool(adapter.pairs) and not adapter.config.get("use_dora")
+    pairs, notes = (list(adapter.pairs), []) if whole else _merged(place, adapter, base)
+    layers = _marked([_layer(pair) for pair in pairs])
     share = sum(layer.hardly_moved for layer in layers) / len(layers) if layers else None
+    factored = pairs == list(adapter.pairs)
     return AdapterReport(
         folder=str(folder),
         kind=adapter.kind,
-        base_model=str(adapter.config.get("base_model_name_or_path") or ""),
+        base_model=str(base or adapter.config.get("base_model_name_or_path") or ""),
         layers=layers,
         norms={name: float(np.linalg.norm(tensor)) for name, tensor in adapter.others.items()},
         hardly_moved=share,
-        suggestions=suggestions(layers),
-        notes=_notes(adapter),
+        suggestions=suggestions(layers, factored=factored),
+        notes=(*notes, *(_notes(adapter) if factored else ())),
     )
+
+
+def _merged(folder: Path, adapter: Adapter, base: str | None) -> tuple[list[Pair], list[str]]:
+    """Returns the update by merging; else what the file tells, and why it could not be had."""
+    try:
+        pairs = list(merged_pairs(folder, adapter, base))
+    except UnmergeableError as error:
+        return list(adapter.pairs), [str(error)]
+    return pairs, ["The numbers are of the difference that merging makes to the base's weights."]
 
 
 def _layer(pair: Pair) -> LayerReport:
@@ -110,8 +135,13 @@ def _layer(pair: Pair) -> LayerReport:
         stable_rank=stable_rank(values),
         significant=significant(values),
         spectrum=tuple(float(value) for value in values),
-        entanglement=entanglement_profile(pair.down, pair.up),
+        entanglement=entanglement_profile(pair.down, pair.up) if _affordable(pair) else (),
     )
+
+
+def _affordable(pair: Pair) -> bool:
+    """Whether a profile takes seconds at most: full-rank updates of large weights would take minutes each."""
+    return int(len(pair.down) * max(len(pair.up), pair.down.shape[1])) <= MOST_NUMBERS
 
 
 def _marked(layers: Sequence[LayerReport]) -> tuple[LayerReport, ...]:
@@ -129,7 +159,7 @@ def _notes(adapter: Adapter) -> tuple[str, ...]:
     if start not in _STARTS_AT_ZERO:
         notes.append(f"The adapter began as {start!r}: where that start is not zero, it is part of what is shown.")
     if adapter.config.get("use_dora"):
-        notes.append("Magnitudes are trained beside the pair: the numbers are those of the pair alone.")
+        notes.append("Magnitudes are trained beside the pair: the numbers are those of the pair alone. Name --base.")
     if not adapter.pairs:
-        notes.append(f"{adapter.kind} is no pair of low-rank factors: its tensors have norms alone.")
+        notes.append(f"{adapter.kind} has norms of its tensors alone.")
     return tuple(notes)

@@ -14,18 +14,26 @@ FULL = 0.9
 WASTED = 0.5
 """Share of the rank below which the significant directions leave the rest unused."""
 
+SMALL = 0.25
+"""Share of an unfactored update's directions up to which factors are worth naming."""
+
 MANY = 0.25
 """Share of layers that hardly moved from which leaving them out is worth a trial."""
 
 
-def suggestions(layers: "Sequence[LayerReport]") -> tuple[str, ...]:
-    """Returns what the layers suggest; empty where nothing stands out, or there is no layer."""
+def suggestions(layers: "Sequence[LayerReport]", *, factored: bool = True) -> tuple[str, ...]:
+    """Returns what the layers suggest; empty where nothing stands out, or there is no layer.
+
+    Args:
+        layers: of one adapter.
+        factored: whether their ranks are those of factors, which a search can choose.
+    """
     moved = [layer for layer in layers if layer.significant]
     if not layers:
         return ()
     if not moved:
         return ("No layer moved at all: raise the learning rate, or check that training reached the adapter.",)
-    return (*_rank(moved), *_still(layers))
+    return (*(_rank(moved) if factored else _factors(moved)), *_still(layers))
 
 
 def _rank(layers: "Sequence[LayerReport]") -> list[str]:
@@ -35,11 +43,26 @@ def _rank(layers: "Sequence[LayerReport]") -> list[str]:
     if rank > 1 and flat >= FULL and used >= FULL:
         return [f"The spectra are flat and full at rank {rank}: try ranks {2 * rank} and {4 * rank}."]
     if used <= WASTED:
-        enough = sorted(layer.significant for layer in layers)[int(0.9 * (len(layers) - 1))]
+        enough = _enough(layers)
         return [
             f"Most of rank {rank} is unused: {enough} directions hold 99 % of nine layers in ten. Try rank {enough}."
         ]
     return []
+
+
+def _factors(layers: "Sequence[LayerReport]") -> list[str]:
+    """Returns what low-rank factors would have to hold, where a fraction of the directions do."""
+    enough, full = _enough(layers), median(layer.rank for layer in layers)
+    if enough > SMALL * full:
+        return []
+    return [
+        f"{enough} directions hold 99 % of nine layers in ten: low-rank factors of rank {enough} could say as much."
+    ]
+
+
+def _enough(layers: "Sequence[LayerReport]") -> int:
+    """Returns the directions that hold 99 % of nine layers in ten."""
+    return sorted(layer.significant for layer in layers)[int(0.9 * (len(layers) - 1))]
 
 
 def _still(layers: "Sequence[LayerReport]") -> list[str]:

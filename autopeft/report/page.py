@@ -47,7 +47,7 @@ def page(story: Story) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
             f"<title>{escape(title)}</title>",
-            f"<style>{_style()}</style></head><body>",
+            f"<style>{style()}</style></head><body>",
             f"<header><h1>{escape(title)}</h1><p>{escape(_subtitle(story))}</p></header>",
             f"<nav>{_links(sections)}</nav><main>",
             *(f'<section id="{s.key}"><h2>{escape(s.title)}</h2>{s.body}</section>' for s in sections),
@@ -76,5 +76,6 @@ def _notes(story: Story) -> str:
     return f'<section id="notes"><h2>Notes</h2><ul>{items}</ul></section>'
 
 
-def _style() -> str:
+def style() -> str:
+    """Returns the style sheet that the drawings' classes are of."""
     return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")

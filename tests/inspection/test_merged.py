@@ -1,0 +1,92 @@
+"""An adapter of another kind is inspected by what merging it changes, in the very weights of its base."""
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autopeft.inspection import inspect_adapter
+from autopeft.inspection.merged import factors
+from autopeft.inspection.spectrum import singular_values
+
+CONFIGS = {
+    "dora": ("llama", lambda: peft.LoraConfig(r=4, use_dora=True, target_modules=["q_proj", "down_proj"])),
+    "loha": ("llama", lambda: peft.LoHaConfig(r=2, target_modules=["q_proj", "down_proj"])),
+    "ia3": ("llama", lambda: peft.IA3Config(target_modules=["q_proj", "down_proj"], feedforward_modules=["down_proj"])),
+    "conv1d": ("gpt2", lambda: peft.LoraConfig(r=4, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_the_update_is_that_of_the_merged_model(name, tiny_models, tmp_path):
+    """Norm and spectrum of each changed weight are those of merged minus base, whatever made the change."""
+    architecture, config = CONFIGS[name]
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    torch.manual_seed(0)
+    attached = peft.get_peft_model(load(tiny_models[architecture]), config(), autocast_adapter_dtype=False)
+    with torch.no_grad():
+        for parameter in attached.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    attached.save_pretrained(tmp_path)
+    before = dict(load(tiny_models[architecture]).named_parameters())
+    after = dict(attached.merge_and_unload().named_parameters())
+    changed = {key: (after[key] - before[key]).detach() for key in before if not torch.equal(after[key], before[key])}
+    found = inspect_adapter(tmp_path)
+    layers = {layer.name.removeprefix("base_model.model."): layer for layer in found.layers}
+    assert {f"{layer}.weight" for layer in layers} == set(changed)
+    assert len(changed) == 6  # two kinds of modules in three layers
+    for key, change in changed.items():
+        layer = layers[key.removesuffix(".weight")]
+        assert layer.norm == pytest.approx(float(change.norm()), rel=1e-4)
+        assert layer.spectrum[0] == pytest.approx(float(torch.linalg.matrix_norm(change, 2)), rel=1e-4)
+        assert layer.entanglement
+    assert any("merging makes" in note for note in found.notes) == (name != "conv1d")
+
+
+def test_a_convolution_is_read_from_its_factors(tmp_path):
+    """A kernel's axes belong to the first factor: the update's norm is that of the product."""
+    from safetensors.numpy import save_file
+
+    generator = np.random.default_rng(0)
+    down, up = generator.normal(size=(4, 6, 3)), generator.normal(size=(8, 4, 1))
+    pair = {"base_model.model.conv.lora_A.weight": down, "base_model.model.conv.lora_B.weight": up}
+    save_file(
+        {name: tensor.astype(np.float32) for name, tensor in pair.items()}, tmp_path / "adapter_model.safetensors"
+    )
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "lora_alpha": 8, "r": 4}')
+    (layer,) = inspect_adapter(tmp_path).layers
+    assert layer.norm == pytest.approx(2 * np.linalg.norm(np.einsum("or,rik->oik", up[:, :, 0], down)), rel=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(5, 20), st.integers(5, 20), st.integers(0, 99))
+def test_factors_give_the_matrix_back(rank, rows, columns, seed):
+    """Both ways round, the factors' product is the matrix, and their number is its rank."""
+    generator = np.random.default_rng(seed)
+    matrix = generator.normal(size=(rows, rank)) @ generator.normal(size=(rank, columns))
+    pair = factors("x", matrix)
+    assert np.allclose(pair.up @ pair.down, matrix, atol=1e-2 * np.linalg.norm(matrix))
+    values = np.linalg.svd(matrix, compute_uv=False)
+    assert len(pair.down) == (values > 1e-3 * values[0]).sum()
+    assert np.allclose(singular_values(pair.down, pair.up, 1.0), values[: len(pair.down)], rtol=1e-4)
+
+
+def test_without_its_base_an_adapter_has_what_its_file_tells(tiny_models, tmp_path):
+    """A base that is not here, and prompts, which change no weight, are said; the norms are there all the same."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_models["llama"])
+    peft.get_peft_model(model, peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[])).save_pretrained(
+        tmp_path / "ia3"
+    )
+    gone = inspect_adapter(tmp_path / "ia3", base=str(tmp_path / "gone"))
+    assert "cannot be loaded" in gone.notes[0]
+    assert len(gone.norms) == 3
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_models["llama"])
+    prompts = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    peft.get_peft_model(model, prompts).save_pretrained(tmp_path / "prompts")
+    soft = inspect_adapter(tmp_path / "prompts")
+    assert "changes no weight" in soft.notes[0]
+    assert list(soft.norms) == ["prompt_embeddings"]
