@@ -28,8 +28,9 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# Two processes, since most of it is work for one core; a file stays in one of them, and its fixtures with it.
 test: lint types
-	HF_HUB_OFFLINE=1 $(BIN)/pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # The reference pages are made from the code; a link that leads nowhere fails the build.
 docs: install
