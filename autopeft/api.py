@@ -103,6 +103,7 @@ def search(
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
     objectives: Sequence[str] = ("quality",),
     general_text: str | Path | None = None,
+    track: Sequence[str] = (),
     show: bool | None = None,
 ) -> SearchResult:
     """Returns the result of a search for the best way to fine-tune a model on some data.
@@ -129,6 +130,7 @@ def search(
         objectives: ``quality`` with any of ``memory``, ``time``, ``forgetting`` and ``latency``; the result then has
             their Pareto front, and its knee is the winner.
         general_text: file to measure forgetting on, one text per line; the project's own sentences by default.
+        track: ``mlflow``, ``wandb``, ``tensorboard`` or ``trackio``, to log each trial and the winner to.
         show: whether to show the table; by default where the code runs in a notebook.
 
     Raises:
@@ -138,6 +140,7 @@ def search(
     from autopeft.report import write_report
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import limits, run_search
+    from autopeft.tuning.trackers import Tracked
 
     request = Request(
         model=model,
@@ -154,7 +157,9 @@ def search(
         general_text=None if general_text is None else Path(general_text),
     )
     stops = limits(trials, seconds, tokens, when_flat=stop_when_flat)
-    result = run_search(request, Path(output), stops, resume=resume, observer=observer(show=show))
+    watched = Tracked(observer(show=show), track, Path(output))
+    result = run_search(request, Path(output), stops, resume=resume, observer=watched)
+    watched.finished(result)
     write_report(Path(output))
     return result
 

@@ -53,6 +53,10 @@ def command(
     no_evidence: Annotated[
         bool, typer.Option("--no-evidence", help="Do not keep the trials for later suggestions on this machine.")
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Log trials to mlflow, wandb, tensorboard or trackio; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tune: run short pruned trials and write the best configuration to OUTPUT/tuned.yaml."""
@@ -71,6 +75,7 @@ def command(
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import dry_run as plan_only
     from autopeft.tuning.session import limits, run_search
+    from autopeft.tuning.trackers import Tracked
     from autopeft.values.candidates import Constraints
 
     request = Request(
@@ -103,8 +108,10 @@ def command(
         show.result(planned, *preparation_view(prepared), *cost_view(planned, stops))
         return
     with LiveView(show, stops) as view:
+        watched = Tracked(view, track or (), output)
         try:
-            result = run_search(request, output, stops, resume=resume, observer=view)
+            result = run_search(request, output, stops, resume=resume, observer=watched)
+            watched.finished(result)
         except KeyboardInterrupt:
             show.say(
                 f"\nStopped. What is done is kept in {escape(str(output))}; go on with the same command and --resume."

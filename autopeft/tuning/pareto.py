@@ -197,7 +197,7 @@ _WORDS: Mapping[Criterion, tuple[str, Callable[[float], str]]] = {
     "memory": ("peak memory", lambda v: f"{v / 2**20:,.0f} MiB"),
     "time": ("training time", lambda v: f"{v:.1f} s"),
     "forgetting": ("forgetting", lambda v: f"{v:+.3g}"),
-    "latency": ("latency", lambda v: f"{v:.2f} ms a row"),
+    "latency": ("latency", lambda v: f"{v:.2f} ms/row"),
 }
 
 
