@@ -59,7 +59,12 @@ def test_an_observer_in_front_tells_both(tmp_path, monkeypatch):
             heard.append(outcome.status)
 
     monkeypatch.setattr(_observer, "find_spec", lambda _: True)
-    monkeypatch.setattr(_observer, "TRACKERS", {"mlflow": lambda folder: (opened.append(folder), told.append)[1]})
+
+    def open_log(folder):
+        opened.append(folder)
+        return told.append
+
+    monkeypatch.setattr(_observer, "TRACKERS", {"mlflow": open_log})
     watched = Tracked(Hearing(), ["mlflow", "mlflow"], tmp_path)
     assert opened == []
     watched.prepared(cast("Any", None), cast("Any", None))

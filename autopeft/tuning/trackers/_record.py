@@ -51,8 +51,8 @@ def trial_record(outcome: TrialOutcome) -> Record:
         "peak_bytes": outcome.peak_bytes,
         "estimated_bytes": outcome.estimated_bytes,
         "trainable_parameters": outcome.trainable_parameters,
-        "forgetting": outcome.forgetting and outcome.forgetting.change,
-        "latency_milliseconds": outcome.latency and outcome.latency.row_milliseconds,
+        "forgetting": None if outcome.forgetting is None else outcome.forgetting.change,
+        "latency_milliseconds": None if outcome.latency is None else outcome.latency.row_milliseconds,
         "adapter_bytes": outcome.adapter_bytes,
     }
     tags = {"status": outcome.status, "reason": outcome.reason}
