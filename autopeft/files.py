@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from autopeft.errors import FileFormatError, close_match
 
@@ -44,6 +44,27 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds lines to the end of a file in one write, flushed to disk: writers at once do not lose each other's.
+
+    A line that a crash has cut short is ended first, so that it does not swallow the next one.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b", buffering=0) as stream:
+        stream.write((_line_break(stream) + text).encode("utf-8"))
+        os.fsync(stream.fileno())
+
+
+def _line_break(stream: IO[bytes]) -> str:
+    if stream.seek(0, os.SEEK_END) == 0:
+        return ""
+    stream.seek(-1, os.SEEK_END)
+    return "" if stream.read(1) == b"\n" else "\n"
 
 
 def read_yaml(path: Path) -> Any:

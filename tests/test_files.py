@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopeft.errors import FileFormatError
-from autopeft.files import parse, plain, read_json, read_yaml, to_json, to_yaml, write_text
+from autopeft.files import append_text, parse, plain, read_json, read_yaml, to_json, to_yaml, write_text
 from autopeft.values.candidates import Candidate
 
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
@@ -91,6 +91,15 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -9
     assert path.read_text() == "old"
+
+
+def test_lines_are_added_after_one_that_was_cut_short(tmp_path):
+    """A line without an end, as a crash leaves it, does not swallow the next one."""
+    path = tmp_path / "folder" / "lines"
+    append_text(path, "first\n")
+    path.write_bytes(path.read_bytes() + b"cut sh")
+    append_text(path, "second\nthird\n")
+    assert path.read_text() == "first\ncut sh\nsecond\nthird\n"
 
 
 def test_values_are_frozen():

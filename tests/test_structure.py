@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "autopeft"
 
 # From left to right: a room imports only from rooms to its left. Rooms on one line do not import each other.
 ORDER = [
-    {"errors", "resources", "discovery", "fronts"},
+    {"errors", "resources", "discovery", "environment", "fronts"},
     {"values"},
     {"files"},
     {"tasks", "quantization", "optimizers", "schedules", "methods", "assets"},

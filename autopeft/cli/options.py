@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 
 from autopeft.errors import invalid
+from autopeft.profiling.sizes import parse_count
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
 def parse_seconds(text: str, *, key: str = "--time", owner: str = "autopeft search") -> float:
@@ -27,9 +27,8 @@ def parse_tokens(text: str) -> int:
     Raises:
         InvalidValueError: it is not a positive number.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmb]?)", text.strip(), re.IGNORECASE)
-    tokens = round(float(match[1]) * _COUNTS[match[2].lower()]) if match else 0
-    if tokens < 1:
+    tokens = parse_count(text)
+    if tokens is None:
         raise invalid("--tokens", "autopeft search", "a positive count such as 500k or 2M", text)
     return tokens
 

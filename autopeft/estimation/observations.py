@@ -4,23 +4,20 @@
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from autopeft import resources
+from autopeft.environment import stack, switched_on
 from autopeft.errors import FileFormatError
-from autopeft.files import parse, plain
+from autopeft.files import append_text, parse, plain
 from autopeft.profiling.cache import cache_folder
 from autopeft.values.candidates import Estimate
 from autopeft.values.profiles import Device
 
 SWITCH = "AUTOPEFT_CALIBRATION"
-STACK = ("torch", "transformers", "peft", "bitsandbytes")
-"""Distributions whose versions decide what a run allocates and how fast it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +80,7 @@ def observed(
 
 def enabled() -> bool:
     """Whether measured runs are kept and used: unless the user has switched that off."""
-    return os.environ.get(SWITCH, "").lower() not in ("off", "0", "no", "false")
+    return switched_on(SWITCH)
 
 
 def observations_path() -> Path:
@@ -101,23 +98,10 @@ def record(observation: Observation) -> None:
     if not enabled():
         return
     line = json.dumps(plain(observation), separators=(",", ":")) + "\n"
-    path = observations_path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as stream:
-            stream.write(_line_break(path) + line.encode())
-            os.fsync(stream.fileno())
+        append_text(observations_path(), line)
     except OSError:
         return
-
-
-def _line_break(path: Path) -> bytes:
-    """Returns what ends a line that a crash has cut short, so that it does not swallow the next one."""
-    with path.open("rb") as stream:
-        if stream.seek(0, os.SEEK_END) == 0:
-            return b""
-        stream.seek(-1, os.SEEK_END)
-        return b"" if stream.read() == b"\n" else b"\n"
 
 
 def observations(card: str, stack: str) -> tuple[Observation, ...]:
@@ -157,4 +141,4 @@ def _card_name(name: str) -> str:
 @cache
 def stack_versions() -> str:
     """Returns the versions that a run's memory and speed depend on, such as ``torch 2.13.0, …``."""
-    return ", ".join(f"{name} {version(name)}" for name in STACK)
+    return ", ".join(f"{name} {number}" for name, number in stack().items())

@@ -30,6 +30,17 @@ def parse_bytes(text: str, key: str = "--memory") -> int:
     return size
 
 
+_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+_COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmb]?)\s*", re.IGNORECASE | re.ASCII)
+
+
+def parse_count(text: str) -> int | None:
+    """Returns a count such as ``500k``, ``2M`` or ``1200000``; None where it is none or not above zero."""
+    found = _COUNT.fullmatch(text)
+    count = int(Decimal(found[1]) * _COUNTS[found[2].lower()]) if found else 0
+    return count if count >= 1 else None
+
+
 def format_bytes(size: int) -> str:
     """Returns a size for people, in binary units: ``24.0 GiB``, ``512.0 MiB``, ``37 B``."""
     for unit, bytes_each in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):

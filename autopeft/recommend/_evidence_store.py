@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from autopeft.environment import switched_on
 from autopeft.errors import FileFormatError, InvalidValueError
-from autopeft.files import write_text
+from autopeft.files import append_text, write_text
 from autopeft.recommend.evidence import parse_run, read_runs, to_line
 from autopeft.values.evidence import Run
 
@@ -34,7 +35,7 @@ class Kept:
 
 def enabled() -> bool:
     """Whether the user's runs are kept and used: unless the user has switched that off."""
-    return os.environ.get(SWITCH, "").lower() not in ("off", "0", "no", "false")
+    return switched_on(SWITCH)
 
 
 def data_folder() -> Path:
@@ -61,7 +62,7 @@ def keep(run: Run) -> bool:
         return False
     try:
         with _locked():
-            _append([run])
+            append_text(store_path(), _text([run]))
     except OSError:
         return False
     return True
@@ -133,7 +134,7 @@ def add_from(path: Path) -> tuple[int, int]:
     with _locked():
         known = {to_line(run) for run in kept_lines()}
         new = [run for run in given if to_line(run) not in known]
-        _append(new)
+        append_text(store_path(), _text(new))
     return len(new), len(given) - len(new)
 
 
@@ -173,22 +174,6 @@ def _locked() -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".evidence.lock"):
         yield
-
-
-def _append(runs: Iterable[Run]) -> None:
-    path = store_path()
-    with path.open("a+b", buffering=0) as stream:
-        stream.write(_line_break(path) + _text(runs).encode())
-        os.fsync(stream.fileno())
-
-
-def _line_break(path: Path) -> bytes:
-    """Returns what ends a line that a crash has cut short, so that it does not swallow the next one."""
-    with path.open("rb") as stream:
-        if stream.seek(0, os.SEEK_END) == 0:
-            return b""
-        stream.seek(-1, os.SEEK_END)
-        return b"" if stream.read() == b"\n" else b"\n"
 
 
 def _write(runs: Iterable[Run]) -> None:

@@ -3,15 +3,12 @@
 import datetime
 import math
 from collections.abc import Mapping
-from importlib.metadata import version
 
+from autopeft.environment import stack
 from autopeft.values.candidates import Candidate
 from autopeft.values.evidence import Run, RunModel, RunPoint, RunQuality, RunTask
 from autopeft.values.outcomes import TrialOutcome
 from autopeft.values.profiles import ModelProfile, TaskProfile
-
-STACK = ("torch", "transformers", "peft", "bitsandbytes")
-"""Distributions whose versions decide what a run comes to."""
 
 SHARES = frozenset({"accuracy", "macro_f1", "f1", "span_f1", "exact_match", "rouge_l"})
 """Metrics between 0 and 1."""
@@ -87,7 +84,7 @@ def trial_run(
         learning_rate=candidate.learning_rate, batch_size=_rows(candidate), tokens=outcome.tokens, seed=seed,
         reference=reference, trainable_parameters=outcome.trainable_parameters, status=outcome.status,
         reason=outcome.reason, quality=_quality(outcome, metric, scored_rows, lower_is_better=lower_is_better),
-        peak_bytes=outcome.peak_bytes, peak_kind=kind, seconds=round(outcome.seconds, 2), versions=_versions(),
+        peak_bytes=outcome.peak_bytes, peak_kind=kind, seconds=round(outcome.seconds, 2), versions=dict(stack()),
         device=device, date=date or datetime.date.today().isoformat(), source=source, licence=licence, notes=notes,
     )  # fmt: skip
 
@@ -119,7 +116,3 @@ def _quality(
 
 def _others(metrics: Mapping[str, float], deciding: str) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name != deciding and math.isfinite(value)}
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in STACK}

@@ -3,9 +3,8 @@
 import re
 
 from autopeft.errors import invalid
+from autopeft.profiling.sizes import parse_count
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
-_COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmb]?)", re.IGNORECASE)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -19,14 +18,10 @@ def parse_budget(text: str, total_parameters: int) -> int:
     Raises:
         InvalidValueError: it is not such a limit, or it allows nothing at all.
     """
-    wrong = invalid("--max-trainable", "the constraints", "a count such as 5M or a share such as 1%, above zero", text)
-    share, count = _SHARE.fullmatch(text.strip()), _COUNT.fullmatch(text.strip())
-    if share:
-        limit = int(float(share[1]) / 100 * total_parameters)
-    elif count:
-        limit = int(float(count[1]) * _UNITS[count[2].lower()])
-    else:
-        raise wrong
-    if limit < 1 or (share and float(share[1]) > 100):
-        raise wrong
+    share = _SHARE.fullmatch(text.strip())
+    percent = float(share[1]) if share else 0.0
+    limit = int(percent / 100 * total_parameters) if share else parse_count(text)
+    if not limit or percent > 100:
+        expected = "a count such as 5M or a share such as 1%, above zero"
+        raise invalid("--max-trainable", "the constraints", expected, text)
     return limit

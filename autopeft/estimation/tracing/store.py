@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import autopeft
+from autopeft.environment import STACK
 from autopeft.estimation.trace import KINDS
 from autopeft.estimation.tracing.depth import DepthPlan, Run
 from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, RecordedOperation, Recording
@@ -15,7 +16,6 @@ from autopeft.files import write_text
 from autopeft.profiling.cache import cache_folder
 
 _LAYOUT = 4  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
-_STACK = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Kept:
 
 def key_of(parts: dict[str, Any]) -> str:
     """Returns the name of a recording: what decides it, the versions of the stack and of this code."""
-    content = {**parts, "stack": [_version(name) for name in _STACK], "own": [autopeft.__version__, _LAYOUT]}
+    content = {**parts, "stack": [_version(name) for name in STACK], "own": [autopeft.__version__, _LAYOUT]}
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
