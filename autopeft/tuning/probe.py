@@ -44,6 +44,10 @@ POINTS_PER_LOSS, POINTS_ERROR = 0.28, 1.3
 """Points of accuracy for a per cent of the loss, and the error of saying so: 29 runs of twelve methods on film reviews
 (``benchmarks/methods.py``)."""
 
+BEGUN = 0.97
+"""Share of the loss before training down to which one run at least must have come: while nothing has begun to learn,
+that all losses are alike says nothing."""
+
 LOST = 20.0
 """What a run that diverged is taken to have lost to the worst that did not, in per cent of the loss."""
 
@@ -86,7 +90,7 @@ def probe(profiles: Profiles, data: str, found: Recommendation, seconds: float, 
         deadline=started + seconds,
     )
     leaders = _leaders(found.candidates)
-    steps, leaders = _afforded(bench, leaders)
+    start, steps, leaders = _afforded(bench, leaders)
     runs: dict[int, ProbeRun] = {}
     for suggestion in leaders if steps else ():
         if time.monotonic() > bench.deadline:
@@ -95,9 +99,14 @@ def probe(profiles: Profiles, data: str, found: Recommendation, seconds: float, 
         say(f"{suggestion.candidate.method}: {_told(run)}")
         runs[id(suggestion)] = run
     took = time.monotonic() - started
-    if sum(run.loss is not None for run in runs.values()) < 2:
+    losses = [run.loss for run in runs.values() if run.loss is not None]
+    if len(losses) < 2:
         return replace(found, notes=(*found.notes, f"{seconds:.0f} s are too few to probe anything here."))
-    return _corrected(found, runs, profiles, took)
+    seen = replace(found, candidates=tuple(replace(s, probe=runs.get(id(s))) for s in found.candidates))
+    if min(losses) > BEGUN * start:
+        begun = f"In {steps} steps nothing began to learn (loss {start:.3f} at first, {min(losses):.3f} at best)"
+        return replace(seen, notes=(*found.notes, f"{begun}, so predictions are as they were. Probe for longer."))
+    return _corrected(seen, profiles, took)
 
 
 def _leaders(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
@@ -109,22 +118,25 @@ def _leaders(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
     return list(first.values())[:PROBED]
 
 
-def _afforded(bench: _Bench, leaders: list[Suggestion]) -> tuple[int, list[Suggestion]]:
-    """Returns for how many steps how many of the leaders can run in the time, by a few steps of the first."""
+def _afforded(bench: _Bench, leaders: list[Suggestion]) -> tuple[float, int, list[Suggestion]]:
+    """Returns the loss before training, and for how many steps how many of the leaders can run in the time.
+
+    A few steps of the first say how long steps take.
+    """
     if not leaders:
-        return 0, []
+        return math.nan, 0, []
     candidate = leaders[0].candidate
     plan = Plan(tokens=bench.tokens(PILOT_STEPS, candidate))
     with memory_guard(), bench.worker.attached(candidate, plan, bench.data["train"]) as run:
+        start = _loss(bench, run)
         run.advance(1.0)
-        _loss(bench, run)
         step = run.seconds / max(1, run.done)
     for count in range(len(leaders), 1, -1):
         # Attaching and scoring take about as long as half of the fewest steps.
         steps = int((bench.deadline - time.monotonic()) / count / step - FEWEST_STEPS / 2)
         if steps >= FEWEST_STEPS:
-            return min(steps, MOST_STEPS), leaders[:count]
-    return 0, []
+            return start, min(steps, MOST_STEPS), leaders[:count]
+    return start, 0, []
 
 
 def _run(bench: _Bench, candidate: Candidate, steps: int) -> ProbeRun:
@@ -174,18 +186,17 @@ def _told(run: ProbeRun) -> str:
     return f"loss {run.loss:.3f} after {run.steps} steps, gradient norm {run.gradient_norm:.2g}, {run.seconds:.0f} s"
 
 
-def _corrected(found: Recommendation, runs: dict[int, ProbeRun], profiles: Profiles, took: float) -> Recommendation:
-    probed = [s for s in found.candidates if id(s) in runs and s.prediction is not None]
+def _corrected(found: Recommendation, profiles: Profiles, took: float) -> Recommendation:
+    """Returns the recommendation with the predictions of what was probed corrected, and in the order of that."""
+    known = {place: s for place, s in enumerate(found.candidates) if s.probe is not None and s.prediction is not None}
+    runs = [s.probe for s in known.values() if s.probe is not None]
     planned = profiles.task.training_rows * EPOCHS * profiles.task.tokens.mean
-    seen = max(run.tokens for run in runs.values())
-    predictions = [s.prediction for s in probed if s.prediction is not None]
-    after = combined(predictions, readings([runs[id(s)] for s in probed]), planned / seen)
-    by_place = {id(s): prediction for s, prediction in zip(probed, after, strict=True)}
-    changed = [
-        replace(repredicted(s, by_place[id(s)]), probe=runs[id(s)]) if id(s) in by_place else s
-        for s in found.candidates
-    ]
-    note = f"{len(probed)} suggestions were probed in {took:.0f} s; their predictions are corrected by what was seen."
+    predictions = [s.prediction for s in known.values() if s.prediction is not None]
+    after = combined(predictions, readings(runs), planned / max(run.tokens for run in runs))
+    changed = list(found.candidates)
+    for (place, suggestion), prediction in zip(known.items(), after, strict=True):
+        changed[place] = repredicted(suggestion, prediction)
+    note = f"{len(runs)} suggestions were probed in {took:.0f} s; their predictions are corrected by what was seen."
     return replace(found, candidates=ranked(changed), notes=(*found.notes, note))
 
 

@@ -77,12 +77,17 @@ def reviews(tmp_path):
     return str(path)
 
 
-def test_real_steps_of_the_first_few_reorder_them(tiny_models, reviews):
+@pytest.fixture
+def profiles(tiny_models, reviews):
+    return collect_profiles(
+        str(tiny_models["bert"]), reviews, task=None, rows=None, tokens_per_row=None, columns=None, gpu=None,
+        memory_bytes=None,
+    )  # fmt: skip
+
+
+def test_real_steps_of_the_first_few_reorder_them(profiles, reviews, monkeypatch):
     """The first methods train for the same steps; their predictions change, and each probed one says what it saw."""
-    model = str(tiny_models["bert"])
-    profiles = collect_profiles(
-        model, reviews, task=None, rows=None, tokens_per_row=None, columns=None, gpu=None, memory_bytes=None
-    )
+    monkeypatch.setattr("autopeft.tuning.probe.BEGUN", 1.5)  # a random tiny model learns too little in so few steps
     before = recommend_for(profiles, Constraints(methods=("lora", "ia3", "bitfit")))
     said: list[str] = []
     after = probe(profiles, reviews, before, 60, said.append)
@@ -98,16 +103,27 @@ def test_real_steps_of_the_first_few_reorder_them(tiny_models, reviews):
         assert suggestion.probe is not None
         assert suggestion.probe.loss is not None
         assert 0 < suggestion.probe.loss < 2
-    fitting = [s.score for s in probed]
-    assert fitting == sorted(fitting, reverse=True)
+        assert (suggestion.probe.gradient_norm or 0) > 0
+    scores = [s.score for s in probed]
+    assert scores == sorted(scores, reverse=True)
 
 
-def test_too_little_time_probes_nothing_and_says_so(tiny_models, reviews):
-    """A second is too little: the recommendation stays as it was, with a note."""
-    model = str(tiny_models["bert"])
-    profiles = collect_profiles(
-        model, reviews, task=None, rows=None, tokens_per_row=None, columns=None, gpu=None, memory_bytes=None
-    )
+@pytest.mark.slow
+def test_while_nothing_has_begun_to_learn_nothing_is_concluded(profiles, reviews, monkeypatch):
+    """Losses that are all where they began leave predictions and order as they were, and a note says so."""
+    monkeypatch.setattr("autopeft.tuning.probe.BEGUN", 0.0)
+    before = recommend_for(profiles, Constraints(methods=("lora", "ia3")))
+    after = probe(profiles, reviews, before, 60, lambda _: None)
+    assert [(s.candidate, s.prediction) for s in after.candidates] == [
+        (s.candidate, s.prediction) for s in before.candidates
+    ]
+    assert sum(s.probe is not None for s in after.candidates) == 2
+    assert "nothing began to learn" in after.notes[-1]
+
+
+@pytest.mark.slow
+def test_too_little_time_probes_nothing_and_says_so(profiles, reviews):
+    """Where the time is too short the recommendation stays as it was, with a note."""
     before = recommend_for(profiles, Constraints(methods=("lora", "ia3")))
     after = probe(profiles, reviews, before, 0.01, lambda _: None)
     assert after.candidates == before.candidates
