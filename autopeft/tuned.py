@@ -214,8 +214,8 @@ class TunedConfig:
         import torch
         from transformers import TrainingArguments
 
-        # Without this transformers takes 16-bit training for a request for a GPU.
-        here = {"use_cpu": not torch.accelerator.is_available()}
+        # Where `load_model` places it: transformers takes any accelerator there is, and 16 bits for a request for one.
+        here = {"use_cpu": not torch.cuda.is_available()}
         return TrainingArguments(**{**self.training_settings(output_dir), **here, **overrides})
 
     def training_settings(self, output_dir: str | Path) -> dict[str, Any]:
