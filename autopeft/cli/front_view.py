@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from autopeft.tuning.pareto import said, titled
+from autopeft.tuning.pareto import said
 from autopeft.values.outcomes import SearchResult
 
 
@@ -16,7 +16,7 @@ def front_view(result: SearchResult) -> Iterator[Any]:
     if result.knee is None:
         return
     metric, costs = result.winner.test.metric, [name for name in result.objectives if name != "quality"]
-    table = Table("trial", "method", metric, *map(titled, costs), title="Pareto front, as the trials were measured")
+    table = Table("trial", "method", metric, *costs, title="Pareto front, as the trials were measured")
     for point in result.pareto:
         style = "bold" if point.number == result.knee.number else ""
         values = [said(name, point.values[name]) for name in costs]

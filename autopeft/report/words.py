@@ -58,7 +58,7 @@ def why(story: Story) -> Iterator[str]:
     """Yields sentences on why the winner won, and on how far that can be trusted."""
     if not story.ranked:
         return
-    result, chosen = story.result, _chosen(story)
+    result, chosen = story.result, chosen_trial(story)
     if result is None:
         yield _standing(story, chosen)
         return
@@ -69,7 +69,7 @@ def why(story: Story) -> Iterator[str]:
         yield f"Winner minus {named(name)}: {gap_words(gap, lower_is_better=story.lower_is_better)}"
 
 
-def _chosen(story: Story) -> TrialOutcome:
+def chosen_trial(story: Story) -> TrialOutcome:
     """Returns the trial whose configuration won, and before that was settled the best one."""
     won = story.result.winner_trial if story.result else None
     return next((outcome for outcome in story.ranked if outcome.number == won), story.ranked[0])

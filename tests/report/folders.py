@@ -73,7 +73,9 @@ def score(value: float, metric: str = "accuracy") -> Score:
     return Score(metric=metric, value=value, low=value - 0.02, high=value + 0.02, level=0.95, rows=400)
 
 
-def finish(folder: Path, winner: Candidate, gaps: dict[str, Difference], notes: tuple[str, ...] = ()) -> None:
+def finish(
+    folder: Path, winner: Candidate, gaps: dict[str, Difference], notes: tuple[str, ...] = (), **facts: Any
+) -> None:
     """The result of a search that came to its comparison."""
 
     def contender(test: float) -> Contender:
@@ -83,6 +85,7 @@ def finish(folder: Path, winner: Candidate, gaps: dict[str, Difference], notes: 
         winner=contender(0.9), default_lora=contender(0.8), raced_lora=contender(0.85), difference=gaps,
         references={"untuned": score(0.5), "tfidf_logistic_regression": score(0.7)}, trials={"completed": 1},
         seconds=60.0, comparison_seconds=50.0, overhead_seconds=2.0, output=str(folder), notes=notes,
+        **facts,
     )  # fmt: skip
     write_text(folder / "result.json", to_json(plain(result)))
 

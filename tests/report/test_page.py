@@ -9,9 +9,12 @@ import pytest
 from autopeft.errors import StudyError
 from autopeft.report import read_story, write_report
 from autopeft.report.charts.timeline import lanes
+from autopeft.report.front import COSTS
 from autopeft.report.story import Attempt
 from autopeft.report.words import gap_words
-from tests.report.folders import begin, complete, fail, finish, gap, stop
+from autopeft.tuning.pareto import explained, search_front
+from autopeft.values.outcomes import Finalist, Forgetting, Latency
+from tests.report.folders import begin, complete, fail, finish, gap, score, stop
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 SECTIONS = (
@@ -93,6 +96,43 @@ def test_a_difference_that_could_be_zero_is_called_so(finished):
     said = " ".join(Checker(page_of(finished)).said)
     assert re.search(r"default LoRA: \+0\.1000 \(95 % interval \+0\.0500 to \+0\.1500\), better\.", said)
     assert re.search(r"raced LoRA: \+0\.0100 .*not distinguishable from zero\.", said)
+
+
+def test_several_objectives_have_a_front_and_a_ringed_knee(tmp_path):
+    """Each cost that was measured has its panel with the knee ringed; the reason and what was forgotten are told."""
+    study = begin(tmp_path)
+    latency = Latency(attached_milliseconds=16.0, merged_milliseconds=None, rows=8, tokens=80)
+    for value, change in ((0.9, 3.0), (0.89, -0.5)):
+        after = Forgetting(measure="masked_lm_loss", before=2.0, after=2.0 + change, change=change, rows=9, tokens=90)
+        complete(study, value, score_error=0.02, forgetting=after, latency=latency, adapter_bytes=2**20)
+    found = search_front(study.outcomes(), ("quality", "forgetting"))
+    chosen = found.preferred[0]
+    finish(
+        tmp_path, chosen.candidate, {"default_lora": gap(0.1, 0.05)}, winner_trial=chosen.number,
+        objectives=found.objectives, pareto=found.points(1.0), knee=explained(chosen, found, "accuracy", 1.0),
+    )  # fmt: skip
+    page = page_of(tmp_path)
+    said = " ".join(Checker(page).said)
+    assert chosen.number == 1
+    assert "its accuracy 0.8900 is 0.0100 from the best, trial 0" in said
+    assert "forgetting -0.5 instead of +3" in said
+    assert "masked LM loss on general text 2 before, 1.5 after (9 texts)" in said
+    assert "1 (the knee)" in said
+    assert page.count('class="ring"') == len(COSTS)
+
+
+def test_who_was_trained_anew_is_told(tmp_path):
+    """Where validation chose among several fresh trainings, the page says so, with their scores."""
+    study = begin(tmp_path)
+    first, second = complete(study, 0.82), complete(study, 0.81)
+    made = tuple(
+        Finalist(number=o.number, config=o.candidate, trial_score=o.score or 0.0, validation=score(value))
+        for o, value in ((first, 0.79), (second, 0.8))
+    )
+    finish(tmp_path, second.candidate, {}, winner_trial=second.number, finalists=made)
+    said = " ".join(Checker(page_of(tmp_path)).said)
+    assert "each was trained anew with a fresh seed: trial 1 then scored best on validation, 0.8000" in said
+    assert "against trial 0 0.7900" in said
 
 
 def test_reporting_changes_nothing_in_the_study(finished):

@@ -3,7 +3,8 @@
 from autopeft.report.section import Section, paragraph, table
 from autopeft.report.story import Story
 from autopeft.report.svg.scale import number, octets
-from autopeft.report.words import state, why
+from autopeft.report.words import chosen_trial, state, why
+from autopeft.tuning.pareto import said
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import TrialOutcome
 
@@ -15,8 +16,7 @@ def winner(story: Story) -> Section:
     body += "".join(paragraph(sentence) for sentence in why(story))
     if story.ranked:
         config = story.result.winner.config if story.result else story.ranked[0].candidate
-        trial = next((o for o in story.ranked if o.candidate == config), story.ranked[0])
-        body += table(("setting", "value"), [*_settings(config), *_costs(trial)], "facts")
+        body += table(("setting", "value"), [*_settings(config), *_costs(chosen_trial(story))], "facts")
     if story.result is not None:
         body += paragraph(f"The same, ready for full training: tuned.yaml in {story.folder.name}.")
     return Section(key="winner", title=title, body=body)
@@ -43,5 +43,16 @@ def _costs(trial: TrialOutcome) -> list[tuple[str, str]]:
         ("trainable parameters", None if trial.trainable_parameters is None else f"{trial.trainable_parameters:,}"),
         ("peak memory in the trial", None if trial.peak_bytes is None else octets(trial.peak_bytes)),
         ("tokens in the trial", f"{trial.tokens:,}"),
+        _forgotten(trial),
+        ("latency", None if trial.latency is None else said("latency", trial.latency.row_milliseconds)),
+        ("size on disk", None if trial.adapter_bytes is None else octets(trial.adapter_bytes)),
     ]
     return [(name, value) for name, value in known if value is not None]
+
+
+def _forgotten(trial: TrialOutcome) -> tuple[str, str | None]:
+    found = trial.forgetting
+    if found is None:
+        return "forgetting", None
+    name = found.measure.replace("_", " ").replace("lm", "LM")
+    return f"{name} on general text", f"{found.before:.4g} before, {found.after:.4g} after ({found.rows} texts)"
