@@ -50,17 +50,17 @@ class LiveTable:
 
     def trial_started(self, number: int, candidate: Candidate) -> None:
         """Adds the trial's row."""
-        self._rows[number] = (str(number), candidate.method, f"{candidate.learning_rate:.2g}", "running", "", "", "")
+        self._rows[number] = (*_named(number, candidate), "running", "", "", "")
         self._draw("")
 
     def trial_ended(self, outcome: TrialOutcome, best: TrialOutcome | None, spent: float) -> None:
         """Fills the trial's row, and says which is the best so far."""
         loss = f"{outcome.curve[-1].validation_loss:.4f}" if outcome.curve else ""
         score = "" if outcome.score is None else f"{self._sign * outcome.score:.4f}"
-        number, method, rate = self._rows[outcome.number][:3]
         note = "" if outcome.continues is None else f"after {outcome.continues}"
         note = note or outcome.reason[:_LONGEST_REASON]
-        self._rows[outcome.number] = (number, method, rate, outcome.status, loss, score, note)
+        # A trial of another worker was never seen to start.
+        self._rows[outcome.number] = (*_named(outcome.number, outcome.candidate), outcome.status, loss, score, note)
         leads = "" if best is None else f"best: trial {best.number}, {best.candidate.method}, "
         self._draw(f"{leads}{spent:.0f} s")
 
@@ -79,3 +79,7 @@ class LiveTable:
             self._handle = display(table, display_id=True)
         else:
             self._handle.update(table)
+
+
+def _named(number: int, candidate: Candidate) -> tuple[str, str, str]:
+    return str(number), candidate.method, f"{candidate.learning_rate:.2g}"
