@@ -35,7 +35,9 @@ from autopeft.values.names import Status
 from autopeft.values.outcomes import TrialOutcome
 
 MODEL, DATA = "minilm", "vader-movies"
+"""The benchmark's assets."""
 NAMED = "minilm-6"
+"""The model as other evidence calls it: with its layers."""
 LOSS = "validation_loss"
 STATUSES: Mapping[str, Status] = {"completed": "completed", "diverged": "diverged", "refused": "infeasible"}
 NOTE = "Compared with plain LoRA at the best of its three rates, not at the default recipe's."
@@ -105,11 +107,12 @@ def _run(row: benchmark.Row, candidate: Candidate, where: Where, *, reference: b
     )  # fmt: skip
 
 
-def where(bench: benchmark.Bench, model: str, data: str, device: str, date: str) -> Where:
-    """Returns what all runs share."""
+def where(bench: benchmark.Bench, model: str, data: str, names: tuple[str, str], device: str, date: str) -> Where:
+    """Returns what all runs share, model and data under the given names."""
     task = describe_task(load_data(data), load_tokenizer(model))
     return Where(
-        model=model_facts(bench.profile, NAMED), task=task_facts(task, DATA), metric=next(iter(bench.task.metrics)),
+        model=model_facts(bench.profile, names[0]), task=task_facts(task, names[1]), 
+        metric=next(iter(bench.task.metrics)),
         validation_rows=min(benchmark.VALIDATION_ROWS, len(bench.encoded["validation"])),
         test_rows=len(bench.encoded["test"]), device=device, date=date,
     )  # fmt: skip
@@ -122,13 +125,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", required=True, help="what to call the device in the rows")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of the runs")
     parser.add_argument("--steps", type=int, default=100, help="as the runs were made with")
+    parser.add_argument("--model", type=Path, help="folder of the model, where it was not the asset")
+    parser.add_argument("--data", type=Path, help="the data, where they were not the asset")
     parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where fetched files lie")
     parser.add_argument("--output", type=Path, default=resources.profiles() / "evidence" / "own_methods.jsonl")
     given = parser.parse_args(arguments)
-    model, data = (str(fetch(get_asset(name), given.cache, print)) for name in (MODEL, DATA))
+    model = str(given.model or fetch(get_asset(MODEL), given.cache, print))
+    data = str(given.data or fetch(get_asset(DATA), given.cache, print))
+    names = (given.model.name if given.model else NAMED, given.data.stem if given.data else DATA)
     bench = benchmark.Bench(model, data, given.steps)
     rows = {row.key: row for path in given.runs for row in benchmark.read_rows(path, bench.setting)}
-    found = evidence(list(rows.values()), bench, where(bench, model, data, given.device, given.date))
+    found = evidence(list(rows.values()), bench, where(bench, model, data, names, given.device, given.date))
     write_text(given.output, "".join(f"{to_line(run)}\n" for run in found))
     print(f"{len(found)} runs of {len({run.method for run in found})} methods in {given.output}")
 

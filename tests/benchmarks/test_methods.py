@@ -5,6 +5,9 @@ import json
 import pytest
 
 from autopeft.errors import InvalidValueError, StudyError
+from autopeft.methods import get_method
+from autopeft.recommend.evidence import read_runs
+from benchmarks import import_methods
 from benchmarks import methods as benchmark
 from tests.toys import classification_csv
 
@@ -46,6 +49,38 @@ def test_all_see_the_same_tokens(ran):
     longest_batch = 16 * 32
     assert all(budget <= row["tokens"] < budget + longest_batch for row in rows)
     assert {row["method"] for row in rows if row["quantization"] == "nf4"} == {"loftq"}
+
+
+def test_its_runs_become_evidence(ran, tiny_models, tmp_path):
+    """Every run carries its exact candidate; plain LoRA at its best rate is what the others are compared with."""
+    arguments, path, rows, _ = ran
+    where = [*arguments[:4], "--steps", "4", "--device", "a CPU", "--output", str(tmp_path / "own.jsonl")]
+    import_methods.main([str(path), *where])
+    runs = read_runs(tmp_path / "own.jsonl")
+    assert len(runs) == len(rows)
+    assert {(run.quality.metric, run.setting.split(", ")[1]) for run in runs if run.quality} == {
+        ("validation_loss", "rates"), ("accuracy", "final")
+    }  # fmt: skip
+    for run, row in zip(runs, rows, strict=True):
+        assert (run.method, run.learning_rate, run.seed, run.tokens, run.quantization) == (
+            row["method"], row["learning_rate"], row["seed"], row["tokens"], row["quantization"]
+        )  # fmt: skip
+        assert dict(run.parameters) == dict(get_method(row["method"]).seeds[0].parameters)
+    final = {row["learning_rate"] for row in rows if (row["method"], row["stage"]) == ("lora", "final")}
+    assert {(run.method, run.learning_rate) for run in runs if run.reference} == {("lora", rate) for rate in final}
+    assert sum(run.reference for run in runs) == 4
+
+
+def test_runs_that_would_be_others_now_are_refused(ran, tiny_models, tmp_path):
+    """A rate that the benchmark does not run means other settings than are known, and is not guessed at."""
+    arguments, _, rows, _ = ran
+    path = tmp_path / "runs.jsonl"
+    path.write_text("".join(json.dumps({**row, "learning_rate": row["learning_rate"] * 1.5}) + "\n" for row in rows))
+    with pytest.raises(StudyError, match=r"lora at .* is not what the benchmark runs now"):
+        import_methods.main([str(path), *arguments[:4], "--steps", "4", "--device", "a CPU", "--output", str(path)])
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows if row["method"] != "lora"))
+    with pytest.raises(StudyError, match="no finished run of lora"):
+        import_methods.main([str(path), *arguments[:4], "--steps", "4", "--device", "a CPU", "--output", str(path)])
 
 
 def test_what_is_there_is_not_run_again(ran, monkeypatch):

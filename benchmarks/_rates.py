@@ -1,0 +1,90 @@
+"""What ways to choose a learning rate come to, where a method was measured at several in one setting."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from _evaluate import held_out, interval
+from _gains import Row
+from _kinds import kept
+
+from autopeft.methods import get_method
+from autopeft.recommend._surrogate_features import rate_position
+
+FLOORS = (-1.0, 0.5, 0.6, 0.7)
+"""Lowest positions in a method's own range of rates that a seed is raised to; the first raises none."""
+SHORT = 100_000
+"""Tokens up to which a run is short."""
+
+Array = np.ndarray[Any, Any]
+Points = Mapping[float, float]
+"""What a method gained, by rate."""
+
+
+def raced(rows: Sequence[Row]) -> dict[tuple[str, str], dict[float, list[int]]]:
+    """Returns the places of the rows by rate, for each setting and method that was measured at several rates."""
+    found: dict[tuple[str, str], dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, row in enumerate(rows):
+        if row.run.learning_rate is not None:
+            found[row.run.setting, row.method][row.run.learning_rate].append(place)
+    return {key: dict(rates) for key, rates in found.items() if len(rates) > 1}
+
+
+def regrets(rows: Sequence[Row]) -> dict[str, tuple[list[float], list[str]]]:
+    """Returns the regrets of each way to choose, with the clusters that they are of; short runs alone."""
+    groups = {key: rates for key, rates in raced(rows).items() if _short(rows, rates)}
+    points = np.array([row.points for row in rows])
+    predicted = held_out(rows, "method", kept)
+    clusters = [rows[next(iter(rates.values()))[0]].cluster for rates in groups.values()]
+    gained = {key: _means(points, rates) for key, rates in groups.items()}
+    ways = {
+        "seed's rate": [_seed(key[1], gained[key], FLOORS[0]) for key in groups],
+        "surrogate, method left out": [_predicted(gained[key], _means(predicted, groups[key])) for key in groups],
+        "raised seed, floor from the other methods": [
+            _seed(key[1], gained[key], _floor(gained, key[1])) for key in groups
+        ],
+        **{f"seed raised to {floor:g}": [_seed(k[1], gained[k], floor) for k in groups] for floor in FLOORS[1:]},
+        "random rate": [max(gained[key].values()) - float(np.mean([*gained[key].values()])) for key in groups],
+    }
+    return {name: (made, clusters) for name, made in ways.items()}
+
+
+def _short(rows: Sequence[Row], rates: Mapping[float, list[int]]) -> bool:
+    return all((rows[place].run.tokens or math.inf) <= SHORT for places in rates.values() for place in places)
+
+
+def _means(values: Array, rates: Mapping[float, list[int]]) -> dict[float, float]:
+    return {rate: float(values[places].mean()) for rate, places in rates.items()}
+
+
+def _seed(name: str, gained: Points, floor: float) -> float:
+    """Returns the regret of the measured rate that lies nearest to a method's first seed, raised to a position."""
+    method = get_method(name)
+    wanted = max(rate_position(method, method.seeds[0].learning_rate) or 0.0, floor)
+    nearest = min(gained, key=lambda rate: abs((rate_position(method, rate) or 0.0) - wanted))
+    return max(gained.values()) - gained[nearest]
+
+
+def _predicted(gained: Points, predicted: Points) -> float:
+    return max(gained.values()) - gained[max(predicted, key=lambda rate: predicted[rate])]
+
+
+def _floor(gained: Mapping[tuple[str, str], Points], without: str) -> float:
+    """Returns the floor that serves the other methods best."""
+    others = {key: points for key, points in gained.items() if key[1] != without}
+    costs = {floor: np.mean([_seed(key[1], points, floor) for key, points in others.items()]) for floor in FLOORS}
+    return min(FLOORS, key=lambda floor: costs[floor])
+
+
+def lines(rows: Sequence[Row]) -> list[str]:
+    """Returns the table, empty where no method was measured at several rates."""
+    found = regrets(rows)
+    if not next(iter(found.values()))[0]:
+        return []
+    cells = []
+    for name, (made, clusters) in found.items():
+        value, low, high = interval(made, clusters)
+        cells.append(f"| {name} | {value:.1f} ({low:.1f} to {high:.1f}) | {len(made)} |")
+    return ["| rate | regret, per cent of the loss | settings and methods |", "|---|---|---|", *cells]
