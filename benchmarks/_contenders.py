@@ -14,9 +14,10 @@ from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
+from autopeft.tuning.ranking import best_trial
 from autopeft.tuning.runner import TorchRunner
-from autopeft.tuning.search import Trials, best_trial
 from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.trials import Trials
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan

@@ -1,15 +1,16 @@
-"""The search's own loop on recorded runs: `autopeft.tuning.search.Trials` with a simulated clock."""
+"""The search's own loop on recorded runs: `autopeft.tuning.trials.Trials` with a simulated clock."""
 
 import random
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from autopeft.tuning import halving, search
-from autopeft.tuning.cost import Limits
+from autopeft.tuning import halving, trials
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
+from autopeft.tuning.ranking import best_trial
 from autopeft.tuning.runner import Stops
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
@@ -94,6 +95,8 @@ class RecordedStudy:
     """A study in memory with what the search's loop asks of `TrialStudy`."""
 
     seconds = 0.0
+    shared = False
+    running = ()
 
     def __init__(self, pool: Pool, sampler: Sampler) -> None:
         """Opens an empty study."""
@@ -121,6 +124,18 @@ class RecordedStudy:
         self._number += 1
         return SimpleNamespace(number=self._number - 1)
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Does nothing: there is one worker."""
+        return nullcontext()
+
+    def elsewhere(self) -> frozenset[int]:
+        """Returns nothing: there is one place."""
+        return frozenset()
+
+    def is_open(self, _trial: Any) -> bool:
+        """Returns that nobody has given a trial up."""
+        return True
+
     def report(self, _trial: Any, _reading: Measurement, _position: int) -> None:
         """Does nothing: the sampler learns when a trial ends."""
 
@@ -147,7 +162,7 @@ def halved(readings: tuple[float, ...], reduction: int) -> Iterator[None]:
     """Sets the search's readings and reduction while the context lasts."""
     with ExitStack() as stack:
         stack.enter_context(patch.object(halving, "READINGS", readings))
-        stack.enter_context(patch.object(search, "READINGS", readings))
+        stack.enter_context(patch.object(trials, "READINGS", readings))
         stack.enter_context(patch.object(halving, "REDUCTION", reduction))
         yield
 
@@ -160,11 +175,12 @@ def play(pool: Pool, sampler: Sampler, seconds: float, *, signal: str, seed: int
     prepared: Any = SimpleNamespace(obstacles=lambda _: [], seed=seed, parts=(pool,))
     size = SimpleNamespace(tokens=TOKENS)
     settings: Any = SimpleNamespace(size=size, tokens_per_second=TOKENS / pool.mean_seconds)
-    with patch.object(search, "time", clock):
-        trials = search.Trials(study, runner, prepared, settings, Silent())
-        trials.run(Limits(trials=len(pool.arms), seconds=seconds), 0.0)
+    with patch.object(trials, "time", clock):
+        trials.Trials(study, runner, prepared, settings, Silent()).run(
+            Limits(trials=len(pool.arms), seconds=seconds), 0.0
+        )
     outcomes = study.outcomes()
-    picked = search.best_trial(outcomes) or _furthest(outcomes)
+    picked = best_trial(outcomes) or _furthest(outcomes)
     return next(arm for arm in pool.arms if picked.candidate.method == arm.name) if picked else None
 
 

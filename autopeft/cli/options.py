@@ -1,5 +1,6 @@
 """Parsing of option values that several commands share."""
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -86,3 +87,18 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:
 def parse_names(text: str | None) -> tuple[str, ...]:
     """Returns names separated by commas."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def parse_gpus(text: str | None) -> tuple[str, ...]:
+    """Returns the names of GPUs, and leaves this process no others: it must be called before CUDA is.
+
+    Raises:
+        InvalidValueError: a name is empty or is given twice.
+    """
+    if text is None:
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise invalid("--gpus", "the command", "names of different GPUs, such as 0,1,2,3", text)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+    return names

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.options import parse_columns, parse_names, parse_seconds, parse_tokens, seconds_for
+from autopeft.cli.options import parse_columns, parse_gpus, parse_names, parse_seconds, parse_tokens, seconds_for
 from autopeft.cli.output import Output
 
 
@@ -22,6 +22,12 @@ def command(
     stop_when_flat: Annotated[
         bool, typer.Option("--stop-when-flat", help="Stop when the last trials have brought nothing better.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Run trials in so many processes, one for each GPU.")
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="The GPUs to use, one process for each: 0,1,2,3.", metavar="LIST")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the study and its results.")] = Path("autopeft-search"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would try and cost, then stop.")] = False,
@@ -64,6 +70,7 @@ def command(
     stop_after = min(given, default=None)
     total_tokens = None if tokens is None else parse_tokens(tokens)
     columns = parse_columns(column)
+    named_gpus = parse_gpus(gpus)
     show = Output(as_json=as_json)
     show.say("Loading libraries …")
 
@@ -72,6 +79,7 @@ def command(
     from autopeft.cli.search_view import LiveView, cost_view, preparation_view, result_view
     from autopeft.profiling.sizes import parse_bytes
     from autopeft.report import write_report
+    from autopeft.tuning.crew import Spread
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import dry_run as plan_only
     from autopeft.tuning.session import limits, run_search
@@ -102,6 +110,7 @@ def command(
         objectives=parse_names(objective) or Request.objectives,
         general_text=general_text,
     )
+    spread = Spread(workers=workers, gpus=named_gpus)
     stops = limits(trials, stop_after, total_tokens, when_flat=stop_when_flat)
     if dry_run:
         prepared, planned = plan_only(request, stops)
@@ -110,7 +119,7 @@ def command(
     with LiveView(show, stops) as view:
         watched = Tracked(view, track or (), output)
         try:
-            result = run_search(request, output, stops, resume=resume, observer=watched)
+            result = run_search(request, output, stops, resume=resume, observer=watched, spread=spread)
             watched.finished(result)
         except KeyboardInterrupt:
             show.say(

@@ -12,7 +12,7 @@ from autopeft.report.importances import Importances, Tried, importances
 from autopeft.tasks import get_task
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.proposal import Proposal
-from autopeft.tuning.search import ranking
+from autopeft.tuning.ranking import ranking
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 

@@ -44,6 +44,19 @@ def autocast(device: str, dtype: Dtype) -> AbstractContextManager[Any]:
     return torch.autocast(kind, dtype=getattr(torch, dtype), enabled=dtype != "float32")
 
 
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Computes with so many processor threads while the context lasts; None leaves them as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def reset_peak(device: str) -> None:
     """Starts a new measurement of peak memory."""
     if device.startswith("cuda"):

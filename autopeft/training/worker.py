@@ -14,7 +14,7 @@ from autopeft.methods import get_method
 from autopeft.tasks import get_task
 from autopeft.training.base import Base, copy_weights, fingerprint, load_base, restore_weights
 from autopeft.training.class_weights import weighted_loss
-from autopeft.training.devices import training_device
+from autopeft.training.devices import reset_peak, training_device
 from autopeft.training.gradients import layer_gradient_norms, strongest
 from autopeft.training.run import RunState, Step, TrainingRun, collate, plan_steps
 from autopeft.values.candidates import Candidate, Setup
@@ -62,6 +62,12 @@ class Worker:
             )
             self._base_key = key
         return self._base
+
+    def release(self) -> None:
+        """Gives the base model's memory back; the next run loads it anew."""
+        self._base, self._base_key = None, None
+        gc.collect()
+        reset_peak(self.device)
 
     @contextmanager
     def attached(

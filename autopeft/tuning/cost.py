@@ -69,6 +69,7 @@ def settle(prepared: Prepared, tokens_per_second: float, request: Request, limit
         identity=prepared.identity(request),
         size=size,
         tokens_per_second=tokens_per_second,
+        starts=prepared.starts,
     )
 
 

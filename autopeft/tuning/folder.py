@@ -12,6 +12,7 @@ from typing import Any
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain, read_json, to_json, write_text
 from autopeft.tuning.budget import TrialSize
+from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 
 SCHEMA_VERSION = 1
@@ -25,12 +26,14 @@ class Settings:
         identity: model, data, metric, methods, folds and seed, as plain values.
         size: of a full trial.
         tokens_per_second: measured on this machine before the first trial.
+        starts: the candidates that it began with.
     """
 
     schema_version: int
     identity: dict[str, Any]
     size: TrialSize
     tokens_per_second: float
+    starts: tuple[Candidate, ...] = ()
 
 
 class OutputFolder:
@@ -91,6 +94,11 @@ class OutputFolder:
         (self.path / ".lock").unlink()
         if made:
             self.path.rmdir()
+
+    def forget_states(self) -> None:
+        """Removes the state of all stopped trials: the search has ended."""
+        for path in self.states.glob("*"):
+            path.unlink()
 
     def settings(self) -> Settings | None:
         """Returns the settings of the study in the folder, None where there is none."""

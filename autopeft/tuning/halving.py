@@ -6,8 +6,9 @@ successive halving, Li et al., arXiv 1810.05934).
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from autopeft.tuning.running import Running
 from autopeft.values.outcomes import TrialOutcome
 
 REDUCTION = 3
@@ -24,26 +25,44 @@ MOST_LOST = 2
 """A trial whose continuation took its process down so often is not continued again."""
 
 
-def promotable(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:
+def promotable(
+    outcomes: Sequence[TrialOutcome], running: Sequence[Running] = (), beyond: Collection[int] = ()
+) -> TrialOutcome | None:
     """Returns the trial that has earned its next reading, the furthest first; None where all must wait.
 
     The best at each reading goes on in any case, so that a search has a completed trial early.
+
+    Args:
+        outcomes: of the trials that ended.
+        running: trials that others are running: they are ranked too, and what they continue is taken.
+        beyond: numbers of trials that are ranked and cannot be continued here.
     """
-    return _first_waiting(outcomes, lambda read: max(1, read // REDUCTION))
+    return _first_waiting(outcomes, running, beyond, lambda read: max(1, read // REDUCTION))
 
 
-def best_waiting(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:
+def best_waiting(
+    outcomes: Sequence[TrialOutcome], running: Sequence[Running] = (), beyond: Collection[int] = ()
+) -> TrialOutcome | None:
     """Returns the best of the trials that wait, the furthest first: what the last seconds of a search are for."""
-    return _first_waiting(outcomes, lambda read: read)
+    return _first_waiting(outcomes, running, beyond, lambda read: read)
 
 
-def _first_waiting(outcomes: Sequence[TrialOutcome], places: Callable[[int], int]) -> TrialOutcome | None:
+def _first_waiting(
+    outcomes: Sequence[TrialOutcome], running: Sequence[Running], beyond: Collection[int], places: Callable[[int], int]
+) -> TrialOutcome | None:
     lost = Counter(o.continues for o in outcomes if o.status == "worker_lost" and o.continues is not None)
+    taken = {other.continues for other in running}
+    here = [outcome for outcome in outcomes if outcome.number not in taken]
     for position in reversed(range(len(READINGS) - 1)):
-        read = sorted((o for o in outcomes if len(o.curve) > position), key=lambda o: loss_at(o, position))
-        for outcome in read[: places(len(read))]:
-            waits = outcome.status == "pruned" and len(outcome.curve) == position + 1
-            if waits and lost[outcome.number] < MOST_LOST:
+        ranked: list[tuple[float, int, TrialOutcome | None]] = [
+            (*loss_at(outcome, position), outcome) for outcome in here if len(outcome.curve) > position
+        ]
+        ranked += [(other.losses[position], other.number, None) for other in running if len(other.losses) > position]
+        ranked.sort(key=lambda entry: entry[:2])
+        for _, number, outcome in ranked[: places(len(ranked))]:
+            if outcome is None or outcome.status != "pruned" or len(outcome.curve) != position + 1:
+                continue
+            if lost[number] < MOST_LOST and number not in beyond:
                 return outcome
     return None
 

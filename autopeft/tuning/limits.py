@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopeft.tuning.halving import begun
+from autopeft.tuning.running import Running
 from autopeft.values.outcomes import TrialOutcome
 
 FLAT_AFTER = 12
@@ -28,10 +29,13 @@ class Limits:
     when_flat: bool = False
 
 
-def may_begin(limits: Limits, outcomes: Sequence[TrialOutcome], seconds_left: float) -> bool:
-    """Returns whether a new trial has a place, and time to come to its end."""
+def may_begin(
+    limits: Limits, outcomes: Sequence[TrialOutcome], seconds_left: float, running: Sequence[Running] = ()
+) -> bool:
+    """Returns whether a new trial has a place beside those that are being run, and time to come to its end."""
+    anew = sum(other.continues is None for other in running)
     return (
-        (limits.trials is None or begun(outcomes) < limits.trials)
+        (limits.trials is None or begun(outcomes) + anew < limits.trials)
         and (limits.tokens is None or tokens_spent(outcomes) < limits.tokens)
         and not (limits.when_flat and is_flat(outcomes))
         and seconds_left > _full_seconds(outcomes)

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from autopeft.data import (
     Data,
     EncodedData,
     RowCache,
+    UserMetric,
     class_weights,
     encode,
     folds,
@@ -32,8 +34,9 @@ from autopeft.recommend import recommend
 from autopeft.recommend.budget import parse_budget
 from autopeft.recommend.confirm import near, settled
 from autopeft.recommend.setting import Setting, setting_of
-from autopeft.tasks import Metric, get_task
+from autopeft.tasks import Metric, Predictions, get_task
 from autopeft.training.scoring import Objective
+from autopeft.training.worker import Worker
 from autopeft.tuning.pareto import check_objectives
 from autopeft.tuning.proposal import Proposal, proposal
 from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Setup, Suggestion
@@ -131,6 +134,20 @@ class Prepared:
         cost, how = _weighed(setup, self.task.tokens.longest, self.hardware, self.memory_bytes)
         return cost.memory.total_bytes, how
 
+    def worker(self) -> Worker:
+        """Returns what holds the base model; it is loaded when the first run asks for it."""
+        return Worker(
+            self.model,
+            self.hardware,
+            head_seed=self.seed,
+            label_names=self.data.spec.labels,
+            class_weights=self.data.spec.class_weights,
+        )
+
+    def starting_from(self, starts: tuple[Candidate, ...], spaces: Path | None) -> "Prepared":
+        """Returns the same search with the candidates that its study began with: advice changes as trials teach it."""
+        return replace(self, starts=starts, proposal=proposal(starts, self.model.layers, spaces)) if starts else self
+
     def identity(self, request: Request) -> dict[str, Any]:
         """Returns what makes this search this search, for the check when it is resumed."""
         asked = {} if self.objectives == ("quality",) else {"objectives": list(self.objectives)}
@@ -140,7 +157,8 @@ class Prepared:
             "task": self.model.task,
             "data": _fingerprint(self.data),
             "metric": self.objective.name,
-            "methods": sorted(self.proposal.spaces),
+            "methods": sorted(request.constraints.methods) or ["recommended"],
+            "exclude": sorted(request.constraints.exclude),
             "trainings": len(self.parts),
             "seed": request.seed,
             "class_weights": request.class_weights,
@@ -302,8 +320,11 @@ def starting_candidates(recommendation: Recommendation, setting: Setting, limit:
 
 
 def _own_metric(name: str) -> Metric:
-    function = load_metric(name)
-    return lambda predictions: float(function(predictions.predicted, predictions.expected))
+    return partial(_applied, load_metric(name))
+
+
+def _applied(function: UserMetric, predictions: Predictions) -> float:
+    return float(function(predictions.predicted, predictions.expected))
 
 
 def objective(data: Data) -> Objective:

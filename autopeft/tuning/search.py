@@ -1,130 +1,23 @@
-"""The search itself: trials until the budget is spent, then the comparison, then the files."""
+"""The end of a search: the winner trained anew beside its baselines, on the untouched test split."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from autopeft.errors import NothingFitsError, StudyError
 from autopeft.training.worker import Worker
 from autopeft.tuning.compare import Comparison, default_recipe
 from autopeft.tuning.finalists import finalists, hold_final
 from autopeft.tuning.folder import OutputFolder, Settings
-from autopeft.tuning.halving import READINGS, best_waiting, promotable, waiting
-from autopeft.tuning.limits import Limits, may_begin, may_go_on
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.pareto import Front, explained, search_front, unmeasured
 from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.ranking import ranking
 from autopeft.tuning.references import tfidf, untuned
-from autopeft.tuning.runner import Runner
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import STATUSES
-from autopeft.values.outcomes import Measurement, Score, SearchResult, TrialOutcome
+from autopeft.values.outcomes import Score, SearchResult, TrialOutcome
 from autopeft.values.plans import Plan
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
-
-SLOWEST = 1.5
-"""A trial may take so many times what a full one was planned for: one that stops at a quarter, six times as long."""
-
-LEAST_SECONDS = 10.0
-"""What a trial may always take: plans of a few seconds are mostly noise."""
-
-Turn = tuple["Trial", Candidate, TrialOutcome | None]
-"""A trial to run, its candidate, and the trial that it goes on from."""
-
-
-class Trials:
-    """Runs trials of a study until a limit is met, each rejected by the estimate before it can run out of memory."""
-
-    def __init__(
-        self, study: TrialStudy, runner: Runner, prepared: Prepared, settings: Settings, observer: Observer
-    ) -> None:
-        """Prepares the loop; `run` starts it."""
-        self._study, self._runner, self._prepared = study, runner, prepared
-        self._settings, self._observer = settings, observer
-        self._plan = Plan(tokens=settings.size.tokens, seed=prepared.seed, readings=READINGS)
-
-    def run(self, limits: Limits, began: float) -> None:
-        """Runs trials; ``began`` is when this search's clock started, on ``time.monotonic``."""
-        spent_before = self._study.seconds
-        deadline = float("inf") if limits.seconds is None else began + limits.seconds - spent_before
-        while (turn := self._next(limits, deadline)) is not None:
-            trial, candidate, earlier = turn
-            self._observer.trial_started(trial.number, candidate)
-            outcome = self._outcome(trial, candidate, deadline, earlier)
-            self._study.tell(trial, outcome)
-            spent = spent_before + time.monotonic() - began
-            self._study.spend(spent)
-            outcomes = self._study.outcomes()
-            self._runner.keep(waiting(outcomes))
-            self._observer.trial_ended(outcome, best_trial(outcomes), spent)
-
-    def _next(self, limits: Limits, deadline: float) -> Turn | None:
-        """Returns whose turn it is: the recommended starts first, then who is promoted, then a new trial."""
-        outcomes = self._study.outcomes()
-        left = deadline - time.monotonic()
-        new = may_begin(limits, outcomes, left)
-        if self._study.queued and new:
-            return (*self._study.ask(), None)
-        earlier = promotable(outcomes) or (None if new or limits.seconds is None else best_waiting(outcomes))
-        if earlier is not None and may_go_on(limits, outcomes, left):
-            return (*self._study.ask_again(earlier), earlier)
-        return (*self._study.ask(), None) if new else None
-
-    def _outcome(
-        self, trial: "Trial", candidate: Candidate, deadline: float, earlier: TrialOutcome | None
-    ) -> TrialOutcome:
-        problems = self._prepared.obstacles(candidate)
-        if problems:
-            return TrialOutcome(
-                number=trial.number, status="infeasible", candidate=candidate, reason=" ".join(problems)
-            )
-        first = self._trained(trial, candidate, deadline, earlier)
-        if first.status != "out_of_memory" or candidate.batch_size == 1:
-            return first
-        halved = replace(candidate, batch_size=candidate.batch_size // 2, accumulation=candidate.accumulation * 2)
-        second = self._trained(trial, halved, deadline, None)
-        return replace(
-            second,
-            seconds=first.seconds + second.seconds,
-            overhead_seconds=first.overhead_seconds + second.overhead_seconds,
-            reason=f"{candidate.batch_size} rows at once ran out of memory, so it was run with half. {second.reason}",
-        )
-
-    def _trained(
-        self, trial: "Trial", candidate: Candidate, deadline: float, earlier: TrialOutcome | None
-    ) -> TrialOutcome:
-        others = [o for o in self._study.outcomes() if earlier is None or o.number != earlier.number]
-        curve = list(earlier.curve) if earlier else []
-
-        def stops(reading: Measurement) -> bool:
-            self._study.report(trial, reading, len(curve))
-            curve.append(reading)
-            here = TrialOutcome(number=trial.number, status="pruned", candidate=candidate, curve=tuple(curve))
-            # Who would be promoted at once need not be taken off and put on again.
-            return self._study.queued or promotable([*others, here]) is not here
-
-        return self._runner.run(trial.number, candidate, self._plan, stops, min(deadline, self._latest()), earlier)
-
-    def _latest(self) -> float:
-        """Returns when a trial that starts now has to be done: a method too slow to try is a finding, not a wait."""
-        training = self._settings.size.tokens / self._settings.tokens_per_second
-        return time.monotonic() + max(LEAST_SECONDS, SLOWEST * training * len(self._prepared.parts))
-
-
-def best_trial(outcomes: Sequence[TrialOutcome]) -> TrialOutcome | None:
-    """Returns the completed trial with the best score; the lower validation loss breaks a tie."""
-    ranked = ranking(outcomes)
-    return ranked[0] if ranked else None
-
-
-def ranking(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
-    """Returns the completed trials, best first."""
-    completed = [outcome for outcome in outcomes if outcome.status == "completed" and outcome.score is not None]
-    return sorted(completed, key=lambda o: (-(o.score or 0.0), o.curve[-1].validation_loss, o.number))
 
 
 def finish(

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from autopeft import __version__
+from autopeft.training.devices import threads
 from autopeft.training.forgetting import general_texts
 from autopeft.training.run import plan_steps
 from autopeft.training.worker import Worker
@@ -16,16 +17,21 @@ from autopeft.tuning.cost import (
     measured_speed,
     settle,
 )
+from autopeft.tuning.crew import Crew, Spread, crew_of
 from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
 from autopeft.tuning.gauge import Gauge
+from autopeft.tuning.hired import Job
 from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.runner import TorchRunner
-from autopeft.tuning.search import Trials, finish
+from autopeft.tuning.search import finish
 from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.trials import Trials, deadline_of
+from autopeft.tuning.watch import Watch
+from autopeft.tuning.workers import work_together
 from autopeft.values.outcomes import SearchResult
 from autopeft.values.plans import Plan
 
@@ -48,11 +54,13 @@ def dry_run(request: Request, stops: Limits) -> tuple[Prepared, Cost]:
     Speed is measured where the weights are on this machine, and estimated where they have yet to be downloaded.
     """
     prepared = prepare(request)
-    speed = estimated_speed(prepared) if download_bytes(prepared) else measured_speed(prepared, _worker(prepared))
+    speed = estimated_speed(prepared) if download_bytes(prepared) else measured_speed(prepared, prepared.worker())
     return prepared, cost_of(prepared, settle(prepared, speed, request, stops), stops)
 
 
-def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, observer: Observer) -> SearchResult:
+def run_search(
+    request: Request, output: Path, stops: Limits, *, resume: bool, observer: Observer, spread: Spread | None = None
+) -> SearchResult:
     """Returns the result of a search, and leaves the study, ``tuned.yaml``, ``trials.csv`` and ``result.json``.
 
     Args:
@@ -61,6 +69,7 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         stops: when the trials stop.
         resume: go on with the study in the folder.
         observer: told how it goes.
+        spread: where trials run; in this process by default.
 
     Raises:
         AutopeftError: bad input, nothing fits, another study in the folder, or a full disk.
@@ -69,11 +78,14 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
     folder = OutputFolder(output)
     with folder.locked(), storage_errors(output):
         prepared = prepare(request, folder.encoded)
+        crew = crew_of(spread or Spread(), prepared.hardware)
         held = folder.check_may_start(prepared.identity(request), resume=resume)
-        worker = _worker(prepared)
+        if held is not None:
+            prepared = prepared.starting_from(held.starts, request.spaces)
+        worker = prepared.worker()
         if missing := download_bytes(prepared):
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
-        settings = held or settle(prepared, measured_speed(prepared, worker), request, stops)
+        settings = held or _settled(prepared, worker, request, stops, crew)
         observer.prepared(prepared, cost_of(prepared, settings, stops))
         if held is None:
             folder.begin(settings)
@@ -81,10 +93,16 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         study = TrialStudy(folder.study, prepared.proposal, seed=request.seed)
         study.enqueue(prepared.starts)
         study.recover()
+        texts = general_texts(request.general_text)
         known = frozenset(outcome.number for outcome in study.outcomes())
-        runner = _runner(prepared, worker, settings, folder, request)
         try:
-            Trials(study, runner, prepared, settings, observer).run(stops, began)
+            if crew is None:
+                gauge = Gauge(worker, prepared, texts)
+                runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states, gauge)
+                Trials(study, runner, prepared, settings, observer).run(stops, began)
+            else:
+                worker.release()
+                _run_crew(crew, prepared, settings, folder, study, stops, began, texts, observer)
         finally:
             folder.write_trials(study.outcomes())
             if request.teach:
@@ -92,25 +110,30 @@ def run_search(request: Request, output: Path, stops: Limits, *, resume: bool, o
         if request.teach:
             keep_observations(prepared, study.outcomes(), known)
         result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
-        runner.keep(())
+        folder.forget_states()
         return result
 
 
-def _runner(
-    prepared: Prepared, worker: Worker, settings: Settings, folder: OutputFolder, request: Request
-) -> TorchRunner:
-    gauge = Gauge(worker, prepared, general_texts(request.general_text))
-    return TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states, gauge)
+def _settled(prepared: Prepared, worker: Worker, request: Request, stops: Limits, crew: Crew | None) -> Settings:
+    """Returns the settings of a new search, its speed measured as each of its processes will have it."""
+    with threads(None if crew is None else crew.threads):
+        return settle(prepared, measured_speed(prepared, worker), request, stops)
 
 
-def _worker(prepared: Prepared) -> Worker:
-    return Worker(
-        prepared.model,
-        prepared.hardware,
-        head_seed=prepared.seed,
-        label_names=prepared.data.spec.labels,
-        class_weights=prepared.data.spec.class_weights,
-    )
+def _run_crew(
+    crew: Crew, prepared: Prepared, settings: Settings, folder: OutputFolder, study: TrialStudy, stops: Limits,
+    began: float, texts: tuple[str, ...], observer: Observer,
+) -> None:  # fmt: skip
+    """Runs the trials in processes of their own."""
+    before = study.seconds
+    job = Job(
+        prepared=crew.share(prepared), settings=settings, where=folder.study, limits=stops,
+        deadline=deadline_of(stops, began, before), states=folder.states, texts=texts,
+    )  # fmt: skip
+    watch = Watch(study, observer, lambda: before + time.monotonic() - began)
+    observer.phase(f"Starting {crew.size} workers")
+    work_together(job, crew, study, watch.look)
+    study.spend(before + time.monotonic() - began)
 
 
 def _finished(folder: OutputFolder, study: TrialStudy) -> SearchResult | None:

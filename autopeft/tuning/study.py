@@ -1,13 +1,23 @@
-"""The Optuna study behind a search: proposals in, outcomes back, and what a killed run left behind."""
+"""The Optuna study behind a search: proposals in, outcomes back, and what a killed process left behind.
 
+Any number of processes, on one machine or many, may hold the same study open. Whatever is decided from a study and
+changes it, is done while the process holds the study alone (`TrialStudy.exclusive`), so that no trial is begun or
+continued twice. A process may be killed at any instruction: what it had open is settled by `recover`.
+"""
+
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain
+from autopeft.tuning.heartbeat import Heart
 from autopeft.tuning.proposal import Proposal
+from autopeft.tuning.running import Running
+from autopeft.tuning.storage import Storage, open_storage
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome
@@ -15,23 +25,43 @@ from autopeft.values.outcomes import Measurement, TrialOutcome
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
+NAME = "autopeft"
+
 _OUTCOME = "outcome"
 _RETRY = "retry"
 _SPENT = "seconds"
-
+_WORKER = "worker"
 _CONTINUES = "continues"
+
+LOST = "the process ended during the trial"
+
+
+def _nothing() -> None:
+    """Guards nothing."""
 
 
 class TrialStudy:
-    """One search's study in a SQLite file: every change is durable before the next trial starts."""
+    """One search's study: every change is durable before the next trial starts."""
 
-    def __init__(self, path: Path, proposal: Proposal, *, seed: int) -> None:
-        """Opens the study, or makes it where the file is new.
+    def __init__(
+        self,
+        where: Path | Storage,
+        proposal: Proposal,
+        *,
+        seed: int,
+        name: str = NAME,
+        place: str = "",
+        guard: Callable[[], None] = _nothing,
+    ) -> None:
+        """Opens the study, or makes it where it is new.
 
         Args:
-            path: the SQLite file.
+            where: the SQLite file, or an opened storage.
             proposal: the spaces that candidates are drawn from.
             seed: trial k samples from ``seed + k``, so that a resumed search proposes what an unbroken one would.
+            name: of the study in its storage.
+            place: names the output folder whose states this process sees, where several machines share a study.
+            guard: called whenever the study has been taken for a change; it may end the process.
 
         Raises:
             StudyError: the file is not a study or cannot be written.
@@ -41,91 +71,192 @@ class TrialStudy:
         from sqlalchemy.exc import SQLAlchemyError
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._storage = open_storage(where) if isinstance(where, Path) else where
         self._proposal, self._seed = proposal, seed
+        self._place, self._guard, self._holding = place, guard, False
+        self._ended: dict[int, TrialOutcome] = {}
+        self._seen: list[FrozenTrial] | None = None
         try:
-            self._study = optuna.create_study(
-                storage=f"sqlite:///{path}",
-                study_name="autopeft",
-                direction="minimize",
-                load_if_exists=True,
-            )
+            with self.exclusive():
+                self._study = optuna.create_study(
+                    storage=self._storage.optuna, study_name=name, direction="minimize", load_if_exists=True
+                )
         except (StorageInternalError, SQLAlchemyError) as error:
-            raise StudyError(f"{path} cannot be opened as a study: {error}") from error
+            raise StudyError(f"{self._storage.name} cannot be opened as a study: {error}") from error
+        self._heart = Heart(self._storage)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several machines may work on it."""
+        return self._storage.shared
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Holds the study alone while the context lasts; it may be entered again inside."""
+        if self._holding:
+            yield
+            return
+        with self._storage.held():
+            self._holding, self._seen = True, None
+            try:
+                self._guard()
+                yield
+            finally:
+                self._holding, self._seen = False, None
 
     def enqueue(self, candidates: Sequence[Candidate]) -> None:
         """Puts candidates in the queue, in order, those left out that are in it or have run."""
-        for candidate in candidates:
-            self._study.enqueue_trial(self._proposal.fixed(candidate), skip_if_exists=True)
+        with self.exclusive():
+            for candidate in candidates:
+                self._study.enqueue_trial(self._proposal.fixed(candidate), skip_if_exists=True)
+            self._seen = None
 
     def recover(self) -> int:
-        """Settles the trials that a killed run left open, and returns how many were lost.
+        """Settles the trials that lost processes left open, and returns how many were lost.
 
-        A trial whose outcome was stored is finished with it; any other is recorded as ``worker_lost`` and put in
-        the queue once more, unless it was already a second try.
+        A trial whose outcome was stored is finished with it; any other is recorded as ``worker_lost`` and put in the
+        queue once more, unless it was already a second try. In a file that is every open trial: call this while no
+        worker runs. In a database it is those whose worker has been silent for too long.
         """
-        from optuna.trial import TrialState
-
-        lost = 0
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if _OUTCOME in trial.user_attrs:
-                self._close(trial.number, _outcome(trial))
-                continue
-            lost += 1
-            self._lose(trial)
+        with self.exclusive():
+            gone = [trial for trial in self._trials("RUNNING") if self._is_gone(trial)]
+            lost = sum(self._settle(trial, LOST) for trial in gone)
+            lost += self._fail_stale()
+            self._repeat()
         return lost
 
-    def _lose(self, trial: "FrozenTrial") -> None:
+    def lose(self, process: int, reason: str) -> int:
+        """Settles the trials that a process of this place left open when it ended, and returns how many were lost."""
+        with self.exclusive():
+            owner = {"place": self._place, "process": process}
+            gone = [t for t in self._trials("RUNNING") if t.user_attrs.get(_WORKER, owner) == owner]
+            lost = sum(self._settle(trial, reason) for trial in gone)
+            self._repeat()
+        return lost
+
+    def _is_gone(self, trial: "FrozenTrial") -> bool:
+        # Whoever holds the study sees no trial half claimed, unless its process died there.
+        return not self._storage.shared or _OUTCOME in trial.user_attrs or _WORKER not in trial.user_attrs
+
+    def _fail_stale(self) -> int:
         import optuna
 
-        drawn = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        # A process that died while its trial was being drawn leaves nothing to record or to repeat.
-        if self._proposal.complete(drawn):
-            continues = trial.user_attrs.get(_CONTINUES)
-            # What was continued still waits where it stopped; only a trial that began anew has to be repeated.
-            if continues is None and not trial.user_attrs.get(_RETRY, False):
-                self._study.enqueue_trial(drawn, user_attrs={_RETRY: True})
-            outcome = TrialOutcome(
-                number=trial.number,
-                status="worker_lost",
-                candidate=self._proposal.given(drawn),
-                continues=continues,
-                reason="the process ended during the trial",
-            )
+        before = len(self._trials("FAIL"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self._study)
+        self._seen = None
+        return len(self._trials("FAIL")) - before
+
+    def _settle(self, trial: "FrozenTrial", reason: str) -> bool:
+        """Closes an open trial whose process has ended, and returns whether it was lost."""
+        import optuna
+
+        if _OUTCOME in trial.user_attrs:
+            self._close(trial.number, _outcome(trial))
+            return False
+        outcome = self._lost(trial, reason)
+        if outcome is not None:
             optuna.trial.Trial(self._study, trial._trial_id).set_user_attr(_OUTCOME, plain(outcome))
         self._study.tell(trial.number, state=_state("worker_lost"))
+        self._seen = None
+        return True
+
+    def _lost(self, trial: "FrozenTrial", reason: str) -> TrialOutcome | None:
+        """Returns the outcome of a lost trial; None where its process died before it was drawn."""
+        drawn = _drawn(trial)
+        if not self._proposal.complete(drawn):
+            return None
+        return TrialOutcome(
+            number=trial.number,
+            status="worker_lost",
+            candidate=self._proposal.given(drawn),
+            continues=trial.user_attrs.get(_CONTINUES),
+            reason=reason,
+        )
+
+    def _repeat(self) -> None:
+        """Puts each lost trial in the queue that began anew, was no second try and has none."""
+        trials = self._all()
+        repeated = {trial.user_attrs.get(_RETRY) for trial in trials}
+        for trial in trials:
+            lost = trial.state.name == "FAIL" and not {_RETRY, _CONTINUES} & trial.user_attrs.keys()
+            # What was continued still waits where it stopped, so a lost continuation has nothing to repeat.
+            if lost and trial.number not in repeated and self._proposal.complete(_drawn(trial)):
+                self._study.enqueue_trial(_drawn(trial), user_attrs={_RETRY: trial.number})
+        self._seen = None
+
+    def _all(self) -> list["FrozenTrial"]:
+        """Returns all trials; while this process holds the study they are read again only after it has changed them."""
+        if self._seen is not None:
+            return self._seen
+        trials = self._study.get_trials(deepcopy=False)
+        if self._holding:
+            self._seen = trials
+        return trials
+
+    def _trials(self, state: str) -> list["FrozenTrial"]:
+        return [trial for trial in self._all() if trial.state.name == state]
 
     @property
     def queued(self) -> bool:
         """Whether a trial waits that nobody has begun."""
-        from optuna.trial import TrialState
+        return bool(self._trials("WAITING"))
 
-        return bool(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+    @property
+    def running(self) -> tuple[Running, ...]:
+        """The trials that are being run now, by any process."""
+        return tuple(
+            Running(
+                number=trial.number,
+                losses=tuple(loss for _, loss in sorted(trial.intermediate_values.items())),
+                continues=trial.user_attrs.get(_CONTINUES),
+                place=_place(trial),
+                candidate=self._proposal.given(_drawn(trial)) if self._proposal.complete(_drawn(trial)) else None,
+            )
+            for trial in self._trials("RUNNING")
+        )
+
+    def elsewhere(self) -> frozenset[int]:
+        """Returns the numbers of the trials whose state lies in another place, where a trial is being run now."""
+        alive = {running.place for running in self.running} - {self._place}
+        return frozenset(trial.number for trial in self._all() if _place(trial) in alive) if alive else frozenset()
 
     def ask(self) -> tuple["Trial", Candidate]:
         """Returns the next trial and its candidate."""
-        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
-        trial = self._study.ask()
-        return trial, self._proposal.draw(trial)
+        with self.exclusive():
+            self._study.sampler = self._sampler(len(self._all()))
+            trial = self._study.ask()
+            candidate = self._proposal.draw(trial)
+            self._claim(trial)
+        return trial, candidate
 
     def ask_again(self, earlier: TrialOutcome) -> tuple["Trial", Candidate]:
         """Returns a trial that goes on from an earlier one: the same candidate, its readings reported already."""
         import optuna
 
-        before = self._study.get_trials(deepcopy=False)[earlier.number]
-        # It begins at once, past the queue, which `Study.ask` would serve first.
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.RUNNING,
-                params=before.params,
-                distributions=before.distributions,
-                user_attrs={_CONTINUES: earlier.number},
+        with self.exclusive():
+            before = self._all()[earlier.number]
+            # It begins at once, past the queue, which `Study.ask` would serve first.
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=optuna.trial.TrialState.RUNNING,
+                    params=before.params,
+                    distributions=before.distributions,
+                    user_attrs={_CONTINUES: earlier.number},
+                    intermediate_values={k: reading.validation_loss for k, reading in enumerate(earlier.curve)},
+                )
             )
-        )
-        added = self._study.get_trials(deepcopy=False)[-1]
-        trial = optuna.trial.Trial(self._study, added._trial_id)
-        for position, reading in enumerate(earlier.curve):
-            self.report(trial, reading, position)
+            self._seen = None
+            trial = optuna.trial.Trial(self._study, self._all()[-1]._trial_id)
+            self._claim(trial)
         return trial, earlier.candidate
+
+    def _claim(self, trial: "Trial") -> None:
+        """Makes an open trial this process's: it has a first sign of life before it has an owner."""
+        self._heart.begin(trial._trial_id)
+        trial.set_user_attr(_WORKER, {"place": self._place, "process": os.getpid()})
+        self._seen = None
 
     def _sampler(self, number: int) -> Any:
         import optuna
@@ -137,6 +268,10 @@ class TrialStudy:
                 seed=self._seed + number, n_startup_trials=len(self._proposal.spaces), multivariate=True, group=True
             )
 
+    def is_open(self, trial: "Trial") -> bool:
+        """Returns whether a trial is still this process's: others give up one that was silent for too long."""
+        return any(other.number == trial.number for other in self._trials("RUNNING"))
+
     def report(self, trial: "Trial", reading: Measurement, position: int) -> None:
         """Records a reading, from which the sampler learns.
 
@@ -146,34 +281,65 @@ class TrialStudy:
             position: of the reading among the trial's, from 0.
         """
         trial.report(reading.validation_loss, step=position)
+        self._seen = None
 
     def tell(self, trial: "Trial", outcome: TrialOutcome) -> None:
-        """Stores a trial's outcome; once stored it survives whatever comes."""
-        trial.set_user_attr(_OUTCOME, plain(outcome))
-        self._close(trial.number, outcome)
+        """Stores a trial's outcome; once stored it survives whatever comes.
+
+        The outcome of a trial that was given up as lost meanwhile is dropped: it is being run again.
+        """
+        with self.exclusive():
+            self._heart.end(trial._trial_id)
+            if self.is_open(trial):
+                trial.set_user_attr(_OUTCOME, plain(outcome))
+                self._close(trial.number, outcome)
 
     def _close(self, number: int, outcome: TrialOutcome) -> None:
         value = outcome.curve[-1].validation_loss if outcome.status == "completed" else None
         self._study.tell(number, value, state=_state(outcome.status))
+        self._seen = None
 
     def outcomes(self) -> tuple[TrialOutcome, ...]:
         """Returns the outcomes of all trials that ended, by number; one that was continued is left out.
 
         Who was lost, or ran out of time, while going on has not replaced what it went on from.
         """
-        trials = self._study.get_trials(deepcopy=False)
-        found = [_outcome(trial) for trial in trials if _OUTCOME in trial.user_attrs]
+        found = [o for trial in self._all() if (o := self._ended_as(trial)) is not None]
         continued = {outcome.continues for outcome in found if outcome.status not in ("worker_lost", "timed_out")}
         return tuple(outcome for outcome in found if outcome.number not in continued)
 
+    def _ended_as(self, trial: "FrozenTrial") -> TrialOutcome | None:
+        """Returns the outcome of a trial, None for one that has not ended; a finished trial never changes."""
+        known = self._ended.get(trial.number)
+        if known is None and _OUTCOME in trial.user_attrs:
+            known = _outcome(trial)
+        elif known is None and trial.state.name == "FAIL":
+            known = self._lost(trial, "no sign of life from its worker")
+        if known is not None and trial.state.is_finished():
+            self._ended[trial.number] = known
+        return known
+
     @property
     def seconds(self) -> float:
-        """Search seconds spent so far, over all runs of this study."""
-        return float(self._study.user_attrs.get(_SPENT, 0.0))
+        """Search seconds spent so far in this place, over all runs of this study."""
+        return float(self._study.user_attrs.get(f"{_SPENT}{self._place}", 0.0))
 
     def spend(self, seconds: float) -> None:
-        """Records the search seconds spent so far."""
-        self._study.set_user_attr(_SPENT, seconds)
+        """Records the search seconds spent so far in this place."""
+        self._study.set_user_attr(f"{_SPENT}{self._place}", seconds)
+
+    def close(self) -> None:
+        """Ends the signs of life; what is open is then lost in time."""
+        self._heart.stop()
+
+
+def _drawn(trial: "FrozenTrial") -> dict[str, Any]:
+    """Returns a trial's parameters, those included that it was to be given."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _place(trial: "FrozenTrial") -> str:
+    return str(trial.user_attrs.get(_WORKER, {}).get("place", ""))
 
 
 def _outcome(trial: "FrozenTrial") -> TrialOutcome:

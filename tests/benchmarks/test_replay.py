@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from autopeft.tuning import halving, search
+from autopeft.tuning import halving, trials
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 from benchmarks import _others, _ours
@@ -73,7 +73,7 @@ def test_other_readings_apply_only_within_their_context(pool):
     """A variant of the readings is undone when it is done."""
 
     def current():
-        return [vars(halving)["READINGS"], vars(search)["READINGS"], vars(halving)["REDUCTION"]]
+        return [vars(halving)["READINGS"], vars(trials)["READINGS"], vars(halving)["REDUCTION"]]
 
     before = current()
     with _ours.halved((0.1, 1.0), 2):

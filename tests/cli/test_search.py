@@ -81,7 +81,7 @@ def test_a_dry_run_is_one_document_and_writes_nothing(autopeft, tiny_models, toy
 CHILD = (
     "import sys, time\n"
     "from autopeft.training.run import TrainingRun\n"
-    "from autopeft.tuning.search import Trials\n"
+    "from autopeft.tuning.trials import Trials\n"
     "outcome, step, seen = Trials._outcome, TrainingRun._step, []\n"
     "def counted(self, *a): seen.append(1); return outcome(self, *a)\n"
     "def slow(self, s):\n"

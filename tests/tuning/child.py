@@ -7,13 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from autopeft.tuning.folder import OutputFolder
+from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.crew import Crew
+from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.halving import READINGS
+from autopeft.tuning.hired import Job
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.proposal import proposal
-from autopeft.tuning.search import Trials
 from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.trials import Trials
+from autopeft.tuning.watch import Watch
+from autopeft.tuning.workers import work_together
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
@@ -60,17 +65,50 @@ def open_study(folder: Path, seed: int = 0) -> TrialStudy:
     return study
 
 
-def prepared(obstacles: Any = lambda _candidate: []) -> Any:
-    return SimpleNamespace(obstacles=obstacles, seed=0, parts=(None,))
+def nothing(_candidate) -> list[str]:
+    return []
+
+
+def prepared(obstacles: Any = nothing) -> Any:
+    return SimpleNamespace(
+        obstacles=obstacles, seed=0, parts=(None,), proposal=proposal(STARTS, depth=4), memory_bytes=2**30
+    )
+
+
+SETTINGS = Settings(
+    schema_version=1, identity={}, size=TrialSize(tokens=900, pruning_rows=1, scoring_rows=1), tokens_per_second=1000.0
+)
+
+
+def simulated(job: Job) -> tuple[SimulatedRunner, float]:
+    return SimulatedRunner(), 1000.0
+
+
+def job(folder: Path, trials: int, maker: Any = simulated) -> Job:
+    """What several workers do: a search of so many trials."""
+    limits = Limits(trials=trials, seconds=None)
+    return Job(
+        prepared=prepared(), settings=SETTINGS, where=folder / "study.db", limits=limits, deadline=float("inf"),
+        states=folder / "states", maker=maker,
+    )  # fmt: skip
+
+
+def search_together(folder: Path, trials: int, workers: int, maker: Any = simulated) -> TrialStudy:
+    """Runs or resumes a search of so many trials in several processes."""
+    with OutputFolder(folder).locked():
+        study = open_study(folder)
+        study.recover()
+        crew = Crew(size=workers, gpus=(), threads=1)
+        work_together(job(folder, trials, maker), crew, study, Watch(study, Silent(), lambda: 0.0).look)
+    return study
 
 
 def search(folder: Path, trials: int, runner: Any = None) -> TrialStudy:
     """Runs or resumes a search of so many trials."""
-    settings: Any = SimpleNamespace(size=SimpleNamespace(tokens=900), tokens_per_second=1000.0)
     with OutputFolder(folder).locked():
         study = open_study(folder)
         study.recover()
-        loop = Trials(study, runner or SimulatedRunner(), prepared(), settings, Silent())
+        loop = Trials(study, runner or SimulatedRunner(), prepared(), SETTINGS, Silent())
         loop.run(Limits(trials=trials, seconds=None), time.monotonic())
     return study
 
@@ -79,10 +117,16 @@ def snapshot(study: TrialStudy) -> list[list[Any]]:
     return [[o.number, o.status, o.score, o.candidate.learning_rate] for o in study.outcomes()]
 
 
-if __name__ == "__main__":
+def main() -> None:
     where, wanted = Path(sys.argv[1]), int(sys.argv[2])
     if (where / "study.db").exists():
         print(json.dumps(snapshot(open_study(where))), flush=True)
     else:
         print("[]", flush=True)
-    print(json.dumps(snapshot(search(where, wanted))), flush=True)
+    workers = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    ended = search_together(where, wanted, workers) if workers else search(where, wanted)
+    print(json.dumps(snapshot(ended)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

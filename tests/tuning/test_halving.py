@@ -21,7 +21,7 @@ from autopeft.tuning.halving import (
 )
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
-from autopeft.tuning.search import LEAST_SECONDS, SLOWEST, Trials
+from autopeft.tuning.trials import LEAST_SECONDS, SLOWEST, Trials
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared

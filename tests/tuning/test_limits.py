@@ -6,7 +6,7 @@ from dataclasses import replace
 from autopeft.cli.options import parse_tokens, seconds_for
 from autopeft.tuning.limits import FLAT_AFTER, Limits, is_flat, may_begin, may_go_on, tokens_spent
 from autopeft.tuning.observer import Silent
-from autopeft.tuning.search import Trials
+from autopeft.tuning.trials import Trials
 from autopeft.values.outcomes import TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared
 from tests.tuning.test_halving import SETTINGS, trial

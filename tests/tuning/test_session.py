@@ -182,7 +182,7 @@ def test_kill_9_in_a_trial(request_, tmp_path):
         "os.environ['HF_HUB_OFFLINE'] = '1'\n"
         "from autopeft import search\n"
         "from autopeft.training.run import TrainingRun\n"
-        "from autopeft.tuning.search import Trials\n"
+        "from autopeft.tuning.trials import Trials\n"
         "from autopeft.values.candidates import Constraints\n"
         "outcome, step = Trials._outcome, TrainingRun._step\n"
         "seen = []\n"

@@ -1,0 +1,185 @@
+"""The loop over trials: whose turn it is, decided while the study is held alone, and what came of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from autopeft.tuning.folder import Settings
+from autopeft.tuning.halving import READINGS, best_waiting, promotable, waiting
+from autopeft.tuning.limits import Limits, may_begin, may_go_on
+from autopeft.tuning.observer import Observer
+from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.ranking import best_trial
+from autopeft.tuning.runner import Runner, Stops
+from autopeft.tuning.study import TrialStudy
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Measurement, TrialOutcome
+from autopeft.values.plans import Plan
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+SLOWEST = 1.5
+"""A trial may take so many times what a full one was planned for: one that stops at a quarter, six times as long."""
+
+LEAST_SECONDS = 10.0
+"""What a trial may always take: plans of a few seconds are mostly noise."""
+
+PAUSE = 0.5
+"""Seconds between two looks of a worker that has nothing to do while others train."""
+
+Turn = tuple["Trial", Candidate, TrialOutcome | None]
+"""A trial to run, its candidate, and the trial that it goes on from."""
+
+
+class Desk:
+    """Hands out trials and takes their readings, so that any number of workers may ask at once."""
+
+    def __init__(self, study: TrialStudy, limits: Limits, deadline: float) -> None:
+        """Opens for a search that ends with its limits or at the deadline, on ``time.monotonic``'s clock."""
+        self._study, self._limits, self._deadline = study, limits, deadline
+
+    def next(self) -> Turn | None:
+        """Returns whose turn it is: the recommended starts first, then who is promoted, then a new trial."""
+        study, limits = self._study, self._limits
+        if study.shared:
+            study.recover()
+        with study.exclusive():
+            outcomes, running = study.outcomes(), study.running
+            left = self._deadline - time.monotonic()
+            new = may_begin(limits, outcomes, left, running)
+            if study.queued and new:
+                return (*study.ask(), None)
+            earlier = promotable(outcomes, running, study.elsewhere())
+            if earlier is None and not new and limits.seconds is not None:
+                earlier = best_waiting(outcomes, running, study.elsewhere())
+            if earlier is not None and may_go_on(limits, outcomes, left):
+                return (*study.ask_again(earlier), earlier)
+            return (*study.ask(), None) if new else None
+
+    @property
+    def may_come(self) -> bool:
+        """Whether a turn may come later: while others train there is time for what they leave."""
+        return time.monotonic() < self._deadline and bool(self._study.running)
+
+    def stops(self, trial: "Trial", candidate: Candidate, earlier: TrialOutcome | None) -> Stops:
+        """Returns what takes the readings of a trial, and answers whether it stops there."""
+        study = self._study
+        curve = list(earlier.curve) if earlier else []
+
+        def stops(reading: Measurement) -> bool:
+            with study.exclusive():
+                if not study.is_open(trial):
+                    return True
+                study.report(trial, reading, len(curve))
+                curve.append(reading)
+                here = TrialOutcome(number=trial.number, status="pruned", candidate=candidate, curve=tuple(curve))
+                ended = [o for o in study.outcomes() if earlier is None or o.number != earlier.number]
+                running = [other for other in study.running if other.number != trial.number]
+                # Who would be promoted at once need not be taken off and put on again.
+                return study.queued or promotable([*ended, here], running, study.elsewhere()) is not here
+
+        return stops
+
+    def done(self, trial: "Trial", outcome: TrialOutcome, runner: Runner) -> None:
+        """Stores an outcome, and has the runner forget the states that nobody will go on from."""
+        with self._study.exclusive():
+            self._study.tell(trial, outcome)
+            running = self._study.running
+            used = {other.number for other in running} | {n for o in running if (n := o.continues) is not None}
+            runner.keep(waiting(self._study.outcomes()) | used)
+
+
+Train = Callable[[Candidate, TrialOutcome | None], TrialOutcome]
+"""Trains a candidate, from where an earlier trial stopped if one is given."""
+
+
+def attempt(
+    number: int, candidate: Candidate, earlier: TrialOutcome | None, prepared: Prepared, train: Train
+) -> TrialOutcome:
+    """Returns the outcome of a trial, run once more with half the rows at once where memory runs out.
+
+    Args:
+        number: of the trial.
+        candidate: what to train; what cannot fit is not trained.
+        earlier: the trial that it goes on from.
+        prepared: the search.
+        train: runs it.
+    """
+    problems = prepared.obstacles(candidate)
+    if problems:
+        return TrialOutcome(number=number, status="infeasible", candidate=candidate, reason=" ".join(problems))
+    first = train(candidate, earlier)
+    if first.status != "out_of_memory" or candidate.batch_size == 1:
+        return first
+    halved = replace(candidate, batch_size=candidate.batch_size // 2, accumulation=candidate.accumulation * 2)
+    second = train(halved, None)
+    return replace(
+        second,
+        seconds=first.seconds + second.seconds,
+        overhead_seconds=first.overhead_seconds + second.overhead_seconds,
+        reason=f"{candidate.batch_size} rows at once ran out of memory, so it was run with half. {second.reason}",
+    )
+
+
+class Trials:
+    """Runs trials of a study until a limit is met, each rejected by the estimate before it can run out of memory."""
+
+    def __init__(
+        self, study: TrialStudy, runner: Runner, prepared: Prepared, settings: Settings, observer: Observer
+    ) -> None:
+        """Prepares the loop; `run` starts it."""
+        self._study, self._runner, self._prepared = study, runner, prepared
+        self._settings, self._observer = settings, observer
+        self._plan = plan_of(settings, prepared)
+
+    def run(self, limits: Limits, began: float) -> None:
+        """Runs trials; ``began`` is when this search's clock started, on ``time.monotonic``."""
+        spent_before = self._study.seconds
+
+        def ended(outcome: TrialOutcome) -> None:
+            spent = spent_before + time.monotonic() - began
+            self._study.spend(spent)
+            self._observer.trial_ended(outcome, best_trial(self._study.outcomes()), spent)
+
+        self.work(limits, deadline_of(limits, began, spent_before), ended)
+
+    def work(self, limits: Limits, deadline: float, ended: Callable[[TrialOutcome], None]) -> None:
+        """Runs trials until there are none left for this worker, and says what came of each."""
+        desk = Desk(self._study, limits, deadline)
+        while (turn := desk.next()) is not None or desk.may_come:
+            if turn is None:
+                time.sleep(PAUSE)
+                continue
+            trial, candidate, _ = turn
+            self._observer.trial_started(trial.number, candidate)
+            outcome = self._outcome(desk, turn, deadline)
+            desk.done(trial, outcome, self._runner)
+            ended(outcome)
+
+    def _outcome(self, desk: Desk, turn: Turn, deadline: float) -> TrialOutcome:
+        trial, candidate, earlier = turn
+
+        def train(tried: Candidate, before: TrialOutcome | None) -> TrialOutcome:
+            until = min(deadline, time.monotonic() + most_seconds(self._settings, self._prepared))
+            stops = desk.stops(trial, tried, before)
+            return self._runner.run(trial.number, tried, self._plan, stops, until, before)
+
+        return attempt(trial.number, candidate, earlier, self._prepared, train)
+
+
+def plan_of(settings: Settings, prepared: Prepared) -> Plan:
+    """Returns the plan of a full trial."""
+    return Plan(tokens=settings.size.tokens, seed=prepared.seed, readings=READINGS)
+
+
+def deadline_of(limits: Limits, began: float, spent_before: float) -> float:
+    """Returns when the trials end, on ``time.monotonic``'s clock."""
+    return float("inf") if limits.seconds is None else began + limits.seconds - spent_before
+
+
+def most_seconds(settings: Settings, prepared: Prepared) -> float:
+    """Returns what a trial may take: a method too slow to try is a finding, not a wait."""
+    training = settings.size.tokens / settings.tokens_per_second
+    return max(LEAST_SECONDS, SLOWEST * training * len(prepared.parts))
