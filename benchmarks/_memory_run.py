@@ -93,13 +93,15 @@ def _run(setup: Setup, tokens: int, device: str, *, padded: bool) -> Any:
 
 def followed(setup: Setup, tokens: int, *, padded: bool) -> Measured:
     """Returns what two steps allocate on this machine's CPU, storage by storage."""
+    from autopeft.estimation.tracing.loading import held_aside
     from autopeft.estimation.tracing.recorder import Recorder
 
     with ExitStack() as stack:
         model, run = stack.enter_context(_run(setup, tokens, "cpu", padded=padded))
         recorder = Recorder(device="cpu")
         recorder.phase("load")
-        for tensor in (*model.parameters(), *model.buffers(), *_quantized(model)):
+        aside = [tensor for module in model.modules() for tensor in held_aside(module)]
+        for tensor in (*model.parameters(), *model.buffers(), *_quantized(model), *aside):
             recorder.own(tensor, "weights", None)
         recorder.phase("forward")
         with recorder:

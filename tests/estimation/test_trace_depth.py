@@ -88,6 +88,17 @@ def test_every_way_to_train_unfolds(root, change):
     assert len(_same_as_whole_depth(_setup(root, "llama", **change)).kept) < 9
 
 
+def test_a_loop_over_all_layers_unfolds(root):
+    """A loss over every adapter's weights, outside the layers, is repeated with them: same blocks, same peak."""
+    setup = _setup(root, "llama", "adalora")
+    plan, rows = plan_depth(tracing._likeness(setup)), Rows(training=3, evaluation=2)
+    shallow = unfold(_recorded(setup, plan), plan, rows, trainable=0, total=0)
+    whole = unfold(_recorded(setup, _whole(setup)), _whole(setup), rows, trainable=0, total=0)
+    assert peak(shallow) == peak(whole)
+    assert shallow.phases == whole.phases
+    assert sorted(block[:2] for block in shallow.blocks) == sorted(block[:2] for block in whole.blocks)
+
+
 def test_layers_chosen_one_by_one_are_traced_in_full(root):
     """A choice without a pattern is not extrapolated."""
     assert plan_depth(tracing._likeness(_setup(root, "llama", layers="every:2"))).runs == ()

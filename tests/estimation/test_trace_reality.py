@@ -63,6 +63,9 @@ CHANGES = [
     {"method": "prefix_tuning"},
     {"method": "prompt_tuning"},
     {"method": "houlsby_adapter"},
+    {"method": "shira", "quantization": "nf4-double", "dtype": "bfloat16"},
+    {"method": "dora", "quantization": "nf4", "dtype": "bfloat16"},
+    {"method": "unilora"},
 ]
 
 

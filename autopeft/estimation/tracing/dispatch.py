@@ -43,6 +43,8 @@ _CPU_FULL = {F.mse_loss, F.nll_loss, F.l1_loss, F.smooth_l1_loss, F.kl_div, torc
 
 _GROUPED: set[Any] = {F.grouped_mm, torch._grouped_mm}
 
+_SCATTERS = (torch.ops.aten.scatter_.src, torch.ops.aten.scatter_.value)
+
 _HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -160,11 +162,14 @@ class Staying(TorchDispatchMode):
     """Lets a model be built and a method be attached where both look at weights: what they look at stays numberless.
 
     A copy to the host stays on the meta device; a number asked for is 0, "are all?" is true and "is any?" is not.
+    A mask that was scattered is true in as many places as were scattered to, and a count of values has the length
+    that was asked for.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._exceptions: list[Tensor] = []
+        self._scattered: dict[int, tuple[Tensor, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation on the meta device."""
@@ -175,7 +180,24 @@ class Staying(TorchDispatchMode):
             return not any(args[0] is tensor for tensor in self._exceptions)
         if func is torch.ops.aten._to_copy.default and args[0].is_meta:
             kwargs["device"] = torch.device("meta")
+        if func is torch.ops.aten.nonzero.default and (places := self._places(args[0])) is not None:
+            return torch.empty((places, args[0].dim()), dtype=torch.int64, device="meta")
+        if func is torch.ops.aten.bincount.default and args[0].is_meta:
+            return torch.empty(kwargs.get("minlength", 0), dtype=torch.int64, device="meta")
         out = func(*args, **kwargs)
         if func is torch.ops.aten.any.default:
             self._exceptions.append(out)
+        if func in _SCATTERS:
+            self._scatter(out, args[2].numel())
+        if func is torch.ops.aten.eq.Scalar and args[1] == 1 and (places := self._places(args[0])) is not None:
+            self._scatter(out, places)
         return out
+
+    def _scatter(self, mask: Tensor, places: int) -> None:
+        # The mask is kept, so that its storage's address is not another's meanwhile.
+        self._scattered[mask.untyped_storage()._cdata] = mask, places
+
+    def _places(self, mask: Tensor) -> int | None:
+        """Returns in how many places a mask is true, where that is known."""
+        found = self._scattered.get(mask.untyped_storage()._cdata)
+        return None if found is None else found[1]

@@ -51,6 +51,17 @@ def load(network: Network, recorder: Recorder) -> None:
 def _attach(network: Network, recorder: Recorder, layers: dict[int, int]) -> None:
     for tensor in (*network.model.parameters(), *network.model.buffers()):
         recorder.own(tensor, "adapter", layers.get(id(tensor)))
+    inside = {id(module): index for index, layer in enumerate(network.layers) for module in layer.modules()}
+    for module in network.model.modules():
+        for tensor in held_aside(module):
+            recorder.own(tensor, "adapter", inside.get(id(module)))
+
+
+def held_aside(module: Any) -> Iterator[torch.Tensor]:
+    """Yields what an attached module holds in dictionaries of its own, such as the places of a sparse update."""
+    for name, value in vars(module).items():
+        if type(value) is dict and not name.startswith("_"):
+            yield from (tensor for tensor in value.values() if isinstance(tensor, torch.Tensor))
 
 
 def _like(shape: Any, setup: Setup, recorder: Recorder, layer: int | None) -> torch.Tensor:

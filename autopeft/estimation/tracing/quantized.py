@@ -185,7 +185,23 @@ def _without_numbers_4bit(module: Any, dtype: torch.dtype) -> None:
         packed, requires_grad=False, compress_statistics=old.compress_statistics, quant_type=old.quant_type,
         quant_storage=old.quant_storage, module=module, bnb_quantized=True,
     )  # fmt: skip
+    module.weight.quant_state = module.quant_state = _state(module.scales, old.quant_type)
     _cast_bias(module, dtype)
+
+
+def _state(scales: Scales, kind: str) -> Any:
+    """Returns what bitsandbytes unpacks a weight by, for methods that ask for the weight itself."""
+    from bitsandbytes.functional import QuantState
+
+    code, *nested = scales.rest
+    rest: dict[str, Any] = {}
+    if nested:
+        offset, codes, absmax = nested
+        second = QuantState(absmax, code=codes, blocksize=_NESTED_BLOCK, dtype=torch.float32)
+        rest = {"offset": offset, "state2": second}
+    return QuantState(
+        scales.absmax, shape=scales.shape, code=code, blocksize=_BLOCK, quant_type=kind, dtype=scales.dtype, **rest
+    )
 
 
 def _without_numbers_8bit(module: Any, dtype: torch.dtype, *, on_cpu: bool) -> None:
@@ -195,6 +211,7 @@ def _without_numbers_8bit(module: Any, dtype: torch.dtype, *, on_cpu: bool) -> N
     module.__class__ = Meta8bit
     module.row_scales, module.on_cpu = torch.empty(module.out_features, device="meta"), on_cpu
     module.weight = Int8Params(codes, requires_grad=False, has_fp16_weights=False)
+    module.weight.SCB = module.state.SCB = module.row_scales
     _cast_bias(module, dtype)
 
 

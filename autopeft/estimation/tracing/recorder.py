@@ -17,11 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from autopeft.estimation.trace import Kind, PhaseName, Pool
 from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, RecordedOperation, Recording
+from autopeft.estimation.tracing.shapes import on_meta
 from autopeft.estimation.tracing.work import operation_flops
 
 _ACCUMULATES = (1 << 64) - 1
 """Sequence number of the nodes that add a gradient to a parameter."""
 
+_CAST = torch.ops.aten._to_copy.default
 _ANY = torch.ops.aten.any.default
 _PLACES = torch.ops.aten.nonzero.default
 _SCALAR = torch.ops.aten._local_scalar_dense.default
@@ -64,6 +66,7 @@ class Recorder(TorchDispatchMode):
         self._exceptions: set[int] = set()
         self._known: dict[int, int] = {}
         self._watch: dict[int, Any] = {}
+        self._casts: set[int] = set()
         self._layer: int | None = None
         self._running: int | None = None
         self._leaving = False
@@ -71,6 +74,10 @@ class Recorder(TorchDispatchMode):
         self._border_layers: list[int | None] = [None]
         self._kind: Kind | None = None
         self._pool: Pool = "device"
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and the guard against it would stand around every operation
 
     # What surrounds the operations.
 
@@ -161,21 +168,34 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation, records the storages it makes and, while counting, its work."""
+        # What looks at a tensor here is not the program's doing: no mode of torch's functions need hear of it.
+        with torch._C.DisableTorchFunction():
+            return self._run(func, args, kwargs or {})
+
+    def _run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if func is _SCALAR and args[0].is_meta:
             return self._answer(args[0])
         self.asked = self.asked or func is _PLACES
         self._locate(args)
-        out = func(*args, **(kwargs or {}))
+        out = on_meta(func, args, kwargs) if self._device == "meta" else func(*args, **kwargs)
         made = False
         for tensor in _tensors(out):
             made = self._see(tensor) or made
             if self._mask and any(self._masks(given) for given in _tensors(args)):
                 self.mark_mask(tensor)
+        if func is _CAST and made:
+            self._note_cast(args[0], out)
         if func is _ANY:
             self._exceptions.add(out.untyped_storage()._cdata)
         if self.counting and (made or not func.is_view):
             self._count(func, args, out)
         return out
+
+    def _note_cast(self, weight: torch.Tensor, cast: torch.Tensor) -> None:
+        """Notes a copy of a weight in another dtype: it belongs to the layer of the weight as that does."""
+        found = self._known.get(weight.untyped_storage()._cdata)
+        if found is not None and self.blocks[found].kind in _STANDING and self.blocks[found].layer is not None:
+            self._casts.add(self._known[cast.untyped_storage()._cdata])
 
     def _masks(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage()._cdata in self._mask
@@ -276,7 +296,7 @@ class Recorder(TorchDispatchMode):
             number = self._known.get(tensor.untyped_storage()._cdata)
             if number is not None:
                 block = self.blocks[number]
-                if block.kind in _STANDING and block.layer is not None:
+                if block.layer is not None and (block.kind in _STANDING or number in self._casts):
                     return block.layer
         return otherwise
 

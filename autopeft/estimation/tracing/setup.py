@@ -141,9 +141,12 @@ def _traced(request: _Request) -> Kept:
             failure = error
     # Kept too: what fails once fails again with the same versions, and importing them to learn that takes seconds.
     said = str(failure).strip().splitlines()
-    why = f"{type(failure).__name__}: {said[0]}" if said else type(failure).__name__
+    why = f"{type(failure).__name__}: {said[0][:_LONGEST_REASON]}" if said else type(failure).__name__
     return Kept(recording=None, plan=whole, notes=(f"{setup.model.architecture} could not be traced ({why}).",))
 
+
+_LONGEST_REASON = 160
+"""Characters of a library's own words that are repeated; torch lists every backend it has."""
 
 _FAILURES = (
     AutopeftError, UnlikeLayersError, RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError,
