@@ -1,6 +1,7 @@
 """What the model card and the terminal say of a training in the same words."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from autopeft.finetune.outcomes import Evaluation, Inference, Trained
 from autopeft.profiling.sizes import format_bytes
@@ -23,8 +24,12 @@ def before_and_after(trained: Trained) -> Iterator[tuple[str, str, str]]:
     for name, part in (("validation", trained.validation), ("test", trained.test)):
         yield f"{part.after.metric}, {part.after.rows} {name} rows", *_scores(part)
     for second in trained.also:
-        name = f"{second.after.metric}, {second.after.rows} rows of {second.source.rstrip('/').rpartition('/')[2]}"
-        yield name, score_words(second.before), score_words(second.after)
+        place = "/".join(Path(second.source).parts[-2:])
+        yield (
+            f"{second.after.metric}, {second.after.rows} test rows of {place}",
+            score_words(second.before),
+            score_words(second.after),
+        )
     if trained.forgetting is not None:
         yield forgetting_words(trained.forgetting)
     if trained.inference is not None:

@@ -28,6 +28,7 @@ def load_tokenizer(source: str) -> Any:
         raise ModelError(f"The model folder {source} has no tokenizer.\n{_ADVICE}")
     where, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (source, {})
     try:
-        return ready_tokenizer(AutoTokenizer.from_pretrained(where, **options))
+        # Left open, transformers would ask whether to run code that lies beside the files.
+        return ready_tokenizer(AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"The tokenizer of {source} cannot be loaded: {error}\n{_ADVICE}") from error

@@ -39,9 +39,12 @@ def _parts(folder: Path, name: str) -> list[Path]:
     if whole.is_file() or not index.is_file():
         return [whole] if whole.is_file() else []
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted({str(part) for part in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{index} is corrupted: it must map weights to files.\nFetch the model again.") from error
+    outside = [part for part in names if Path(part).is_absolute() or ".." in Path(part).parts]
+    if outside:
+        raise ModelError(f"{index} names {outside[0]}, which lies outside its folder.\nFetch the model again.")
     missing = [part for part in names if not (folder / part).is_file()]
     if missing:
         raise ModelError(f"{index} names {missing[0]}, which is not in the folder.\nFetch the model again.")

@@ -1,5 +1,6 @@
 """The base model: loaded once per worker, hashed, and brought back after a method that changes it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from autopeft.quantization import get_quantization, stop_repacking
 from autopeft.tasks import get_task
 from autopeft.values.names import Dtype
 from autopeft.values.profiles import ModelProfile
+
+ALLOW_PICKLE = "AUTOPEFT_ALLOW_PICKLE"
+"""The environment variable that lets pickled weights in: 1 for yes."""
 
 MOST_MISSING = 0.5
 """Share of the parameters that a checkpoint may lack: a pooler is often missing, a whole model is another model."""
@@ -57,6 +61,11 @@ def load_base(
     tokenizer = load_tokenizer(profile.source)
     if profile.weight_format == "none" and Path(profile.source).is_dir():
         raise ModelError(f"The model folder {profile.source} has no weights.\nFetch or save the model there.")
+    if profile.weight_format == "pytorch" and not pickles_allowed():
+        raise ModelError(
+            f"The weights of {profile.source} are pickled, and a pickle can run code when it is opened.\n"
+            f"Save them as safetensors, or trust them for this run with {ALLOW_PICKLE}=1."
+        )
     torch.manual_seed(head_seed)
     try:
         model, told = _task_class(profile).from_pretrained(
@@ -124,11 +133,16 @@ def _load_options(profile: ModelProfile, quantization: str, dtype: Dtype, device
 
 
 def location(source: str) -> tuple[str, dict[str, Any]]:
-    """Returns what ``from_pretrained`` takes for a folder, a hub name or a GGUF file."""
+    """Returns what ``from_pretrained`` takes for a folder, a hub name or a GGUF file: no code, no pickle unasked."""
     path = Path(source)
     if path.suffix == ".gguf":
-        return str(path.parent), {"gguf_file": path.name}
-    return source, {}
+        return str(path.parent), {"gguf_file": path.name, "trust_remote_code": False}
+    return source, {"trust_remote_code": False, **({} if pickles_allowed() else {"use_safetensors": True})}
+
+
+def pickles_allowed() -> bool:
+    """Whether the user has asked for this run that weights may be read from pickles."""
+    return os.environ.get(ALLOW_PICKLE) == "1"
 
 
 def fingerprint(model: Any) -> str:

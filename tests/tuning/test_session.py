@@ -16,6 +16,7 @@ from autopeft.errors import AutopeftError, FileFormatError, NothingFitsError, St
 from autopeft.estimation.observations import Observation
 from autopeft.files import plain, write_text
 from autopeft.recommend.evidence import read_runs
+from autopeft.report import write_report
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
@@ -32,6 +33,7 @@ from autopeft.values.profiles import Throughput
 from tests.toys import classification_csv, completion_jsonl
 
 METHODS = ("lora", "ia3", "bitfit", "houlsby_adapter", "prompt_tuning")
+TOKEN = "hf_" + "kRtWq" * 7
 FOUR = Limits(trials=6, seconds=None)
 
 
@@ -55,7 +57,18 @@ def stored(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(request_, tmp_path_factory):
     output = tmp_path_factory.mktemp("search") / "out"
-    return run_search(request_, output, FOUR, resume=False, observer=Silent()), output
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", TOKEN)
+        return run_search(request_, output, FOUR, resume=False, observer=Silent()), output
+
+
+def test_no_token_is_written(finished, stored, tmp_path):
+    """A hub token of the environment stands in no file of a search, its study and report, nor in the evidence."""
+    _, output = finished
+    report = write_report(output, tmp_path / "report.html")
+    files = [*(path for path in output.rglob("*") if path.is_file()), report, stored]
+    assert {"study.db", "tuned.yaml", "result.json", "report.html"} <= {path.name for path in files}
+    assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
 
 
 def test_the_files_say_what_the_result_says(finished):

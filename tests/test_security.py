@@ -1,0 +1,174 @@
+"""Nothing that a stranger wrote is run: no code of a model, no pickle, no tag in YAML, no path that leads out."""
+
+import ast
+import json
+import pickle
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from autopeft.errors import AutopeftError, FileFormatError, ModelError
+from autopeft.files import read_yaml
+from autopeft.profiling.model import read_model
+from autopeft.profiling.tokenizer import load_tokenizer
+from autopeft.recommend.evidence import read_runs
+from autopeft.report import write_report
+from autopeft.training.base import load_base
+from autopeft.tuned import TunedConfig
+from tests.finetune.conftest import tuned_for
+from tests.report.folders import begin
+from tests.toys import classification_csv
+
+PACKAGE = Path(__file__).parent.parent / "autopeft"
+PICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+LOADING = {("yaml", "load"), ("yaml", "unsafe_load"), ("yaml", "full_load"), ("torch", "load"), ("np", "load")}
+
+
+class Touch:
+    """Leaves a mark when a pickle of it is opened."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """A file that only foreign code makes."""
+    return tmp_path / "ran"
+
+
+@pytest.fixture
+def folder(tiny_models, tmp_path):
+    """A model's folder of the test's own."""
+    return Path(shutil.copytree(tiny_models["bert"], tmp_path / "model"))
+
+
+def loaded(folder):
+    profile = read_model(str(folder), "classification", 2)
+    return load_base(profile, quantization="none", dtype="float32", head_seed=0, device="cpu")
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_code_beside_a_model_is_never_run(folder, mark, monkeypatch):
+    """Neither config nor tokenizer brings its own code in, not even where somebody would answer yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    edit(folder / "config.json", auto_map={"AutoModelForSequenceClassification": "evil.Model"})
+    assert loaded(folder).model.config.model_type == "bert"  # transformers' own class
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]}, tokenizer_class="T")
+    assert len(load_tokenizer(str(folder))) > 100
+    edit(folder / "config.json", model_type="weird", auto_map={"AutoConfig": "evil.Config"})
+    with pytest.raises(ModelError, match=r"tokenizer of .* cannot be loaded"):
+        load_tokenizer(str(folder))
+    with pytest.raises(ModelError, match="needs code from its own folder, which autopeft does not run"):
+        read_model(str(folder), "classification", 2)
+    assert not mark.exists()
+
+
+def test_pickled_weights_are_read_only_where_that_was_asked_for(folder, mark, monkeypatch):
+    """A pickle is refused before it is opened; asked for, the tensors of a true one are read."""
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Touch(mark)))
+    with pytest.raises(ModelError, match=r"are pickled.*\nSave them as safetensors, or .* AUTOPEFT_ALLOW_PICKLE=1"):
+        loaded(folder)
+    assert not mark.exists()
+    torch.save(weights, folder / "pytorch_model.bin")
+    monkeypatch.setenv("AUTOPEFT_ALLOW_PICKLE", "1")
+    assert torch.equal(
+        loaded(folder).model.bert.embeddings.word_embeddings.weight, weights["bert.embeddings.word_embeddings.weight"]
+    )
+
+
+def test_yaml_makes_no_objects(tmp_path, mark):
+    """A tag that would call a function is an error in a config and in any other file that is read."""
+    path = tmp_path / "tuned.yaml"
+    path.write_text(
+        f"schema_version: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{mark}]]\n"
+    )
+    for read in (TunedConfig.load, read_yaml):
+        with pytest.raises(FileFormatError, match="is not valid YAML"):
+            read(path)
+    assert not mark.exists()
+
+
+def test_a_study_and_an_evidence_file_are_never_unpickled(tmp_path, mark):
+    """A pickle in their place is an error and is not opened; a true study has no column of pickles."""
+    evidence = tmp_path / "runs.jsonl"
+    evidence.write_bytes(pickle.dumps(Touch(mark)))
+    with pytest.raises(FileFormatError):
+        read_runs(evidence)
+    begin(tmp_path / "search")
+    with sqlite3.connect(tmp_path / "search" / "study.db") as study:
+        tables = [name for (name,) in study.execute("select name from sqlite_master where type = 'table'")]
+        kinds = {column[2].upper() for table in tables for column in study.execute(f"pragma table_info({table})")}
+    assert len(tables) > 5
+    assert not kinds & {"BLOB", "PICKLE"}
+    (tmp_path / "search" / "study.db").write_bytes(pickle.dumps(Touch(mark)))
+    with pytest.raises(AutopeftError):
+        write_report(tmp_path / "search")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("part", ["../secret.safetensors", "/etc/hosts", "parts/../../secret.safetensors"])
+def test_parts_of_a_model_lie_in_its_folder(folder, part):
+    """An index that leads out of the folder is refused, also where there is such a file."""
+    (folder / "parts").mkdir()
+    (folder / "model.safetensors").rename(folder.parent / "secret.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": part}}))
+    with pytest.raises(ModelError, match="which lies outside its folder"):
+        loaded(folder)
+
+
+def test_a_config_names_no_file_that_is_opened_but_its_model(tiny_models, tmp_path):
+    """What its data was called is told, not read: a config from elsewhere opens nothing there."""
+    source = classification_csv(tmp_path / "toy.csv")
+    tuned = tuned_for(tiny_models["bert"], source, "classification")
+    tuned.save(tmp_path / "tuned.yaml")
+    source.rename(tmp_path / "moved.csv")
+    read = TunedConfig.load(tmp_path / "tuned.yaml")
+    assert set(read.prepare(tmp_path / "moved.csv")) == {"train", "validation", "test"}
+    assert read.setup().model.source == str(tiny_models["bert"])
+
+
+def offences(source):
+    """What a file of the package must not do: open pickles, load YAML unsafely, trust a model's code."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in PICKLING)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PICKLING:
+            yield node.module
+        elif isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+                named = (function.value.id, function.attr)
+                yield from [".".join(named)] if named in LOADING else []
+            for keyword in node.keywords:
+                told = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+                yield from [keyword.arg] if told and keyword.arg in ("trust_remote_code", "allow_pickle") else []
+
+
+def test_no_file_of_the_package_opens_a_pickle_or_trusts_code():
+    """The whole package is free of what would let a stranger's file run, and the check bites."""
+    for bad in (
+        "import pickle",
+        "from joblib import load",
+        "yaml.load(x)",
+        "torch.load(x)",
+        "f(trust_remote_code=True)",
+    ):
+        assert list(offences(bad)), bad
+    found = {str(path): list(offences(path.read_text())) for path in PACKAGE.rglob("*.py")}
+    assert len(found) > 100
+    assert not {path: told for path, told in found.items() if told}
