@@ -134,13 +134,18 @@ class TunedConfig:
         Raises:
             ModelError: as `load_model`, or the folder holds no values for this model and this method.
         """
+        from safetensors import SafetensorError
+
         from autopeft.methods import get_method
 
         setup = self.setup()
         if not quantized:
             setup = replace(setup, candidate=replace(setup.candidate, quantization="none"))
         base = self.load_base(device=device, quantized=quantized)
-        return get_method(self.candidate.method).load(base.model, setup, Path(folder)), base.tokenizer
+        try:
+            return get_method(self.candidate.method).load(base.model, setup, Path(folder)), base.tokenizer
+        except SafetensorError as error:
+            raise ModelError(f"The trained values in {folder} are cut short or damaged: {error}.") from error
 
     def setup(self) -> Setup:
         """Returns the candidate with the model and the task it meets: what methods' functions take.

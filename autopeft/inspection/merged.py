@@ -99,7 +99,11 @@ def _peft(folder: Path, adapter: Adapter, base: str | None) -> Models:
     source = base or str(adapter.config.get("base_model_name_or_path") or "")
     load = _loader(adapter, source)
     before = load().state_dict()
-    attached = peft.PeftModel.from_pretrained(load(), str(folder))
+    try:
+        attached = peft.PeftModel.from_pretrained(load(), str(folder))
+    except (ValueError, RuntimeError) as error:  # no such modules, or of other sizes
+        said = str(error).strip().partition("\n")[0]
+        raise ModelError(f"The adapter in {folder} is not one of the base model {source!r}: {said}") from error
     merge = getattr(attached.base_model, "merge_and_unload", None)
     if merge is None:
         raise UnmergeableError(f"peft does not merge {adapter.kind}.")

@@ -147,3 +147,11 @@ def test_another_base_model_is_refused(writer, tmp_path):
     other = tiny_model_folder("gpt2", tmp_path / "other", weights=False)
     with pytest.raises(ModelError, match="must be the model that was tuned"):
         export(replace(writer, model=replace(writer.model, source=str(other))), "trl")
+
+
+def test_a_config_whose_method_is_gone_is_refused_by_every_target(writer):
+    """A method that is no longer installed is one error, whatever it was to be exported to."""
+    gone = replace(writer, candidate=replace(writer.candidate, method="gone.package:METHOD"))
+    for target in all_targets():
+        with pytest.raises(InvalidValueError, match="must be an importable module or a catalogue name"):
+            export(gone, target)

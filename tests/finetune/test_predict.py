@@ -3,13 +3,15 @@
 import csv
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopeft.errors import AutopeftError, DataError, InvalidValueError, StudyError
+from autopeft.errors import AutopeftError, DataError, InvalidValueError, ModelError, StudyError
 from autopeft.finetune import predict_rows, train
 from autopeft.finetune.calibrate import calibrate, calibration_error, probabilities
 from autopeft.finetune.table import write_predictions
@@ -60,6 +62,20 @@ def test_bad_inputs_of_predictions(finished, tmp_path):
     with pytest.raises(InvalidValueError, match=r"ends in \.csv or \.jsonl"):
         write_predictions((), tmp_path / "out.txt")
     assert "texte" in rows.read_text()
+
+
+def test_what_was_trained_must_be_whole_and_its_method_there(finished, tmp_path):
+    """Trained values cut short, and a method that is not installed any more, are one clear error each."""
+    rows = write_csv(tmp_path / "new.csv", ["text"], [("film",), ("song",)])
+    cut = Path(shutil.copytree(finished.output, tmp_path / "cut"))
+    weights = cut / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"trained values in .* are cut short or damaged"):
+        predict_rows(cut, rows)
+    gone = cut / "tuned.yaml"
+    gone.write_text(gone.read_text().replace("method: lora", "method: gone.package:METHOD"))
+    with pytest.raises(InvalidValueError, match=r"`method` of a candidate must be an importable module"):
+        predict_rows(cut, rows)
 
 
 def test_predictions_as_files(finished, tmp_path):

@@ -8,6 +8,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autopeft.errors import ModelError
 from autopeft.inspection import inspect_adapter
 from autopeft.inspection.merged import factors
 from autopeft.inspection.spectrum import singular_values
@@ -73,6 +74,15 @@ def test_factors_give_the_matrix_back(rank, rows, columns, seed):
     values = np.linalg.svd(matrix, compute_uv=False)
     assert len(pair.down) == (values > 1e-3 * values[0]).sum()
     assert np.allclose(singular_values(pair.down, pair.up, 1.0), values[: len(pair.down)], rtol=1e-4)
+
+
+def test_another_base_is_one_error(tiny_models, tmp_path):
+    """An adapter is not merged into a model without its modules."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_models["llama"])
+    dora = peft.LoraConfig(r=2, use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    peft.get_peft_model(model, dora).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"is not one of the base model .*gpt2"):
+        inspect_adapter(tmp_path, base=str(tiny_models["gpt2"]))
 
 
 def test_without_its_base_an_adapter_has_what_its_file_tells(tiny_models, tmp_path):
