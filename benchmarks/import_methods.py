@@ -111,7 +111,7 @@ def where(bench: benchmark.Bench, model: str, data: str, names: tuple[str, str],
     """Returns what all runs share, model and data under the given names."""
     task = describe_task(load_data(data), load_tokenizer(model))
     return Where(
-        model=model_facts(bench.profile, names[0]), task=task_facts(task, names[1]), 
+        model=model_facts(bench.profile, names[0]), task=task_facts(task, names[1]),
         metric=next(iter(bench.task.metrics)),
         validation_rows=min(benchmark.VALIDATION_ROWS, len(bench.encoded["validation"])),
         test_rows=len(bench.encoded["test"]), device=device, date=date,

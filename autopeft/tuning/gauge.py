@@ -1,6 +1,5 @@
 """What a trial is measured by beside its score: estimated memory, and where asked for forgetting and latency."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,20 +17,14 @@ from autopeft.values.outcomes import TrialOutcome
 class Gauge:
     """Measures trials of one search; what was not asked for costs nothing."""
 
-    def __init__(
-        self,
-        worker: Worker,
-        prepared: Prepared,
-        texts: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, worker: Worker, prepared: Prepared) -> None:
         """Prepares the gauge.
 
         Args:
             worker: holds the base model.
             prepared: the search, for its estimates, its rows and what was asked for.
-            texts: general text to measure forgetting on, where that was asked for.
         """
-        self._worker, self._prepared, self._texts = worker, prepared, tuple(texts)
+        self._worker, self._prepared = worker, prepared
         self._objectives: frozenset[Criterion] = frozenset(prepared.objectives)
         self._base: Base | None = None
         self._probe: Probe | None = None
@@ -49,7 +42,7 @@ class Gauge:
             return
         self._base, device, dtype = base, self._worker.device, candidate.dtype
         if "forgetting" in self._objectives:
-            self._probe = probe(base, self._worker.profile, self._texts, dtype=dtype, device=device)
+            self._probe = probe(base, self._worker.profile, self._prepared.texts, dtype=dtype, device=device)
         if "latency" in self._objectives:
             self._base_milliseconds = base_milliseconds(base, self._batch(), dtype=dtype, device=device)
 

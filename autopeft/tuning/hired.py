@@ -35,7 +35,6 @@ class Job:
         where: the study's file, or the URL of its database.
         deadline: on ``time.monotonic``'s clock, which all processes of a machine share.
         states: the folder for the state of stopped trials.
-        texts: general text to measure forgetting on.
         maker: makes what trains, ready to start, and says its tokens per second; None for torch.
     """
 
@@ -48,7 +47,6 @@ class Job:
     beats: Beats | None = None
     name: str = NAME
     place: str = ""
-    texts: tuple[str, ...] = ()
     maker: "Callable[[Job], tuple[Runner, float]] | None" = None
 
 
@@ -58,7 +56,7 @@ def torch_runner(job: Job) -> tuple[Runner, float]:
     worker = prepared.worker()
     # What loading takes is no trial's time, and processes that share a processor are slower than one alone.
     speed = measured_speed(prepared, worker)
-    gauge = Gauge(worker, prepared, job.texts)
+    gauge = Gauge(worker, prepared)
     return TorchRunner(worker, prepared.parts, prepared.objective, job.settings.size, job.states, gauge), speed
 
 

@@ -35,6 +35,7 @@ from autopeft.recommend.budget import parse_budget
 from autopeft.recommend.confirm import near, settled
 from autopeft.recommend.setting import Setting, setting_of
 from autopeft.tasks import Metric, Predictions, get_task
+from autopeft.training.forgetting import general_texts
 from autopeft.training.scoring import Objective
 from autopeft.training.worker import Worker
 from autopeft.tuning.pareto import check_objectives
@@ -104,6 +105,8 @@ class Prepared:
         parts: what each trial trains and validates on: one pair per fold, or the plain split.
         rows: of all of them; they are kept for the next run once it is told to save.
         starts: the candidates tried first, in order.
+        objectives: what a good configuration is judged by, quality first.
+        texts: general text to measure forgetting on, where that is one of them.
     """
 
     hardware: HardwareProfile
@@ -122,6 +125,7 @@ class Prepared:
     seed: int
     notes: tuple[str, ...]
     objectives: tuple[Criterion, ...] = ("quality",)
+    texts: tuple[str, ...] = ()
 
     def obstacles(self, candidate: Candidate) -> list[str]:
         """Returns why a candidate cannot run here: what its method refuses, and what it needs beyond the limits."""
@@ -150,7 +154,11 @@ class Prepared:
 
     def identity(self, request: Request) -> dict[str, Any]:
         """Returns what makes this search this search, for the check when it is resumed."""
-        asked = {} if self.objectives == ("quality",) else {"objectives": list(self.objectives)}
+        asked: dict[str, Any] = {}
+        if self.objectives != ("quality",):
+            asked["objectives"] = list(self.objectives)
+        if self.texts:
+            asked["general_text"] = _hash(self.texts)
         return {
             **asked,
             "model": self.model.fingerprint,
@@ -202,6 +210,7 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
         AutopeftError: bad data, model, metric, method or GPU name; or nothing fits.
     """
     objectives = check_objectives(request.objectives)
+    texts = general_texts(request.general_text) if "forgetting" in objectives else ()
     hardware = probe_hardware()
     _check_folds(request)
     data = load_data(
@@ -242,6 +251,7 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
         memory_bytes=limit,
         max_trainable=constraints.max_trainable,
         objectives=objectives,
+        texts=texts,
         seed=request.seed,
         notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *proposed.moved()),
     )
@@ -267,10 +277,14 @@ def _cut(encoded: EncodedData) -> tuple[str, ...]:
 
 def _fingerprint(data: Data) -> str:
     """Returns a hash of all rows by split: the same data gives the same one wherever its file lies."""
+    return _hash(plain(data.rows))
+
+
+def _hash(content: Any) -> str:
     import hashlib
 
-    content = json.dumps(plain(data.rows), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_folds(request: Request) -> None:

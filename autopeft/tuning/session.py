@@ -5,7 +5,6 @@ from pathlib import Path
 
 from autopeft import __version__
 from autopeft.training.devices import threads
-from autopeft.training.forgetting import general_texts
 from autopeft.training.run import plan_steps
 from autopeft.training.worker import Worker
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
@@ -93,16 +92,15 @@ def run_search(
         study = TrialStudy(folder.study, prepared.proposal, seed=request.seed)
         study.enqueue(prepared.starts)
         study.recover()
-        texts = general_texts(request.general_text)
         known = frozenset(outcome.number for outcome in study.outcomes())
         try:
             if crew is None:
-                gauge = Gauge(worker, prepared, texts)
+                gauge = Gauge(worker, prepared)
                 runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states, gauge)
                 Trials(study, runner, prepared, settings, observer).run(stops, began)
             else:
                 worker.release()
-                _run_crew(crew, prepared, settings, folder, study, stops, began, texts, observer)
+                _run_crew(crew, prepared, settings, folder, study, stops, began, observer)
         finally:
             folder.write_trials(study.outcomes())
             if request.teach:
@@ -122,13 +120,13 @@ def _settled(prepared: Prepared, worker: Worker, request: Request, stops: Limits
 
 def _run_crew(
     crew: Crew, prepared: Prepared, settings: Settings, folder: OutputFolder, study: TrialStudy, stops: Limits,
-    began: float, texts: tuple[str, ...], observer: Observer,
+    began: float, observer: Observer,
 ) -> None:  # fmt: skip
     """Runs the trials in processes of their own."""
     before = study.seconds
     job = Job(
         prepared=crew.share(prepared), settings=settings, where=folder.study, limits=stops,
-        deadline=deadline_of(stops, began, before), states=folder.states, texts=texts,
+        deadline=deadline_of(stops, began, before), states=folder.states,
     )  # fmt: skip
     watch = Watch(study, observer, lambda: before + time.monotonic() - began)
     observer.phase(f"Starting {crew.size} workers")

@@ -139,6 +139,13 @@ def test_labels_missing_in_half_the_rows(search, tmp_path):
         (("--cost", "5USD", "--price", "0/h"), r"`--price` of .* got '0/h'"),
         (("--max-trainable", "0"), r"`--max-trainable` of .* must be a count such as 5M .*; got '0'"),
         (("--search-spaces", "/nowhere/at/all"), r"/nowhere/at/all"),
+        (("--objective", "quality,forgeting"), r"`--objective` of .* got 'forgeting'\.\nDid you mean 'forgetting'"),
+        (("--objective", "memory"), r"`--objective` of .* must be quality, alone or with others; got 'memory'"),
+        (
+            ("--objective", "quality,forgetting", "--general-text", "nowhere.txt"),
+            r"general text nowhere\.txt cannot be",
+        ),
+        (("--track", "wanb"), r"`--track` of .* got 'wanb'\.\nDid you mean 'wandb'"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )

@@ -57,10 +57,18 @@ def test_the_document_has_the_promised_keys(autopeft, tiny_models, toy, tmp_path
 
 
 def test_people_see_the_comparison_and_the_files(autopeft, tiny_models, toy, tmp_path):
-    """In 80 columns the three contenders stand in a table, and the last line names the files."""
+    """In 80 columns the contenders and the Pareto front stand in tables, and the last line names the files."""
     out = tmp_path / "out"
-    found = autopeft("search", "--model", tiny_models["bert"], "--data", toy, *SMALL, "--output", out)
+    costs = ["memory", "time", "forgetting", "latency"]
+    asked = ("--objective", ",".join(["quality", *costs]), "--output", out)
+    found = autopeft("search", "--model", tiny_models["bert"], "--data", toy, *SMALL, *asked)
     assert found.code == 0, found.err
+    told = json.loads((out / "result.json").read_text())
+    (knee,) = (point for point in told["pareto"] if point["number"] == told["knee"]["number"] == told["winner_trial"])
+    assert set(knee["values"]) == {"quality", *costs}
+    assert knee["config"] == told["winner"]["config"]
+    for words in (*costs, "The knee:", "Pareto front"):
+        assert words in found.out
     for words in ("winner", "default LoRA", "raced LoRA", "untuned", "95 % interval", "tuned.yaml"):
         assert words in found.out
     path_lines = [line for line in found.out.splitlines() if str(tmp_path)[:20] in line]

@@ -41,8 +41,8 @@ def runner(ready, worker, tmp_path_factory):
 
 def test_what_was_asked_for_is_measured_of_a_completed_trial(ready, worker, tmp_path):
     """Forgetting, latency and size belong to a completed trial, the estimate to every one; the score stays the same."""
-    asked = replace(ready, objectives=("quality", "forgetting", "latency"))
-    gauge = Gauge(worker, asked, general_texts()[:8])
+    asked = replace(ready, objectives=("quality", "forgetting", "latency"), texts=general_texts()[:8])
+    gauge = Gauge(worker, asked)
     measuring = TorchRunner(worker, ready.parts, ready.objective, SIZE, tmp_path, gauge)
     found = run(measuring)
     assert found.forgetting is not None

@@ -174,6 +174,8 @@ def test_a_folder_holds_one_study(finished, request_):
         run_search(request_, output, FOUR, resume=False, observer=Silent())
     with pytest.raises(StudyError, match=r"another study: .*seed differ"):
         run_search(replace(request_, seed=1), output, FOUR, resume=True, observer=Silent())
+    with pytest.raises(StudyError, match="another study: objectives differ"):
+        run_search(replace(request_, objectives=("quality", "time")), output, FOUR, resume=True, observer=Silent())
 
 
 def test_a_dry_run_writes_nothing_and_says_the_cost(request_, tmp_path, monkeypatch):
