@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, mean
+from statistics import NormalDist, mean, median
 
 from autopeft.data import EncodedData, encode, load_data
 from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
@@ -47,6 +47,10 @@ POINTS_PER_LOSS, POINTS_ERROR = 0.28, 1.3
 BEGUN = 0.97
 """Share of the loss before training down to which one run at least must have come: while nothing has begun to learn,
 that all losses are alike says nothing."""
+
+FARTHEST = 40.0
+"""Per cent of the loss from their median beyond which readings count no more: one that is far ahead says that it is
+ahead, as in the measured gains that predictions rest on."""
 
 LOST = 20.0
 """What a run that diverged is taken to have lost to the worst that did not, in per cent of the loss."""
@@ -231,14 +235,22 @@ def combined(predictions: Sequence[Prediction], gains: Sequence[float | None], r
     scales = [POINTS_PER_LOSS if points else 1.0 for points in in_points]
     noises = [math.hypot(POINTS_PER_LOSS * error, POINTS_ERROR) if points else error for points in in_points]
     wide = [_deviation(prediction) for prediction in predictions]
-    seen = [place for place, gain in enumerate(gains) if gain is not None]
+    bounded = _bounded(gains)
+    seen = sorted(bounded)
     trust = {place: 1 / (wide[place] ** 2 + noises[place] ** 2) for place in seen}
-    excess = {place: scales[place] * (gains[place] or 0.0) - predictions[place].points for place in seen}
+    excess = {place: scales[place] * bounded[place] - predictions[place].points for place in seen}
     level = sum(trust[place] * excess[place] for place in seen) / sum(trust.values())
     return tuple(
         _moved(prediction, wide[place] ** 2 * trust[place], excess[place] - level) if place in trust else prediction
         for place, prediction in enumerate(predictions)
     )
+
+
+def _bounded(gains: Sequence[float | None]) -> dict[int, float]:
+    """Returns the readings there are, by place, none farther than `FARTHEST` from their median."""
+    known = {place: gain for place, gain in enumerate(gains) if gain is not None}
+    middle = median(known.values())
+    return {place: min(max(gain, middle - FARTHEST), middle + FARTHEST) for place, gain in known.items()}
 
 
 def _moved(prediction: Prediction, share: float, by: float) -> Prediction:
