@@ -181,7 +181,8 @@ def hyperparameter_search(
     on the trainer's rows, with its collator, metrics and callbacks, for as long as its arguments say
     (``num_train_epochs`` or ``max_steps``), unless its loss falls behind (`AutoPeftPruningCallback`). What decides is
     ``metric_for_best_model`` and ``greater_is_better`` of its arguments, else the loss. The trial sets learning rate,
-    its schedule, optimizer and rows per step. Afterwards the trainer holds what it held: the untouched model.
+    its schedule, optimizer and rows per step. Where the trainer has a loss of its own, methods that take room from
+    the context are left out. Afterwards the trainer holds what it held: the untouched model.
 
     Args:
         trainer: transformers' Trainer, or one built on it, around a base model loaded from a folder or a name.

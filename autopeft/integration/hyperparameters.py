@@ -14,6 +14,7 @@ from autopeft.errors import NothingFitsError, OutOfMemoryError, invalid
 from autopeft.integration.borrowed import Borrowed, borrowed
 from autopeft.integration.pruning import AutoPeftPruningCallback
 from autopeft.integration.subject import Subject, read_subject
+from autopeft.methods import all_methods, get_method
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.recommend import recommend
 from autopeft.recommend.setting import Setting, setting_of
@@ -63,7 +64,7 @@ def search_with(
     began = time.monotonic()
     subject = read_subject(trainer, task)
     hardware = probe_hardware()
-    setting = setting_of(hardware, subject.model, subject.task, constraints)
+    setting = setting_of(hardware, subject.model, subject.task, _possible(constraints, trainer))
     starts = _starts(subject, setting)
     with borrowed(trainer, subject) as lent:
         trials = _Trials(lent, proposal(starts, setting.model.layers, gradients=False), setting, seed)
@@ -71,6 +72,26 @@ def search_with(
             outcome = trials.run()
             tell(f"{outcome.number:>3} {outcome.status:<13} {outcome.candidate.method} {outcome.reason}".rstrip())
     return _best(trainer, subject, trials.outcomes, time.monotonic() - began)
+
+
+def _possible(constraints: Constraints, trainer: Any) -> Constraints:
+    """Returns the constraints without methods that take room from the context where the trainer has its own loss.
+
+    They lengthen the sequence inside the model, so its logits no longer stand beside the labels that such a loss
+    (TRL's, for one) compares them with.
+
+    Raises:
+        InvalidValueError: one of them was asked for by name.
+    """
+    from transformers import Trainer
+
+    if type(trainer).compute_loss is Trainer.compute_loss:
+        return constraints
+    if asked := [name for name in constraints.methods if get_method(name).capabilities.uses_context]:
+        owner = f"a search with {type(trainer).__name__}, which has a loss of its own,"
+        raise invalid("methods", owner, "without those that take room from the context", ", ".join(asked))
+    longer = tuple(name for name, method in all_methods().items() if method.capabilities.uses_context)
+    return replace(constraints, exclude=(*constraints.exclude, *longer))
 
 
 def _starts(subject: Subject, setting: Setting) -> tuple[Candidate, ...]:

@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
+import transformers
 
 import autopeft
 from autopeft.errors import InvalidValueError, ModelError, NothingFitsError
-from autopeft.integration.hyperparameters import _best
+from autopeft.integration.hyperparameters import _best, _possible
 from autopeft.training.base import fingerprint
+from autopeft.values.candidates import Constraints
 
 
 @pytest.fixture
@@ -69,6 +71,21 @@ def test_rows_that_are_not_there_and_numbers_that_cannot_be_are_refused(build_tr
     trainer.eval_dataset = None
     with pytest.raises(InvalidValueError, match="`eval_dataset` of the trainer must be a data set with a length"):
         autopeft.hyperparameter_search(trainer, n_trials=1)
+
+
+def test_a_trainer_with_its_own_loss_gets_no_method_that_lengthens_the_sequence():
+    """Such a loss compares logits with labels row by row; a plain Trainer leaves the loss to the model."""
+
+    class Own(transformers.Trainer):  # type: ignore[misc]
+        def compute_loss(self, *arguments, **options):
+            raise NotImplementedError
+
+    assert _possible(Constraints(), object.__new__(transformers.Trainer)) == Constraints()
+    own = object.__new__(Own)
+    assert {"prompt_tuning", "lora_prefix"} <= set(_possible(Constraints(exclude=("full",)), own).exclude)
+    assert "lora" not in _possible(Constraints(), own).exclude
+    with pytest.raises(InvalidValueError, match=r"with Own, .* without those that take room .*; got 'prompt_tuning'"):
+        _possible(Constraints(methods=("lora", "prompt_tuning")), own)
 
 
 def test_nothing_completed_is_no_result():
