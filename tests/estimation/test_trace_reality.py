@@ -82,3 +82,11 @@ def test_a_batch_of_one_needs_no_mask(tmp_path_factory):
     assert peak(trace_setup(setup, TOKENS, CPU)) == peak(trace_setup(setup, TOKENS, CPU, padded=False))
     wider = replace(setup, candidate=replace(setup.candidate, batch_size=2))
     assert peak(trace_setup(wider, TOKENS, CPU)) == peak(trace_setup(wider, TOKENS, CPU, padded=True))
+
+
+def test_without_autocast_adapters_compute_in_their_own_dtype(tmp_path_factory):
+    """Float32 adapters then keep float32 copies of their inputs; in float32 nothing changes."""
+    for dtype, grows in (("bfloat16", True), ("float32", False)):
+        setup = _setup(tmp_path_factory, "llama", dtype=dtype)
+        mixed, plain = (peak(trace_setup(setup, TOKENS, CPU, mixed=mixed)).bytes for mixed in (True, False))
+        assert (plain > mixed) is grows

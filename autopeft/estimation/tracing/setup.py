@@ -38,6 +38,7 @@ def trace_setup(
     *,
     evaluation_rows: int | None = None,
     padded: bool | None = None,
+    mixed: bool = True,
 ) -> Trace:
     """Returns what a training run does to memory from loading to evaluation, and what its steps compute.
 
@@ -48,13 +49,15 @@ def trace_setup(
         evaluation_rows: rows per batch of evaluation; where None, evaluation is left out.
         padded: whether rows differ in length, so that attention needs a mask; where None, a batch of one is not
             padded and a larger one is.
+        mixed: whether training runs under autocast to the candidate's dtype, as it does here; other code may compute
+            in the dtype that each weight has.
 
     Raises:
         UntraceableError: the model or the method does not run without numbers; the message says why.
     """
     rows = setup.candidate.batch_size
     padded = rows > 1 if padded is None else padded
-    kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, single=rows == 1))
+    kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, single=rows == 1, mixed=mixed))
     if kept.recording is None:
         raise UntraceableError(" ".join(kept.notes))
     method = get_method(setup.candidate.method)
@@ -83,9 +86,11 @@ def training_part(trace: Trace) -> Trace:
 class _Request:
     """What decides a recording: equal ones have equal keys."""
 
-    def __init__(self, setup: Setup, tokens: int, device: Device, *, padded: bool, single: bool) -> None:
+    def __init__(
+        self, setup: Setup, tokens: int, device: Device, *, padded: bool, single: bool, mixed: bool = True
+    ) -> None:
         self.setup, self.tokens, self.device = setup, tokens, device
-        self.padded, self.rows = padded, 1 if single else STAND_IN_ROWS
+        self.padded, self.rows, self.mixed = padded, 1 if single else STAND_IN_ROWS, mixed
         self.flash, self.efficient = _kernels(device)
         candidate = asdict(setup.candidate)
         candidate["accumulation"] = min(setup.candidate.accumulation, 2)
@@ -96,7 +101,7 @@ class _Request:
             {
                 "model": model.fingerprint, "task": setup.task, "labels": model.labels, "candidate": candidate,
                 "tokens": tokens, "padded": padded, "rows": self.rows, "kind": device.kind,
-                "kernels": (self.flash, self.efficient),
+                "kernels": (self.flash, self.efficient), "mixed": mixed,
             }
         )  # fmt: skip
 
@@ -184,7 +189,8 @@ def _run(request: _Request, plan: DepthPlan) -> "Recorded":
     device = request.device
     built = network(request.setup, plan.kept, on_cpu=device.kind == "cpu")
     kernels = Kernels(device=device.kind, flash=request.flash, efficient=request.efficient)
-    return record(built, Batch(rows=request.rows, tokens=request.tokens, padded=request.padded), kernels)
+    batch = Batch(rows=request.rows, tokens=request.tokens, padded=request.padded, mixed=request.mixed)
+    return record(built, batch, kernels)
 
 
 def _unfolded(recording: Recording, plan: DepthPlan) -> Trace:

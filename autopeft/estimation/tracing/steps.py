@@ -4,7 +4,7 @@ Imported by functions only: it needs torch at import.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,11 +44,17 @@ class Batch:
         rows: of a micro-batch; a large prime where the recording is to be scaled afterwards.
         tokens: of every row.
         padded: whether some row is shorter than the longest, so that attention needs a mask.
+        mixed: whether it runs under autocast to the candidate's dtype, as training here does.
     """
 
     rows: int
     tokens: int
     padded: bool
+    mixed: bool = True
+
+    def autocast(self, setup: Setup) -> AbstractContextManager[None]:
+        """Returns what the batch runs under."""
+        return autocasting(getattr(torch, setup.candidate.dtype) if self.mixed else torch.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +151,7 @@ def _train(network: Network, batch: Batch, recorder: Recorder, kernels: Kernels)
 
 def _backward(setup: Setup, model: Any, batch: Batch, recorder: Recorder, trained: list[Any], *, scaled: bool) -> None:
     recorder.phase("forward")
-    with autocasting(getattr(torch, setup.candidate.dtype)):
+    with batch.autocast(setup):
         loss = model(**_given(setup, batch, recorder)).loss / setup.candidate.accumulation
     if scaled:
         loss = loss * torch.empty((), device=loss.device)
@@ -170,7 +176,7 @@ def _evaluate(network: Network, batch: Batch, recorder: Recorder) -> None:
     labels = given["labels"]
     if setup.task != "seq2seq":
         del given["labels"]  # an encoder-decoder makes its decoder's inputs of them
-    with torch.no_grad(), autocasting(getattr(torch, setup.candidate.dtype)):
+    with torch.no_grad(), batch.autocast(setup):
         logits = model(**given).logits
         if setup.task in LANGUAGE_TASKS:
             # Row by row, as the tasks score them.
