@@ -121,6 +121,16 @@ def test_several_objectives_have_a_front_and_a_ringed_knee(tmp_path):
     assert page.count('class="ring"') == len(COSTS)
 
 
+def test_where_an_estimate_comes_from_is_told(tmp_path):
+    """The memory section counts what was traced and what was drafted by formula."""
+    study = begin(tmp_path)
+    complete(study, 0.9, estimated_bytes=2**30, estimated_by="trace")
+    complete(study, 0.8, estimated_bytes=2**29, estimated_by="formula")
+    said = " ".join(Checker(page_of(tmp_path)).said)
+    assert "Median error 25% over 2 trials" in said
+    assert "1 estimates are traced, 1 by formula" in said
+
+
 def test_who_was_trained_anew_is_told(tmp_path):
     """Where validation chose among several fresh trainings, the page says so, with their scores."""
     study = begin(tmp_path)
