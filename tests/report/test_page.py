@@ -128,7 +128,7 @@ def test_where_an_estimate_comes_from_is_told(tmp_path):
     complete(study, 0.8, estimated_bytes=2**29, estimated_by="formula")
     said = " ".join(Checker(page_of(tmp_path)).said)
     assert "Median error 25% over 2 trials" in said
-    assert "1 estimates are traced, 1 by formula" in said
+    assert "1 of the estimates are traced, 1 by formula" in said
 
 
 def test_who_was_trained_anew_is_told(tmp_path):

@@ -23,8 +23,8 @@ def memory(story: Story) -> Section:
     else:
         caption = (
             f"Median error {_median_error(both):.0%} over {len(both)} trials. On the line, estimate and measurement "
-            f"agree; above it, more was needed than estimated. {_sources(both)} On a CPU the process's whole resident set "
-            "is measured."
+            f"agree; above it, more was needed than estimated. {_sources(both)} On a CPU the process's whole resident "
+            "set is measured."
         )
         body = figure(lambda width: _draw(both, width), caption)
     return Section(key="memory", title="Memory, estimated and measured", body=body)
@@ -36,7 +36,7 @@ def _sources(both: list[TrialOutcome]) -> str:
     drafted = len(both) - traced
     if not drafted:
         return "All estimates are traced."
-    return f"{traced} estimates are traced, {drafted} by formula, which is enough far below the limit."
+    return f"{traced} of the estimates are traced, {drafted} by formula, which is enough far below the limit."
 
 
 def _median_error(both: list[TrialOutcome]) -> float:
