@@ -13,6 +13,7 @@ from typer.main import get_command
 from autopeft.cli.main import app
 from tests.docs.blocks import EVERY, PAGES, ROOT
 
+COMMANDS = get_command(app)
 RUNNER = """
 import json, subprocess, sys
 space = {"__name__": "page"}
@@ -37,7 +38,7 @@ def test_the_documentation_has_blocks():
 def test_every_command_is_one(block):
     """Each `autopeft` line parses with the real command line: commands, options and kinds of values."""
     for words in block.commands:
-        command, words, path = get_command(app), list(words), "autopeft"
+        command, words, path = COMMANDS, list(words), "autopeft"
         while hasattr(command, "commands"):
             assert words[0] in command.commands, f"{path} has no command {words[0]}"
             path, command = f"{path} {words[0]}", command.commands[words.pop(0)]
