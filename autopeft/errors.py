@@ -42,6 +42,12 @@ class StudyError(AutopeftError, RuntimeError):
     """A search cannot start, resume or finish in the given output folder."""
 
 
+class RunningElsewhereError(AutopeftError, RuntimeError):
+    """This machine's part of a shared search is done, and others are still at theirs: no failure, and no result yet."""
+
+    exit_code = 0
+
+
 class OutOfMemoryError(AutopeftError, MemoryError):
     """A trial needed more memory than there is: an expected outcome, recorded as an observation."""
 

@@ -97,6 +97,7 @@ class RecordedStudy:
     seconds = 0.0
     shared = False
     running = ()
+    busy = False
 
     def __init__(self, pool: Pool, sampler: Sampler) -> None:
         """Opens an empty study."""

@@ -7,6 +7,7 @@ import typer
 
 from autopeft.cli.options import parse_columns, parse_gpus, parse_names, parse_seconds, parse_tokens, seconds_for
 from autopeft.cli.output import Output
+from autopeft.errors import RunningElsewhereError
 
 
 def command(
@@ -28,6 +29,15 @@ def command(
     gpus: Annotated[
         str | None, typer.Option(help="The GPUs to use, one process for each: 0,1,2,3.", metavar="LIST")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AUTOPEFT_STORAGE",
+            metavar="URL",
+            help="Join machines on one study: postgresql://user@host/database.",
+        ),
+    ] = None,
+    study: Annotated[str, typer.Option(metavar="NAME", help="Its name in that database.")] = "autopeft",
     output: Annotated[Path, typer.Option(help="Folder for the study and its results.")] = Path("autopeft-search"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would try and cost, then stop.")] = False,
@@ -110,7 +120,7 @@ def command(
         objectives=parse_names(objective) or Request.objectives,
         general_text=general_text,
     )
-    spread = Spread(workers=workers, gpus=named_gpus)
+    spread = Spread(workers=workers, gpus=named_gpus, storage=storage, study=study)
     stops = limits(trials, stop_after, total_tokens, when_flat=stop_when_flat)
     if dry_run:
         prepared, planned = plan_only(request, stops)
@@ -126,5 +136,8 @@ def command(
                 f"\nStopped. What is done is kept in {escape(str(output))}; go on with the same command and --resume."
             )
             raise typer.Exit(130) from None
+        except RunningElsewhereError as left:
+            show.result({"running_elsewhere": True}, str(left))
+            raise typer.Exit from None
     write_report(output)
     show.result(result, *result_view(result))

@@ -1,6 +1,7 @@
 """A run's state in a file: tensors as safetensors, everything else as JSON in its header, no pickle."""
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ def save_state(state: RunState, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"state": json.dumps(skeleton)})
+    # A power cut must not leave a new name on contents that never reached the disk.
+    with partial.open("rb+") as stream:
+        os.fsync(stream.fileno())
     partial.replace(path)
 
 

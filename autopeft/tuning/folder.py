@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain, read_json, to_json, write_text
@@ -121,16 +122,17 @@ class OutputFolder:
             if self.study.exists():
                 raise StudyError(f"{self.path} holds a study without search.json. Use another --output.")
             return None
-        keys = {*identity, *held.identity}
-        differing = sorted(key for key in keys if held.identity.get(key) != identity.get(key))
-        if differing:
-            raise StudyError(
-                f"{self.path} holds another study: {', '.join(differing)} differ.\n"
-                "Use another --output, or the same settings."
-            )
+        check_same(held, identity, str(self.path), "--output")
         if not resume:
             raise StudyError(f"{self.path} holds this study already. Add --resume to go on, or use another --output.")
         return held
+
+    def place(self) -> str:
+        """Returns this folder's name in a study that machines share, made where it has none."""
+        path = self.path / ".place"
+        if not path.exists():
+            write_text(path, uuid4().hex)
+        return path.read_text(encoding="utf-8")
 
     def write_trials(self, outcomes: Sequence[TrialOutcome]) -> None:
         """Writes ``trials.csv``: one row per trial."""
@@ -174,10 +176,31 @@ def _row(outcome: TrialOutcome) -> dict[str, Any]:
     return {key: values[key] for key in _COLUMNS}
 
 
+def check_same(held: Settings, identity: dict[str, Any], owner: str, option: str) -> None:
+    """Refuses to go on with another search's study.
+
+    Args:
+        held: the settings of the study.
+        identity: of the search that is to go on with it.
+        owner: what to call the study in the error.
+        option: the option that names another one.
+
+    Raises:
+        StudyError: they differ.
+    """
+    keys = {*identity, *held.identity}
+    differing = sorted(key for key in keys if held.identity.get(key) != identity.get(key))
+    if differing:
+        raise StudyError(
+            f"{owner} holds another study: {', '.join(differing)} differ.\nUse another {option}, or the same settings."
+        )
+
+
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path | str) -> Iterator[None]:
     """Turns a full disk or a failing study file into one clear error; what was stored stays."""
     from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import OperationalError
 
     try:
         yield
@@ -187,5 +210,5 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StudyError(
             f"The disk that holds {path} is full. What is done is kept: make room and --resume."
         ) from error
-    except StorageInternalError as error:
+    except (StorageInternalError, OperationalError) as error:
         raise StudyError(f"The study in {path} cannot be written: {error}. What is done is kept: --resume.") from error

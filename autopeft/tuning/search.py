@@ -76,7 +76,7 @@ def finish(
         trials={status: sum(o.status == status for o in outcomes) for status in STATUSES},
         seconds=study.seconds,
         comparison_seconds=time.monotonic() - started,
-        overhead_seconds=study.seconds - sum(o.seconds - o.overhead_seconds for o in outcomes),
+        overhead_seconds=study.worker_seconds - sum(o.seconds - o.overhead_seconds for o in outcomes),
         output=str(folder.path),
         notes=(*prepared.notes, *unmeasured(found)),
         winner_trial=final.chosen.number,

@@ -1,9 +1,11 @@
 """A search from request to files: lock, prepare, size, run, compare, write."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from autopeft import __version__
+from autopeft.errors import RunningElsewhereError
 from autopeft.training.devices import threads
 from autopeft.training.run import plan_steps
 from autopeft.training.worker import Worker
@@ -17,7 +19,7 @@ from autopeft.tuning.cost import (
     settle,
 )
 from autopeft.tuning.crew import Crew, Spread, crew_of
-from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
+from autopeft.tuning.folder import OutputFolder, Settings, check_same, storage_errors
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.hired import Job
 from autopeft.tuning.lessons import keep_lessons
@@ -27,6 +29,7 @@ from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.search import finish
+from autopeft.tuning.storage import open_storage, public_name
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
@@ -71,27 +74,30 @@ def run_search(
         spread: where trials run; in this process by default.
 
     Raises:
+        RunningElsewhereError: this machine's part is done, and other machines will end the search.
         AutopeftError: bad input, nothing fits, another study in the folder, or a full disk.
     """
     began = time.monotonic()
-    folder = OutputFolder(output)
-    with folder.locked(), storage_errors(output):
+    folder, spread = OutputFolder(output), spread or Spread()
+    with folder.locked(), storage_errors(output if spread.storage is None else "the database"):
         prepared = prepare(request, folder.encoded)
-        crew = crew_of(spread or Spread(), prepared.hardware)
-        held = folder.check_may_start(prepared.identity(request), resume=resume)
+        crew = crew_of(spread, prepared.hardware)
+        held = _held(prepared, request, folder, spread, resume=resume)
         if held is not None:
             prepared = prepared.starting_from(held.starts, request.spaces)
         worker = prepared.worker()
         if missing := download_bytes(prepared):
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
-        settings = held or _settled(prepared, worker, request, stops, crew)
+        settings = _settled(prepared, worker, request, stops, crew, held, shared=spread.storage is not None)
+        if spread.storage is not None:
+            prepared, settings = _agreed(prepared, request, folder, spread, settings)
         observer.prepared(prepared, cost_of(prepared, settings, stops))
-        if held is None:
+        if folder.settings() is None:
             folder.begin(settings)
         prepared.rows.save()
-        study = TrialStudy(folder.study, prepared.proposal, seed=request.seed)
+        study = _study(prepared, folder, spread)
         study.enqueue(prepared.starts)
-        study.recover()
+        study.recover(restarted=True)
         known = frozenset(outcome.number for outcome in study.outcomes())
         try:
             if crew is None:
@@ -100,38 +106,91 @@ def run_search(
                 Trials(study, runner, prepared, settings, observer).run(stops, began)
             else:
                 worker.release()
-                _run_crew(crew, prepared, settings, folder, study, stops, began, observer)
+                _run_crew(crew, prepared, settings, folder, study, stops, began, spread, observer)
         finally:
             folder.write_trials(study.outcomes())
+            if study.shared:
+                study.copy_to(folder.study)
             if request.teach:
-                keep_lessons(prepared, settings, study.outcomes(), known)
+                keep_lessons(prepared, settings, study.own(), known)
         if request.teach:
-            keep_observations(prepared, study.outcomes(), known)
+            keep_observations(prepared, study.own(), known)
+        if not study.alone:
+            raise RunningElsewhereError(_ELSEWHERE)
         result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
         folder.forget_states()
         return result
 
 
-def _settled(prepared: Prepared, worker: Worker, request: Request, stops: Limits, crew: Crew | None) -> Settings:
-    """Returns the settings of a new search, its speed measured as each of its processes will have it."""
+_ELSEWHERE = (
+    "The trials of this machine are done, and others are still at theirs: the one that ends last compares.\n"
+    "Run the same command again for the result here."
+)
+
+
+def _study(prepared: Prepared, folder: OutputFolder, spread: Spread) -> TrialStudy:
+    if spread.storage is None:
+        return TrialStudy(folder.study, prepared.proposal, seed=prepared.seed)
+    storage = open_storage(spread.storage, spread.beats)
+    return TrialStudy(storage, prepared.proposal, seed=prepared.seed, name=spread.study, place=folder.place())
+
+
+def _held(
+    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, *, resume: bool
+) -> Settings | None:
+    """Returns the settings of the study to go on with, None for a new one; a shared one is joined without a word.
+
+    Raises:
+        StudyError: it is another search's, or one in the folder was not to be resumed.
+    """
+    identity = prepared.identity(request)
+    if spread.storage is None:
+        return folder.check_may_start(identity, resume=resume)
+    if (own := folder.settings()) is not None:
+        check_same(own, identity, str(folder.path), "--output")
+    held = _study(prepared, folder, spread).agree()
+    if held is not None:
+        check_same(held, identity, f"{public_name(spread.storage)} ({spread.study})", "--study")
+    return held
+
+
+def _agreed(
+    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, settings: Settings
+) -> tuple[Prepared, Settings]:
+    """Returns a shared search as the first of its machines has settled it, with this machine's own speed."""
+    first = _study(prepared, folder, spread).agree(settings) or settings
+    check_same(first, prepared.identity(request), f"the study {spread.study}", "--study")
+    own = replace(first, tokens_per_second=settings.tokens_per_second)
+    return prepared.starting_from(first.starts, request.spaces), own
+
+
+def _settled(
+    prepared: Prepared, worker: Worker, request: Request, stops: Limits, crew: Crew | None, held: Settings | None,
+    *, shared: bool,
+) -> Settings:  # fmt: skip
+    """Returns the settings of a search; the speed of a new one, and of each machine, as one of its processes has it."""
+    if held is not None and not shared:
+        return held
     with threads(None if crew is None else crew.threads):
-        return settle(prepared, measured_speed(prepared, worker), request, stops)
+        speed = measured_speed(prepared, worker)
+    return settle(prepared, speed, request, stops) if held is None else replace(held, tokens_per_second=speed)
 
 
 def _run_crew(
     crew: Crew, prepared: Prepared, settings: Settings, folder: OutputFolder, study: TrialStudy, stops: Limits,
-    began: float, observer: Observer,
+    began: float, spread: Spread, observer: Observer,
 ) -> None:  # fmt: skip
     """Runs the trials in processes of their own."""
     before = study.seconds
     job = Job(
-        prepared=crew.share(prepared), settings=settings, where=folder.study, limits=stops,
+        prepared=crew.share(prepared), settings=settings, where=spread.storage or folder.study, beats=spread.beats,
+        name=spread.study, place=study.place, limits=stops,
         deadline=deadline_of(stops, began, before), states=folder.states,
     )  # fmt: skip
-    watch = Watch(study, observer, lambda: before + time.monotonic() - began)
+    watch = Watch(study, observer, lambda: before + time.monotonic() - began, crew.size)
     observer.phase(f"Starting {crew.size} workers")
     work_together(job, crew, study, watch.look)
-    study.spend(before + time.monotonic() - began)
+    study.spend(before + time.monotonic() - began, crew.size)
 
 
 def _finished(folder: OutputFolder, study: TrialStudy) -> SearchResult | None:

@@ -93,7 +93,7 @@ def _open_database(text: str, beats: Beats) -> Storage:
 
     url = database_url(text)
     options = {"connect_args": {"options": CONNECTION_OPTIONS}, "pool_pre_ping": True}
-    with _opening(public_name(url)), warnings.catch_warnings():
+    with _opening(public_name(text)), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **options)
         # Several machines may begin at once, and tables are made only once.
@@ -104,7 +104,7 @@ def _open_database(text: str, beats: Beats) -> Storage:
                 heartbeat_interval=beats.interval,
                 grace_period=beats.grace,
             )
-    return Storage(name=public_name(url), optuna=storage, held=lambda: _advisory(engine), beats=beats)
+    return Storage(name=public_name(text), optuna=storage, held=lambda: _advisory(engine), beats=beats)
 
 
 @contextmanager
@@ -142,8 +142,9 @@ def _wrong_url(got: str) -> Exception:
     )  # fmt: skip
 
 
-def public_name(url: "URL") -> str:
+def public_name(text: str) -> str:
     """Returns a database's URL without its password and without its query, which can hold one."""
+    url = database_url(text)
     user = f"{url.username}@" if url.username else ""
     port = f":{url.port}" if url.port else ""
     return f"postgresql://{user}{url.host or ''}{port}/{url.database or ''}"
@@ -160,4 +161,4 @@ def _opening(name: str) -> Iterator[None]:
     except ImportError as error:
         raise StudyError("A study in PostgreSQL needs psycopg: pip install 'autopeft[postgresql]'.") from error
     except (StorageInternalError, SQLAlchemyError) as error:
-        raise StudyError(f"{name} cannot be opened as a study: {error}") from error
+        raise StudyError(f"{name} cannot be opened as a study: {str(error).splitlines()[0]}") from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain
+from autopeft.tuning.folder import Settings
 from autopeft.tuning.heartbeat import Heart
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.running import Running
@@ -31,6 +32,8 @@ _OUTCOME = "outcome"
 _RETRY = "retry"
 _SPENT = "seconds"
 _WORKER = "worker"
+_WORKER_SECONDS = "worker_seconds"
+_SETTINGS = "settings"
 _CONTINUES = "continues"
 
 LOST = "the process ended during the trial"
@@ -86,6 +89,11 @@ class TrialStudy:
         self._heart = Heart(self._storage)
 
     @property
+    def place(self) -> str:
+        """The output folder of this process, where several machines share the study."""
+        return self._place
+
+    @property
     def shared(self) -> bool:
         """Whether several machines may work on it."""
         return self._storage.shared
@@ -111,15 +119,27 @@ class TrialStudy:
                 self._study.enqueue_trial(self._proposal.fixed(candidate), skip_if_exists=True)
             self._seen = None
 
-    def recover(self) -> int:
+    def agree(self, settings: Settings | None = None) -> Settings | None:
+        """Returns the settings that all workers of a shared study go by: the first ones that were given."""
+        with self.exclusive():
+            held = self._study.user_attrs.get(_SETTINGS)
+            if held is not None:
+                return parse(Settings, held, self._storage.name)
+            if settings is not None:
+                self._study.set_user_attr(_SETTINGS, plain(settings))
+            return settings
+
+    def recover(self, *, restarted: bool = False) -> int:
         """Settles the trials that lost processes left open, and returns how many were lost.
 
         A trial whose outcome was stored is finished with it; any other is recorded as ``worker_lost`` and put in the
         queue once more, unless it was already a second try. In a file that is every open trial: call this while no
-        worker runs. In a database it is those whose worker has been silent for too long.
+        worker runs. In a database it is those whose worker has been silent for too long, and those of this place when
+        it is ``restarted``.
         """
         with self.exclusive():
-            gone = [trial for trial in self._trials("RUNNING") if self._is_gone(trial)]
+            own = {self._place} if restarted else set()
+            gone = [t for t in self._trials("RUNNING") if self._is_gone(t) or _place(t) in own]
             lost = sum(self._settle(trial, LOST) for trial in gone)
             lost += self._fail_stale()
             self._repeat()
@@ -226,7 +246,10 @@ class TrialStudy:
         """Returns the next trial and its candidate."""
         with self.exclusive():
             self._study.sampler = self._sampler(len(self._all()))
-            trial = self._study.ask()
+            with warnings.catch_warnings():
+                # Optuna gives signs of life only within `Study.optimize`; here the heart does.
+                warnings.filterwarnings("ignore", message="Heartbeat of storage")
+                trial = self._study.ask()
             candidate = self._proposal.draw(trial)
             self._claim(trial)
         return trial, candidate
@@ -319,13 +342,51 @@ class TrialStudy:
             self._ended[trial.number] = known
         return known
 
+    def own(self) -> tuple[TrialOutcome, ...]:
+        """Returns the outcomes of the trials that were run in this place."""
+        places = {trial.number: _place(trial) for trial in self._all()}
+        return tuple(outcome for outcome in self.outcomes() if places[outcome.number] == self._place)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a trial is being run in this place."""
+        return any(running.place == self._place for running in self.running)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no trial is being run in another place."""
+        return all(running.place == self._place for running in self.running)
+
+    def copy_to(self, path: Path) -> None:
+        """Copies a shared study into a file, whole or not at all: what a report is made from."""
+        import optuna
+
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        optuna.copy_study(
+            from_study_name=self._study.study_name, from_storage=self._storage.optuna,
+            to_storage=open_storage(partial).optuna, to_study_name=NAME,
+        )  # fmt: skip
+        copied = TrialStudy(partial, self._proposal, seed=self._seed)
+        copied.spend(self.seconds)
+        partial.replace(path)
+
+    @property
+    def worker_seconds(self) -> float:
+        """Search seconds of all workers in all places together."""
+        spent = self._study.user_attrs.items()
+        return float(sum(value for key, value in spent if key.startswith(_WORKER_SECONDS)))
+
     @property
     def seconds(self) -> float:
         """Search seconds spent so far in this place, over all runs of this study."""
         return float(self._study.user_attrs.get(f"{_SPENT}{self._place}", 0.0))
 
-    def spend(self, seconds: float) -> None:
-        """Records the search seconds spent so far in this place."""
+    def spend(self, seconds: float, workers: int = 1) -> None:
+        """Records the search seconds spent so far in this place, and how many workers spent them."""
+        since = seconds - self.seconds
+        known = float(self._study.user_attrs.get(f"{_WORKER_SECONDS}{self._place}", 0.0))
+        self._study.set_user_attr(f"{_WORKER_SECONDS}{self._place}", known + workers * since)
         self._study.set_user_attr(f"{_SPENT}{self._place}", seconds)
 
     def close(self) -> None:

@@ -60,8 +60,8 @@ class Desk:
 
     @property
     def may_come(self) -> bool:
-        """Whether a turn may come later: while others train there is time for what they leave."""
-        return time.monotonic() < self._deadline and bool(self._study.running)
+        """Whether a turn may come later: from what other workers of this place are training, while there is time."""
+        return time.monotonic() < self._deadline and self._study.busy
 
     def stops(self, trial: "Trial", candidate: Candidate, earlier: TrialOutcome | None) -> Stops:
         """Returns what takes the readings of a trial, and answers whether it stops there."""

@@ -10,9 +10,9 @@ from autopeft.tuning.study import TrialStudy
 class Watch:
     """Tells an observer which trials have begun and ended since the last look."""
 
-    def __init__(self, study: TrialStudy, observer: Observer, spent: Callable[[], float]) -> None:
+    def __init__(self, study: TrialStudy, observer: Observer, spent: Callable[[], float], workers: int) -> None:
         """Begins with what the study holds now, of which nothing is told; ``spent`` gives the search's seconds."""
-        self._study, self._observer, self._spent = study, observer, spent
+        self._study, self._observer, self._spent, self._workers = study, observer, spent, workers
         self._told = {outcome.number for outcome in study.outcomes()}
         self._begun = {running.number for running in study.running}
 
@@ -25,7 +25,7 @@ class Watch:
         outcomes = self._study.outcomes()
         new = [outcome for outcome in outcomes if outcome.number not in self._told]
         if new:
-            self._study.spend(self._spent())
+            self._study.spend(self._spent(), self._workers)
         for outcome in new:
             self._told.add(outcome.number)
             self._observer.trial_ended(outcome, best_trial(outcomes), self._spent())

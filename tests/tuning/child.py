@@ -84,12 +84,13 @@ def simulated(job: Job) -> tuple[SimulatedRunner, float]:
     return SimulatedRunner(), 1000.0
 
 
-def job(folder: Path, trials: int, maker: Any = simulated) -> Job:
-    """What several workers do: a search of so many trials."""
+def job(folder: Path, trials: int, maker: Any = simulated, **elsewhere: Any) -> Job:
+    """What several workers do: a search of so many trials, its study in the folder or as `Job` has it elsewhere."""
     limits = Limits(trials=trials, seconds=None)
+    where = {"where": folder / "study.db", **elsewhere}
     return Job(
-        prepared=prepared(), settings=SETTINGS, where=folder / "study.db", limits=limits, deadline=float("inf"),
-        states=folder / "states", maker=maker,
+        prepared=prepared(), settings=SETTINGS, limits=limits, deadline=float("inf"), states=folder / "states",
+        maker=maker, **where,
     )  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def search_together(folder: Path, trials: int, workers: int, maker: Any = simula
         study = open_study(folder)
         study.recover()
         crew = Crew(size=workers, gpus=(), threads=1)
-        work_together(job(folder, trials, maker), crew, study, Watch(study, Silent(), lambda: 0.0).look)
+        work_together(job(folder, trials, maker), crew, study, Watch(study, Silent(), lambda: 0.0, workers).look)
     return study
 
 

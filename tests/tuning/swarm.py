@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 import time
 import traceback
@@ -25,7 +26,8 @@ from tests.tuning.child import SimulatedRunner, job, open_study
 @event.listens_for(Engine, "connect")
 def fast(connection: Any, _record: Any) -> None:
     """A killed process loses nothing that it has written, synced or not: only a power cut would."""
-    connection.execute("PRAGMA synchronous=OFF")
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 class StatefulRunner(SimulatedRunner):
@@ -52,14 +54,14 @@ def stateful(given) -> tuple[StatefulRunner, float]:
     return StatefulRunner(given.states), 1000.0
 
 
-def start(folder: Path, trials: int) -> int:
+def start(folder: Path, trials: int, maker: Any = stateful, **elsewhere: Any) -> int:
     """Returns the process of a worker, which has ended with 0 when no trial was left."""
     process = os.fork()
     if process:
         return process
     code = 1
     try:
-        work(job(folder, trials, stateful), lambda: None)
+        work(job(folder, trials, maker, **elsewhere), lambda: None)
         code = 0
     finally:
         if code:
