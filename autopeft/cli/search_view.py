@@ -66,7 +66,7 @@ def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
         f"a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
         f"at {cost.tokens_per_second:,.0f} tokens/s {how};",
         f"{trials}the trials end in {_minutes(cost.search_seconds)} at most, {_clock(cost.search_seconds)}; "
-        f"the comparison adds about {_minutes(cost.comparison_seconds)}.",
+        f"the comparison adds up to {_minutes(cost.comparison_seconds)}.",
     ]
     if cost.download_bytes:
         lines.append(f"{cost.download_bytes / 1e6:,.0f} MB of weights have to be downloaded.")

@@ -8,6 +8,7 @@ from autopeft.estimation import estimate
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import FORWARD_SHARE, evaluation_seconds, measure_speed, trial_size
+from autopeft.tuning.finalists import MOST_FINALISTS
 from autopeft.tuning.folder import SCHEMA_VERSION, Settings
 from autopeft.tuning.halving import full_trials
 from autopeft.tuning.limits import Limits
@@ -15,7 +16,7 @@ from autopeft.tuning.prepare import Prepared, Request
 from autopeft.values.candidates import Candidate, Setup
 
 COMPARED_BUDGETS = 4
-"""Full budgets of the final comparison: the winner, the default recipe, and a race that comes to two."""
+"""Full budgets of the comparison at the end: one finalist, the default recipe, and a race that comes to two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Cost:
         tokens: training tokens of a full trial, per fold.
         trial_seconds: of a trial that is not pruned, all its folds and its scoring included.
         search_seconds: until the trials are done: at most where a time is given, else about.
-        comparison_seconds: what the comparison at the end adds.
+        comparison_seconds: what the comparison at the end adds, with as many finalists as there may be.
         download_bytes: weights that are not on this machine yet.
         tokens_per_second: of the first candidate, measured here, or estimated where weights are missing.
     """
@@ -87,7 +88,7 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
         tokens=size.tokens,
         trial_seconds=trial,
         search_seconds=min(by_trials, by_tokens, by_time),
-        comparison_seconds=COMPARED_BUDGETS * training + _scoring_seconds(prepared, speed),
+        comparison_seconds=(COMPARED_BUDGETS + MOST_FINALISTS - 1) * training + _scoring_seconds(prepared, speed),
         download_bytes=download_bytes(prepared),
         tokens_per_second=speed,
     )
