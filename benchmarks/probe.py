@@ -29,11 +29,12 @@ from autopeft.assets import fetch, get_asset
 from autopeft.data import encode, load_data
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend.evidence import shipped_runs
+from autopeft.recommend.observed import POINTS_PER_LOSS, combined
 from autopeft.recommend.suggest import collect_profiles, recommend_for
 from autopeft.recommend.surrogate import predict
 from autopeft.training.scoring import held_out_loss
 from autopeft.training.worker import Worker
-from autopeft.tuning.probe import POINTS_PER_LOSS, combined, probe
+from autopeft.tuning.probe import probe
 from autopeft.values.candidates import Constraints, Suggestion
 from autopeft.values.plans import Plan
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from autopeft.estimation import draft, estimate
 from autopeft.methods import get_method
 from autopeft.recommend.plans import EstimateFunction, first_that_fits
-from autopeft.recommend.rules import reasons_for
+from autopeft.recommend.rules import RATE, reasons_for
 from autopeft.recommend.setting import Case, Setting, plan_setup
-from autopeft.values.candidates import Candidate, Estimate, Setup, Suggestion
+from autopeft.values.candidates import Candidate, Estimate, Reason, Setup, Suggestion
 from autopeft.values.profiles import HardwareProfile
 
 MOST_TRACES = 2
@@ -46,12 +46,13 @@ def confirmed(suggestion: Suggestion, setting: Setting) -> Suggestion:
         traced = _trace(candidate, setting)
         if _fits(traced, setting) or not _fits(best[1], setting):
             best = candidate, traced
-    return _suggested(*best, setting)
+    rate = tuple(reason for reason in suggestion.reasons if reason.rule == RATE)
+    return _suggested(*best, setting, rate)
 
 
-def _suggested(candidate: Candidate, traced: Estimate, setting: Setting) -> Suggestion:
+def _suggested(candidate: Candidate, traced: Estimate, setting: Setting, rate: tuple[Reason, ...]) -> Suggestion:
     method = get_method(candidate.method)
-    reasons = reasons_for(Case(method=method, candidate=candidate, estimate=traced, setting=setting))
+    reasons = (*reasons_for(Case(method=method, candidate=candidate, estimate=traced, setting=setting)), *rate)
     return Suggestion(
         candidate=candidate,
         estimate=traced,

@@ -1,5 +1,6 @@
 """Makes a method's seed into a candidate that fits: quantization, checkpointing and batch, the gentlest first."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ from autopeft.estimation import draft
 from autopeft.methods import Method, Seed
 from autopeft.quantization import all_quantizations
 from autopeft.recommend.conditions import MANY_ROWS
-from autopeft.recommend.rules import rate_factor, reasons_for
+from autopeft.recommend.rules import RATE, rate_rules, reasons_for
 from autopeft.recommend.setting import Case, Setting, plan_setup
 from autopeft.values.candidates import Candidate, Estimate, Reason
 from autopeft.values.names import Dtype
@@ -205,9 +206,22 @@ def _finished(method: Method, planned: Planned, setting: Setting) -> Planned:
     if planned.estimate is None:
         return planned
     case = Case(method=method, candidate=planned.candidate, estimate=planned.estimate, setting=setting)
-    low, high = method.learning_rate.low, method.learning_rate.high
-    rate = min(max(planned.candidate.learning_rate * rate_factor(case), low), high)
-    return replace(planned, candidate=replace(planned.candidate, learning_rate=rate), reasons=reasons_for(case))
+    rate, reason = _rate(case)
+    candidate = replace(planned.candidate, learning_rate=rate)
+    return replace(planned, candidate=candidate, reasons=(*reasons_for(case), reason))
+
+
+def _rate(case: Case) -> tuple[float, Reason]:
+    """Returns the rate that rules make of the seed's, and where it comes from."""
+    seed, moved = case.candidate.learning_rate, rate_rules(case)
+    low, high = case.method.learning_rate.low, case.method.learning_rate.high
+    wanted = seed * math.prod(rule.rate_factor for rule in moved)
+    rate = min(max(wanted, low), high)
+    factors = "".join(f", times {rule.rate_factor:g} ({rule.id})" for rule in moved)
+    factors += "" if rate == wanted else ", kept in the method's range"
+    source = next(known.source for known in case.method.seeds if known.learning_rate == seed)
+    because = f"The rate {rate:.2g} is the seed's {seed:.2g}{factors}."
+    return rate, Reason(rule=RATE, verdict="note", because=because, source=source, weight=0.0)
 
 
 def _total(planned: Planned) -> int:

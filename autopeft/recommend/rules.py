@@ -404,10 +404,10 @@ def reasons_for(case: Case) -> tuple[Reason, ...]:
     return tuple(sorted(with_contradictions(fired, case, judged), key=lambda reason: -abs(reason.weight)))
 
 
-def rate_factor(case: Case) -> float:
-    """Returns what the rules that fire multiply a seed's learning rate by."""
-    factor = 1.0
-    for rule in RULES:
-        if rule.rate_factor != 1.0 and rule.applies(case):
-            factor *= rule.rate_factor
-    return factor
+RATE = "learning-rate"
+"""Id of the note that says where a candidate's rate comes from."""
+
+
+def rate_rules(case: Case) -> tuple[Rule, ...]:
+    """Returns the rules that fire and multiply a seed's learning rate."""
+    return tuple(rule for rule in RULES if rule.rate_factor != 1.0 and rule.applies(case))

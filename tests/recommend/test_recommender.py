@@ -231,6 +231,15 @@ def test_rates_follow_the_rules_within_the_methods_range(catalogue):
     assert recommend(hardware(), SMALL, task(rows=100)).candidates[0].candidate.learning_rate == 1.0
 
 
+def test_a_rate_says_where_it_comes_from(catalogue):
+    """Seed, factors with their rules, and the seed's source, traced or not."""
+    catalogue(PLAIN)
+    for suggestion in recommend(hardware(), SMALL, task(rows=100), traced=1).candidates:
+        (reason,) = (r for r in suggestion.reasons if r.rule == "learning-rate")
+        assert reason.because == "The rate 0.0015 is the seed's 0.001, times 1.5 (short-runs-want-higher-rates)."
+        assert (reason.source, reason.weight) == ("made by hand", 0.0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(share=st.integers(1, 100), total=st.integers(1000, 10**11))
 def test_a_share_is_a_share(share, total):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autopeft.methods import Seed
-from autopeft.recommend.rules import RULES, rate_factor, reasons_for
+from autopeft.recommend.rules import RULES, rate_rules, reasons_for
 from tests.recommend.settings import GIB, LARGE, SMALL, case, hardware, method, setting, task
 
 SEED = Seed(parameters={"rank": 8}, learning_rate=2e-4, source="made by hand")
@@ -105,8 +105,8 @@ def test_rule_is_a_whole_row(rule):
 
 def test_rates_are_scaled_where_a_rule_says_so():
     """Short runs of low-rank updates take 1.5 times the seed's rate; long ones take it as it is."""
-    assert rate_factor(case(within=FEW)) == 1.5
-    assert rate_factor(case()) == 1.0
+    assert [rule.id for rule in rate_rules(case(within=FEW))] == ["short-runs-want-higher-rates"]
+    assert rate_rules(case()) == ()
 
 
 def test_memory_left_over_decides_what_is_tight():

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from autopeft.recommend.observed import LOSS_ERROR, POINTS_PER_LOSS, combined
 from autopeft.recommend.suggest import collect_profiles, recommend_for
-from autopeft.tuning.probe import LOSS_ERROR, LOST, POINTS_PER_LOSS, combined, probe, readings
+from autopeft.tuning.probe import LOST, probe, readings
 from autopeft.values.candidates import Constraints
 from autopeft.values.predictions import Prediction, ProbeRun
 
