@@ -1,6 +1,5 @@
 """The evidence as a table to fit and to validate on: what each run gained over the default recipe of its setting."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +7,8 @@ from statistics import mean
 
 from autopeft.methods import all_methods
 from autopeft.recommend._surrogate_features import Described, describe_run
-from autopeft.values.evidence import Run, RunQuality
+from autopeft.recommend.evidence import level
+from autopeft.values.evidence import Run
 from autopeft.values.predictions import Unit
 
 FARTHEST = 40.0
@@ -56,14 +56,6 @@ class Row:
         """Names who measured it."""
         source = self.run.source
         return source.split("/tree/")[0].split("/blob/")[0]
-
-
-def level(quality: RunQuality) -> float:
-    """Returns a quality so that differences are points of a hundred, or per cent of the loss."""
-    if quality.higher_is_better:
-        return 100 * quality.value
-    loss = math.log(quality.value) if quality.metric == "perplexity" else quality.value
-    return -100 * math.log(loss)
 
 
 def rows(runs: Iterable[Run]) -> list[Row]:

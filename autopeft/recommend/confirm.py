@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from autopeft.estimation import draft, estimate
 from autopeft.methods import get_method
+from autopeft.recommend.expect import repredicted
 from autopeft.recommend.plans import EstimateFunction, first_that_fits
 from autopeft.recommend.rules import RATE, reasons_for
 from autopeft.recommend.setting import Case, Setting, plan_setup
-from autopeft.values.candidates import Candidate, Estimate, Reason, Setup, Suggestion
+from autopeft.values.candidates import Candidate, Estimate, Setup, Suggestion
 from autopeft.values.profiles import HardwareProfile
 
 MOST_TRACES = 2
@@ -46,20 +47,19 @@ def confirmed(suggestion: Suggestion, setting: Setting) -> Suggestion:
         traced = _trace(candidate, setting)
         if _fits(traced, setting) or not _fits(best[1], setting):
             best = candidate, traced
-    rate = tuple(reason for reason in suggestion.reasons if reason.rule == RATE)
-    return _suggested(*best, setting, rate)
+    return _suggested(*best, suggestion, setting)
 
 
-def _suggested(candidate: Candidate, traced: Estimate, setting: Setting, rate: tuple[Reason, ...]) -> Suggestion:
+def _suggested(candidate: Candidate, traced: Estimate, drafted: Suggestion, setting: Setting) -> Suggestion:
+    """Returns the suggestion with what was traced; its rate and its prediction are as they were."""
     method = get_method(candidate.method)
-    reasons = (*reasons_for(Case(method=method, candidate=candidate, estimate=traced, setting=setting)), *rate)
-    return Suggestion(
-        candidate=candidate,
-        estimate=traced,
-        fits=_fits(traced, setting),
+    reasons = reasons_for(Case(method=method, candidate=candidate, estimate=traced, setting=setting))
+    reasons += tuple(reason for reason in drafted.reasons if reason.rule == RATE)
+    found = replace(
+        drafted, candidate=candidate, estimate=traced, fits=_fits(traced, setting), reasons=reasons,
         score=sum(reason.weight for reason in reasons),
-        reasons=reasons,
-    )
+    )  # fmt: skip
+    return found if found.prediction is None else repredicted(found, found.prediction)
 
 
 def _unplanned(candidate: Candidate) -> Candidate:

@@ -14,7 +14,7 @@ from autopeft import resources
 from autopeft.errors import FileFormatError
 from autopeft.files import parse, plain
 from autopeft.recommend._evidence_checks import problems
-from autopeft.values.evidence import Run
+from autopeft.values.evidence import Run, RunQuality
 
 OWN = "own_"
 """What the files of this project's own runs begin with: a sample over many settings, not a table of tuned methods."""
@@ -95,6 +95,14 @@ def read_runs(path: Path) -> tuple[Run, ...]:
     if wrong:
         raise FileFormatError("\n".join(wrong))
     return tuple(runs.values())
+
+
+def level(quality: RunQuality) -> float:
+    """Returns a quality so that differences are points of a hundred, or per cent of the loss."""
+    if quality.higher_is_better:
+        return 100 * quality.value
+    loss = math.log(quality.value) if quality.metric == "perplexity" else quality.value
+    return -100 * math.log(loss)
 
 
 def parse_run(line: str, owner: str) -> Run:

@@ -1,18 +1,20 @@
 """Ranks what could be tried: every allowed method with the configurations it declares, judged by the rules."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autopeft.errors import NothingFitsError, invalid, unknown
 from autopeft.methods import Method, all_methods, get_method
 from autopeft.recommend.confirm import confirmed
 from autopeft.recommend.expect import with_predictions
+from autopeft.recommend.own import counted, with_own
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
 from autopeft.recommend.serving import served
 from autopeft.recommend.setting import HEADROOM, Setting, setting_of
 from autopeft.recommend.shrink import shrunk
 from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Rejection, Suggestion
+from autopeft.values.evidence import Run
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
 
 TRACED = 5
@@ -34,6 +36,7 @@ def recommend(
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
     *,
     traced: int = TRACED,
+    own: Sequence[Run] = (),
 ) -> Recommendation:
     """Returns candidates in order of preference, and the methods left out with what each lacks.
 
@@ -41,6 +44,14 @@ def recommend(
     on; what does not fit comes last. Equal scores are ordered by name. Memory is traced for the first ``traced``
     of them, and is by formula for the others, as their notes say. The result depends on the arguments, the
     installed catalogue and what was measured on this card alone.
+
+    Args:
+        hardware: to train on.
+        model: to train.
+        task: to train for.
+        constraints: what a candidate must meet.
+        traced: suggestions whose memory is traced.
+        own: the user's measured runs; those on this model and data correct the predictions.
 
     Raises:
         InvalidValueError: a constraint names a method that is not known.
@@ -53,12 +64,13 @@ def recommend(
     possible = [suggestion for verdict in verdicts for suggestion in verdict.suggestions]
     if not possible:
         raise NothingFitsError(nothing_fits(rejected, setting))
-    order = ranked(with_predictions(possible, setting))
-    # What a trace plans anew, such as a quantization, is predicted anew.
-    leaders = with_predictions([confirmed(suggestion, setting) for suggestion in order[:traced]], setting)
+    order = ranked(with_own(with_predictions(possible, setting), setting, own))
+    leaders = tuple(confirmed(suggestion, setting) for suggestion in order[:traced])
     fitting = (*(s for s in leaders if s.fits), *(s for s in order[traced:] if s.fits))
     candidates = (*fitting, *(s for s in (*leaders, *order[traced:]) if not s.fits))
     notes = _notes(setting)
+    if mine := counted(setting, own):
+        notes += (f"{mine} of your own trials on this model and data correct the predictions.",)
     if 0 < traced < len(order):
         notes += (f"Memory is traced for the first {traced} candidates and by formula for the others.",)
     return Recommendation(candidates=candidates, rejected=rejected, notes=notes)

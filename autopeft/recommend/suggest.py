@@ -74,11 +74,12 @@ def recommend_for(profiles: Profiles, constraints: Constraints) -> Recommendatio
     """Returns the recommendation for profiles that are known, with what was assumed among its notes."""
     if constraints.server is not None:
         check_server(constraints.server)
-    found = recommend(profiles.hardware, profiles.model, profiles.task, constraints)
+    own = kept()
+    found = recommend(profiles.hardware, profiles.model, profiles.task, constraints, own=own.runs)
     return Recommendation(
         candidates=found.candidates,
         rejected=found.rejected,
-        notes=(*profiles.notes, *profiles.hardware.notes, *profiles.task.notes, *found.notes, *_set_aside(kept())),
+        notes=(*profiles.notes, *profiles.hardware.notes, *profiles.task.notes, *found.notes, *_set_aside(own)),
     )
 
 
