@@ -5,7 +5,10 @@ these and nothing else; any other exception is a defect and keeps its traceback.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _SHORTEST_START = 3
 
@@ -70,6 +73,17 @@ def unknown(key: str, owner: str, got: str, known: Iterable[str]) -> InvalidValu
     """Returns the error for a name that is not among the known ones, with the closest match offered."""
     names = sorted(known)
     return invalid(key, owner, f"one of {', '.join(names)}", got, close_match(got, names))
+
+
+def named(known: Mapping[str, T], name: str, key: str, owner: str) -> T:
+    """Returns what goes by a name.
+
+    Raises:
+        InvalidValueError: nothing does; the closest match is offered.
+    """
+    if name not in known:
+        raise unknown(key, owner, name, known)
+    return known[name]
 
 
 def close_match(got: str, known: Iterable[str]) -> str:

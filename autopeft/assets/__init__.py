@@ -5,7 +5,7 @@ from functools import cache
 from autopeft.assets._declaration import Asset
 from autopeft.assets._download import fetch
 from autopeft.discovery import discover
-from autopeft.errors import unknown
+from autopeft.errors import named
 
 __all__ = ["Asset", "all_assets", "fetch", "get_asset"]
 
@@ -24,7 +24,4 @@ def get_asset(name: str) -> Asset:
     Raises:
         InvalidValueError: no asset has this name.
     """
-    assets = all_assets()
-    if name not in assets:
-        raise unknown("name", "autopeft fetch", name, assets)
-    return assets[name]
+    return named(all_assets(), name, "name", "autopeft fetch")

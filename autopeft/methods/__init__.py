@@ -3,7 +3,7 @@
 from functools import cache
 
 from autopeft.discovery import discover
-from autopeft.errors import unknown
+from autopeft.errors import named
 from autopeft.methods import _additive as additive
 from autopeft.methods._declaration import Capabilities, Family, Kind, Method, Paper, Seed
 from autopeft.methods._imported import imported
@@ -44,10 +44,7 @@ def get_method(name: str) -> Method:
     """
     if "." in name:
         return imported(name)
-    methods = all_methods()
-    if name not in methods:
-        raise unknown("method", "the catalogue", name, methods)
-    return methods[name]
+    return named(all_methods(), name, "method", "the catalogue")
 
 
 def baseline(name: str) -> tuple[str, Seed]:

@@ -8,7 +8,7 @@ the training loop here nor a user's trainer does by itself.
 from functools import cache
 
 from autopeft.discovery import discover
-from autopeft.errors import unknown
+from autopeft.errors import named
 from autopeft.optimizers._declaration import Optimizer
 
 __all__ = ["Optimizer", "all_optimizers", "get_optimizer"]
@@ -28,7 +28,4 @@ def get_optimizer(name: str) -> Optimizer:
     Raises:
         InvalidValueError: no optimizer has this name.
     """
-    optimizers = all_optimizers()
-    if name not in optimizers:
-        raise unknown("optimizer", "a candidate", name, optimizers)
-    return optimizers[name]
+    return named(all_optimizers(), name, "optimizer", "a candidate")

@@ -16,7 +16,7 @@ the codes, and runs on a CPU, so that every scheme is under test here. What else
 from functools import cache
 
 from autopeft.discovery import discover
-from autopeft.errors import unknown
+from autopeft.errors import named
 from autopeft.quantization._bitsandbytes import stop_repacking
 from autopeft.quantization._declaration import Quantization
 
@@ -37,7 +37,4 @@ def get_quantization(name: str) -> Quantization:
     Raises:
         InvalidValueError: no scheme has this name.
     """
-    schemes = all_quantizations()
-    if name not in schemes:
-        raise unknown("quantization", "a candidate", name, schemes)
-    return schemes[name]
+    return named(all_quantizations(), name, "quantization", "a candidate")

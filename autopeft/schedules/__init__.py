@@ -3,7 +3,7 @@
 from functools import cache
 
 from autopeft.discovery import discover
-from autopeft.errors import unknown
+from autopeft.errors import named
 from autopeft.schedules._declaration import Schedule, warmup_steps
 
 __all__ = ["Schedule", "all_schedules", "get_schedule", "warmup_steps"]
@@ -23,7 +23,4 @@ def get_schedule(name: str) -> Schedule:
     Raises:
         InvalidValueError: no schedule has this name.
     """
-    schedules = all_schedules()
-    if name not in schedules:
-        raise unknown("schedule", "a candidate", name, schedules)
-    return schedules[name]
+    return named(all_schedules(), name, "schedule", "a candidate")

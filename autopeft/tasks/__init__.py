@@ -3,7 +3,7 @@
 from functools import cache
 
 from autopeft.discovery import discover
-from autopeft.errors import unknown
+from autopeft.errors import named
 from autopeft.tasks._declaration import Encoded, Metric, Predictions, Row, TaskType
 from autopeft.tasks._language import chat_text
 from autopeft.tasks._tokenizers import ready_tokenizer
@@ -35,7 +35,4 @@ def get_task(name: str) -> TaskType:
     Raises:
         InvalidValueError: no task type has this name.
     """
-    tasks = all_tasks()
-    if name not in tasks:
-        raise unknown("task", "the data", name, tasks)
-    return tasks[name]
+    return named(all_tasks(), name, "task", "the data")
