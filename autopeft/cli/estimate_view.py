@@ -21,7 +21,10 @@ WORDS = {
 }
 """The kinds of memory as people read them."""
 
-PHASES = {"forward": "forward pass", "backward": "backward pass", "optimizer_step": "optimizer step", "load": "loading"}
+PHASES = {
+    "forward": "forward pass", "backward": "backward pass", "optimizer_step": "optimizer step", "load": "loading",
+    "evaluation": "scoring",
+}  # fmt: skip
 
 
 def document(found: Answer) -> dict[str, Any]:

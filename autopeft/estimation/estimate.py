@@ -9,12 +9,13 @@ from autopeft.estimation.memory import memory_estimate
 from autopeft.estimation.observations import card_name, stack_versions
 from autopeft.estimation.roofline import trace_seconds
 from autopeft.estimation.speed import step_seconds
-from autopeft.estimation.trace import Trace, peak
+from autopeft.estimation.trace import Trace
 from autopeft.estimation.trace_memory import trace_memory
 from autopeft.estimation.tracing.setup import UntraceableError, trace_setup, training_part
 from autopeft.methods import Method, get_method
-from autopeft.values.candidates import Estimate, Setup
-from autopeft.values.profiles import HardwareProfile
+from autopeft.profiling.sizes import format_bytes
+from autopeft.values.candidates import Estimate, MemoryEstimate, Setup, rows_at_once
+from autopeft.values.profiles import Device, HardwareProfile
 
 BOUND = 1.5
 """What the formula's activations are multiplied by where it stands in for a trace.
@@ -26,9 +27,11 @@ It lies within 15 % of what plain architectures keep; what cannot be traced may 
 def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) -> Estimate:
     """Returns the peak memory and the seconds per optimizer step that a setup is expected to cost.
 
-    Two steps of training are traced on the meta device; a setup that cannot be traced gets an upper bound by
-    formula, and its notes say so. What real runs took on the same card and stack corrects either. Parameters are
-    counted once; the fresh task head counts as trained.
+    Two steps of training and the scoring of as many rows as are scored at once are traced on the meta device: where
+    scoring takes more, it is the peak. Generating is covered by it: a pass over whole rows fills the same key-value
+    cache, and gives logits for every position where generation gives them for one. A setup that cannot be traced gets
+    an upper bound by formula, and its notes say so. What real runs took on the same card and stack corrects either.
+    Parameters are counted once; the fresh task head counts as trained.
 
     Args:
         setup: model, task and candidate.
@@ -52,33 +55,39 @@ def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile)
     """
     device = hardware.device
     try:
-        whole = trace_setup(setup, tokens_per_row, device, evaluation_rows=setup.candidate.batch_size)
+        trace = trace_setup(setup, tokens_per_row, device, evaluation_rows=evaluation_rows(setup, device))
     except UntraceableError as error:
         bound = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware, generosity=BOUND)
         note = f"{error} Memory is an upper bound by formula, everything counted as alive at once."
         return replace(bound, notes=(note,))
-    trace = training_part(whole)
+    memory = trace_memory(trace, device)
     step = trace_seconds(trace.operations, device, accumulation=setup.candidate.accumulation)
     return Estimate(
-        memory=trace_memory(trace, device),
+        memory=memory,
         step_seconds=None if step is None else step.seconds,
         step_seconds_low=None if step is None else step.low,
         step_seconds_high=None if step is None else step.high,
         step_seconds_by_class={} if step is None else {str(name): seconds for name, seconds in step.by_class.items()},
         trainable_parameters=trace.trainable_parameters,
         total_parameters=trace.total_parameters,
-        notes=(*trace.notes, *_evaluation_note(whole, setup)),
+        notes=(*trace.notes, *_evaluation_note(trace, memory, setup, device)),
     )
 
 
-def _evaluation_note(whole: Trace, setup: Setup) -> tuple[str, ...]:
-    """Returns a note where evaluating as many rows as are trained on takes more than training on them."""
-    top = peak(whole)
-    if top.phase != "evaluation":
+def evaluation_rows(setup: Setup, device: Device) -> int:
+    """Returns the rows that are scored at once: a trace of a single row knows nothing of more."""
+    batch = setup.candidate.batch_size
+    return 1 if batch == 1 else rows_at_once(setup.candidate, device.kind)
+
+
+def _evaluation_note(trace: Trace, memory: MemoryEstimate, setup: Setup, device: Device) -> tuple[str, ...]:
+    """Returns a note where scoring takes more than training, so that it is what has to fit."""
+    if memory.peak_phase != "evaluation":
         return ()
-    rows = setup.candidate.batch_size
+    rows = evaluation_rows(setup, device)
+    alone = trace_memory(training_part(trace), device).peak_allocated_bytes
     at_once = "a row at a time" if rows == 1 else f"{rows} rows at once"
-    return (f"Evaluating {at_once} takes more than training: {top.bytes / 2**30:.2f} GiB allocated.",)
+    return (f"The peak is that of scoring {at_once}; training alone takes {format_bytes(alone)} allocated.",)
 
 
 def draft(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, generosity: float = 1.0) -> Estimate:

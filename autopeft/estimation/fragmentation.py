@@ -2,11 +2,12 @@
 
 from autopeft.estimation.collector import uncollected
 from autopeft.estimation.context import ALLOCATOR_KINDS, with_workspaces
+from autopeft.estimation.estimate import evaluation_rows
 from autopeft.estimation.question import Plan
 from autopeft.estimation.replay import expandable_gain
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.trace_memory import fits_after_release
-from autopeft.estimation.tracing.setup import UntraceableError, trace_setup, training_part
+from autopeft.estimation.tracing.setup import UntraceableError, trace_setup
 from autopeft.profiling.sizes import format_bytes
 
 WORTH_SAYING = 64 << 20
@@ -45,8 +46,8 @@ def _notes(asked: Plan, trace: Trace, total_bytes: int) -> tuple[str, ...]:
 def _trace(asked: Plan) -> Trace | None:
     if asked.device.kind not in ALLOCATOR_KINDS or asked.strategy != "none":
         return None
-    rows = asked.setup.candidate.batch_size
+    rows = evaluation_rows(asked.setup, asked.device)
     try:
-        return training_part(trace_setup(asked.setup, asked.tokens, asked.device, evaluation_rows=rows))
+        return trace_setup(asked.setup, asked.tokens, asked.device, evaluation_rows=rows)
     except UntraceableError:
         return None

@@ -15,10 +15,10 @@ from autopeft.training.base import Base
 from autopeft.training.devices import peak_bytes, reset_peak
 from autopeft.training.forgetting import Probe, general_texts, probe
 from autopeft.training.latency import base_milliseconds, latency_batch, measure_latency
-from autopeft.training.scoring import Objective, predict, rows_at_once, score
+from autopeft.training.scoring import Objective, predict, score
 from autopeft.tuned import TunedConfig
 from autopeft.tuning.prepare import objective
-from autopeft.values.candidates import Setup
+from autopeft.values.candidates import Setup, rows_at_once
 from autopeft.values.outcomes import Forgetting, Score
 
 T = TypeVar("T")

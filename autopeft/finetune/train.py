@@ -27,11 +27,11 @@ from autopeft.tasks import Predictions, get_task
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.latency import adapter_bytes
 from autopeft.training.run import collate
-from autopeft.training.scoring import Objective, predict, rows_at_once, score
+from autopeft.training.scoring import Objective, predict, score
 from autopeft.training.worker import PREPARING_BATCHES
 from autopeft.tuned import TunedConfig
 from autopeft.tuning.prepare import objective
-from autopeft.values.candidates import Setup
+from autopeft.values.candidates import Setup, rows_at_once
 
 SPLITS = ("validation", "test")
 

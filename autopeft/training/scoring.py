@@ -10,7 +10,7 @@ from autopeft.data import EncodedDataset
 from autopeft.tasks import Metric, Predictions, TaskType
 from autopeft.training.devices import autocast
 from autopeft.training.run import collate
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import SCORED_ON_CPU
 from autopeft.values.names import Dtype
 from autopeft.values.outcomes import Difference, Score
 
@@ -19,17 +19,6 @@ RESAMPLES = 1000
 
 ERROR_RESAMPLES = 100
 """Enough for a standard error, which they give to within 7 %."""
-
-CPU_ROWS = 32
-"""Rows scored at once where memory is no concern."""
-
-
-def rows_at_once(candidate: Candidate, device: str) -> int:
-    """Returns the rows of a forward pass that scores: 32 on a CPU, else as many as are trained at once.
-
-    A device's memory was planned for the rows of a training step, and logits over a vocabulary outgrow all else.
-    """
-    return CPU_ROWS if device == "cpu" else candidate.batch_size
 
 
 def predict(
@@ -41,7 +30,7 @@ def predict(
     dtype: Dtype,
     device: str,
     rows: int | None = None,
-    batch_size: int = CPU_ROWS,
+    batch_size: int = SCORED_ON_CPU,
 ) -> Predictions:
     """Returns predictions for a split's rows in their order.
 
@@ -76,7 +65,7 @@ def held_out_loss(
     dtype: Dtype,
     device: str,
     rows: int,
-    batch_size: int = CPU_ROWS,
+    batch_size: int = SCORED_ON_CPU,
 ) -> float:
     """Returns the weighted mean loss of some of a split's rows, in nats: the smooth signal trials are pruned on."""
     import torch

@@ -14,9 +14,9 @@ from autopeft.methods import baseline, get_method
 from autopeft.tasks import Predictions
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import RunState, TrainingRun
-from autopeft.training.scoring import Objective, difference, held_out_loss, predict, rows_at_once, score
+from autopeft.training.scoring import Objective, difference, held_out_loss, predict, score
 from autopeft.training.worker import Worker
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.outcomes import Contender, Difference, Score
 from autopeft.values.plans import Plan
 

@@ -6,9 +6,9 @@ from typing import Any
 from autopeft.data import Data, EncodedData, EncodedDataset, text_of
 from autopeft.tasks import Predictions, TaskType
 from autopeft.training.run import collate
-from autopeft.training.scoring import Objective, predict, rows_at_once, score, spread
+from autopeft.training.scoring import Objective, predict, score, spread
 from autopeft.training.worker import Worker
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.outcomes import Score
 
 PROBE_ROWS = 2000

@@ -13,11 +13,11 @@ from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.run import RunState, TrainingRun
-from autopeft.training.scoring import Objective, held_out_loss, predict, rows_at_once, standard_error
+from autopeft.training.scoring import Objective, held_out_loss, predict, standard_error
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.gauge import Gauge
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan

@@ -43,6 +43,18 @@ class Candidate:
     gradient_checkpointing: bool = False
 
 
+SCORED_ON_CPU = 32
+"""Rows scored at once where memory is no concern."""
+
+
+def rows_at_once(candidate: Candidate, device: str) -> int:
+    """Returns the rows of a forward pass that scores: 32 on a CPU, else as many as are trained at once.
+
+    A device's memory was planned for the rows of a training step, and logits over a vocabulary outgrow all else.
+    """
+    return SCORED_ON_CPU if device == "cpu" else candidate.batch_size
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """A candidate together with the model and the task it meets: what methods' functions take.

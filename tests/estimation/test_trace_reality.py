@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from autopeft.estimation import estimate
 from autopeft.estimation.trace import peak
 from autopeft.estimation.tracing.setup import trace_setup
 from autopeft.methods import get_method
 from autopeft.profiling.model import read_model
 from autopeft.values.candidates import Candidate, Setup
 from benchmarks._memory_run import followed, save_model
-from tests.estimation.architectures import ARCHITECTURES, CPU, config
+from tests.estimation.architectures import ARCHITECTURES, CPU, GPU, config
+from tests.recommend.settings import hardware
 
 TOKENS = 48
 UNCOUNTED = 16 * 512
@@ -90,3 +92,15 @@ def test_without_autocast_adapters_compute_in_their_own_dtype(tmp_path_factory):
         setup = _setup(tmp_path_factory, "llama", dtype=dtype)
         mixed, plain = (peak(trace_setup(setup, TOKENS, CPU, mixed=mixed)).bytes for mixed in (True, False))
         assert (plain > mixed) is grows
+
+
+def test_scoring_is_the_peak_where_it_takes_more(tmp_path_factory):
+    """A CPU scores 32 rows at once: more than training on two takes, and the estimate says which it is."""
+    setup = _setup(tmp_path_factory, "llama", batch_size=2, gradient_checkpointing=True)
+    on_cpu, on_card = (
+        estimate(setup, tokens_per_row=TOKENS, hardware=replace(hardware(), devices=(device,))) for device in (CPU, GPU)
+    )
+    assert (on_cpu.memory.peak_phase, on_card.memory.peak_phase) == ("evaluation", "backward")
+    assert on_cpu.memory.peak_allocated_bytes > peak(trace_setup(setup, TOKENS, CPU)).bytes
+    assert [note for note in on_cpu.notes if note.startswith("The peak is that of scoring 32 rows at once")]
+    assert not [note for note in on_card.notes if "scoring" in note]

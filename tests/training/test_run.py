@@ -20,9 +20,8 @@ from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import collate, plan_steps
-from autopeft.training.scoring import CPU_ROWS, rows_at_once
 from autopeft.training.worker import Worker
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import SCORED_ON_CPU, Candidate, rows_at_once
 from autopeft.values.plans import Plan
 from tests.toys import classification_csv
 
@@ -215,4 +214,4 @@ def test_labels_have_their_names(tiny_models):
 def test_scoring_takes_no_more_rows_than_training_on_a_device_that_was_planned_for():
     """On a GPU a forward pass that scores has the rows of a training step; on a CPU 32, whatever was trained."""
     assert rows_at_once(LORA, "cuda:0") == LORA.batch_size
-    assert rows_at_once(LORA, "cpu") == CPU_ROWS
+    assert rows_at_once(LORA, "cpu") == SCORED_ON_CPU
