@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from autopeft.errors import DivergedError, StudyError
+from autopeft.errors import DivergedError, OutOfMemoryError, StudyError
 from autopeft.training.scoring import Objective
 from autopeft.tuning.compare import Comparison, Performance, Rehearsal
 from autopeft.tuning.pareto import indistinct
@@ -71,7 +71,7 @@ def hold_final(
         tell: is told who is being trained.
 
     Raises:
-        StudyError: every configuration diverged when it was trained anew.
+        StudyError: every configuration diverged, or ran out of memory, when it was trained anew.
     """
     rehearsed = list(_rehearsed(comparison, chosen, seed, tell))
     for place, outcome in enumerate(reserve, start=len(chosen)):
@@ -79,7 +79,10 @@ def hold_final(
             break
         rehearsed = list(_rehearsed(comparison, [outcome], seed + place, tell))
     if not rehearsed:
-        raise StudyError("Every completed trial diverged when it was trained anew: the search space is too aggressive.")
+        raise StudyError(
+            "Every completed trial diverged or ran out of memory when it was trained anew.\n"
+            "Lower the learning rates in files of your own, with --search-spaces, or --memory."
+        )
     told = [
         Finalist(
             number=outcome.number,
@@ -100,12 +103,12 @@ def hold_final(
 def _rehearsed(
     comparison: Comparison, outcomes: Sequence[TrialOutcome], seed: int, tell: Callable[[str], None]
 ) -> Iterator[tuple[TrialOutcome, Rehearsal]]:
-    """Yields who came to its end; who diverges under another seed is no winner."""
+    """Yields who came to its end; who diverges under another seed, or no longer fits, is no winner."""
     for place, outcome in enumerate(outcomes):
         tell(f"Training trial {outcome.number} anew with a fresh seed")
         try:
             yield outcome, comparison.rehearsed(_name(outcome), outcome.candidate, seed + place)
-        except DivergedError:
+        except (DivergedError, OutOfMemoryError):
             continue
 
 

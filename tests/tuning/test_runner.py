@@ -51,6 +51,10 @@ def test_what_was_asked_for_is_measured_of_a_completed_trial(ready, worker, tmp_
     assert found.latency.merged_milliseconds is not None
     assert (found.adapter_bytes or 0) > 4 * (found.trainable_parameters or 0)
     assert (found.estimated_bytes, found.estimated_by) == ready.memory_of(IA3)
+    held = gauge._probe
+    worker.release()
+    run(measuring, lambda _: True)
+    assert gauge._probe is not held, "a base that was loaded again is measured again"
     bare = run(TorchRunner(worker, ready.parts, ready.objective, SIZE, tmp_path, Gauge(worker, ready)))
     assert (bare.forgetting, bare.latency, bare.adapter_bytes) == (None, None, None)
     assert bare.score == found.score
