@@ -5,17 +5,37 @@ import io
 import tarfile
 from pathlib import Path
 
+from autopeft.assets._declaration import Asset
+
 _INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 
 # A mean rating this close to zero on the scale from -4 to 4 says that the raters saw neither sign.
 _NEUTRAL = 0.5
 
-REQUIREMENT = "vaderSentiment==3.3.2"
-SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
-DOWNLOAD_BYTES = 2_466_783
+
+def ratings_asset(*, name: str, summary: str, ratings: str) -> Asset:
+    """Returns the asset of one of the sources.
+
+    Args:
+        name: of the asset.
+        summary: what its texts are.
+        ratings: its file in the archive.
+    """
+    return Asset(
+        name=name,
+        kind="data",
+        summary=f"{summary} rated by people, positive against negative (Hutto & Gilbert 2014)",
+        requirement="vaderSentiment==3.3.2",
+        sdist=True,
+        sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        download_bytes=2_466_783,
+        licence="MIT",
+        result="reviews.csv",
+        unpack=lambda artifact, folder: _write_signs(artifact, ratings, folder / "reviews.csv"),
+    )
 
 
-def write_signs(artifact: Path, ratings: str, path: Path) -> None:
+def _write_signs(artifact: Path, ratings: str, path: Path) -> None:
     """Writes the texts of one file of ratings as positive against negative, neutral ones left out."""
     rows = [row for line in _lines(artifact, ratings) if (row := _row(line)) is not None]
     with path.open("w", encoding="utf-8", newline="") as stream:

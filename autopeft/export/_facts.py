@@ -51,6 +51,39 @@ class Facts:
     quantization: Mapping[str, Any]
     warmup_steps: int
 
+    @property
+    def bits(self) -> int:
+        """Bits that the base's weights are quantized to, 0 where they are not."""
+        return next((bits for bits in (4, 8) if self.quantization.get(f"load_in_{bits}bit")), 0)
+
+    @property
+    def rate_ratio(self) -> float | None:
+        """How many times faster the second factor learns, where the optimizer has two rates."""
+        return get_optimizer(self.tuned.candidate.optimizer).options.get("ratio")
+
+    @property
+    def whole_epochs(self) -> int:
+        """The epochs as a tool counts them that knows whole ones."""
+        return max(1, round(self.tuned.training.epochs))
+
+    def named(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """Returns the adapter's settings under a tool's own names.
+
+        Args:
+            names: the tool's name → peft's.
+        """
+        return {theirs: self.adapter[ours] for theirs, ours in names.items()}
+
+    def require_decoder_with(self, *types: str, full: bool = False) -> None:
+        """Lets a config pass that trains a decoder, from a folder or a hub, by a method that the tool has.
+
+        Raises:
+            InvalidValueError: the task, the method or the model is another one.
+        """
+        self.require_language()
+        self.require_file()
+        self.require_adapter(*types, full=full)
+
     def require_language(self) -> None:
         """Lets a config pass whose task is to write text with a decoder.
 
@@ -93,6 +126,29 @@ class Facts:
         missing = sorted(set(self.changed) - set(expressed) - _BOOKKEEPING)
         return [f"The adapter's `{key}` {self.changed[key]!r} is not expressed." for key in missing]
 
+    def epochs_left(self) -> list[str]:
+        """Returns a sentence where a tool that counts whole epochs cannot train for as long."""
+        epochs = self.tuned.training.epochs
+        same = epochs == self.whole_epochs
+        return [] if same else [f"{epochs:g} epochs are not expressed: the tool counts whole ones."]
+
+    def quantization_left(self) -> list[str]:
+        """Returns a sentence where a file has no place for the base's quantization."""
+        chosen = self.tuned.candidate.quantization
+        return [f"The quantization {chosen!r} is set where the base model is loaded."] if self.quantization else []
+
+    def class_weights_left(self) -> list[str]:
+        """Returns a sentence where the loss weighs classes."""
+        weighed = self.tuned.data.class_weights is not None
+        return ["The class weights in the loss are not expressed."] if weighed else []
+
+    def input_left(self) -> list[str]:
+        """Returns a sentence where a column that joins the prompt has no place."""
+        columns = self.tuned.data.columns
+        return (
+            [f"The column {columns['input']!r} that joins the prompt is not expressed."] if "input" in columns else []
+        )
+
     def differences(self) -> list[str]:
         """Returns what every tool but autopeft does in its own way."""
         tuned = self.tuned
@@ -101,8 +157,7 @@ class Facts:
             "on a validation set that the tool cuts are not comparable with the search's.",
             f"The metric {tuned.data.metric!r} and the best checkpoint by validation loss are not expressed.",
         ]
-        if tuned.data.class_weights is not None:
-            found.append("The class weights in the loss are not expressed.")
+        found += self.class_weights_left()
         if tuned.candidate.layers != "all" and not self.modules:
             found.append(f"The layers {tuned.candidate.layers!r} are not expressed.")
         return found

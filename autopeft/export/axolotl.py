@@ -7,11 +7,12 @@ from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
 
+_ADAPTER = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
+_SWITCHES = {"peft_use_rslora": "use_rslora", "peft_use_dora": "use_dora"}
+
 
 def _render(facts: Facts) -> Exported:
-    facts.require_language()
-    facts.require_file()
-    facts.require_adapter(LOW_RANK, full=True)
+    facts.require_decoder_with(LOW_RANK, full=True)
     tuned, chosen = facts.tuned, facts.tuned.candidate
     settings = tuned.training_settings("trained")
     content: dict[str, Any] = {
@@ -41,17 +42,10 @@ def _render(facts: Facts) -> Exported:
         content["lr_scheduler_kwargs"] = settings["lr_scheduler_kwargs"]
     if chosen.gradient_checkpointing:
         content["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-    pair_rates = _pair_ratio(facts)
-    content |= {"loraplus_lr_ratio": pair_rates} if pair_rates else {}
-    expressed = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"}
+    content |= {"loraplus_lr_ratio": facts.rate_ratio} if facts.rate_ratio else {}
+    expressed = {*_ADAPTER.values(), *_SWITCHES.values(), "init_lora_weights"}
     unsupported = [*facts.left_over(expressed), *facts.optimizer_left("ratio"), *facts.differences()]
     return Exported(text=to_yaml(content), unsupported=tuple(unsupported))
-
-
-def _pair_ratio(facts: Facts) -> float | None:
-    from autopeft.optimizers import get_optimizer
-
-    return get_optimizer(facts.tuned.candidate.optimizer).options.get("ratio")
 
 
 def _adapter(facts: Facts) -> dict[str, Any]:
@@ -60,22 +54,17 @@ def _adapter(facts: Facts) -> dict[str, Any]:
     kind = facts.peft_type.lower()
     start = facts.adapter["init_lora_weights"]
     return {
-        "adapter": f"q{kind}" if facts.quantization.get("load_in_4bit") else kind,
-        "lora_r": facts.adapter["r"],
-        "lora_alpha": facts.adapter["lora_alpha"],
-        "lora_dropout": facts.adapter["lora_dropout"],
+        "adapter": f"q{kind}" if facts.bits == 4 else kind,
+        **facts.named(_ADAPTER),
         "lora_target_modules": list(facts.targets),
-        **({"peft_use_rslora": True} if facts.adapter["use_rslora"] else {}),
-        **({"peft_use_dora": True} if facts.adapter["use_dora"] else {}),
+        **{theirs: True for theirs, on in facts.named(_SWITCHES).items() if on},
         **({"peft_init_lora_weights": start} if start is not True else {}),
     }
 
 
 def _quantization(facts: Facts) -> dict[str, Any]:
-    if facts.quantization.get("load_in_8bit"):
-        return {"load_in_8bit": True}
-    if not facts.quantization.get("load_in_4bit"):
-        return {}
+    if facts.bits != 4:
+        return {"load_in_8bit": True} if facts.bits else {}
     names = ("bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
     return {"load_in_4bit": True, "bnb_config_kwargs": {name: facts.quantization[name] for name in names}}
 

@@ -13,13 +13,15 @@ _SHARED = (
     "num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs", "weight_decay", "max_grad_norm", "seed",
     "report_to",
 )  # fmt: skip
+_ADAPTER = {
+    "lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout", "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+}  # fmt: skip
 _NAME = "tuned"
 
 
 def _render(facts: Facts) -> Exported:
-    facts.require_language()
-    facts.require_file()
-    facts.require_adapter(LOW_RANK, full=True)
+    facts.require_decoder_with(LOW_RANK, full=True)
     tuned = facts.tuned
     settings = tuned.training_settings("trained")
     content: dict[str, Any] = {
@@ -37,8 +39,7 @@ def _render(facts: Facts) -> Exported:
         "warmup_steps": facts.warmup_steps,
         "disable_gradient_checkpointing": not tuned.candidate.gradient_checkpointing,
     }
-    expressed = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"}
-    unsupported = [*facts.left_over(expressed), *facts.optimizer_left("ratio")]
+    unsupported = [*facts.left_over(_ADAPTER.values()), *facts.optimizer_left("ratio")]
     unsupported += [
         "`template` must be that of the model (such as llama3): the tokenizer's own chat template is not read.",
         "`dataset_dir` is this file's folder when the command runs there: dataset_info.json lies beside it.",
@@ -52,31 +53,24 @@ def _render(facts: Facts) -> Exported:
 
 
 def _adapter(facts: Facts) -> dict[str, Any]:
-    from autopeft.optimizers import get_optimizer
-
     if facts.full:
         return {"finetuning_type": "full"}
-    ratio = get_optimizer(facts.tuned.candidate.optimizer).options.get("ratio")
     return {
         "finetuning_type": facts.peft_type.lower(),
-        "lora_rank": facts.adapter["r"],
-        "lora_alpha": facts.adapter["lora_alpha"],
-        "lora_dropout": facts.adapter["lora_dropout"],
+        **facts.named(_ADAPTER),
         "lora_target": ",".join(facts.targets),
-        "use_rslora": facts.adapter["use_rslora"],
-        "use_dora": facts.adapter["use_dora"],
-        **({"loraplus_lr_ratio": ratio} if ratio else {}),
+        **({"loraplus_lr_ratio": facts.rate_ratio} if facts.rate_ratio else {}),
     }
 
 
 def _quantization(facts: Facts) -> dict[str, Any]:
-    if not facts.quantization:
+    if not facts.bits:
         return {}
-    if facts.quantization.get("load_in_8bit"):
-        return {"quantization_bit": 8, "quantization_method": "bnb"}
+    storage = {"quantization_bit": facts.bits, "quantization_method": "bnb"}
+    if facts.bits == 8:
+        return storage
     return {
-        "quantization_bit": 4,
-        "quantization_method": "bnb",
+        **storage,
         "quantization_type": facts.quantization["bnb_4bit_quant_type"],
         "double_quantization": facts.quantization["bnb_4bit_use_double_quant"],
     }

@@ -11,10 +11,13 @@ _DECAYS = {"linear": "linear", "cosine": "cosine"}
 """Its name for each schedule; without one the rate stays after the warm-up."""
 
 
+_ADAPTER = {
+    "r": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "use_rslora": "use_rslora", "use_dora": "use_dora",
+}  # fmt: skip
+
+
 def _render(facts: Facts) -> Exported:
-    facts.require_language()
-    facts.require_file()
-    facts.require_adapter(LOW_RANK, full=True)
+    facts.require_decoder_with(LOW_RANK, full=True)
     tuned, chosen, columns = facts.tuned, facts.tuned.candidate, facts.tuned.data.columns
     if "prompt" not in columns:
         raise invalid("data.columns", "a config for Ludwig", "prompt and completion", ", ".join(columns))
@@ -31,7 +34,7 @@ def _render(facts: Facts) -> Exported:
             "learning_rate": chosen.learning_rate,
             "batch_size": chosen.batch_size,
             "gradient_accumulation_steps": chosen.accumulation,
-            "epochs": max(1, round(tuned.training.epochs)),
+            "epochs": facts.whole_epochs,
             "enable_gradient_checkpointing": chosen.gradient_checkpointing,
             "optimizer": {"type": _optimizer(facts), "weight_decay": tuned.training.weight_decay},
             "gradient_clipping": {"clipglobalnorm": tuned.training.max_gradient_norm},
@@ -51,21 +54,15 @@ def _adapter(facts: Facts) -> dict[str, Any]:
     return {
         "adapter": {
             "type": facts.peft_type.lower(),
-            "r": facts.adapter["r"],
-            "alpha": facts.adapter["lora_alpha"],
-            "dropout": facts.adapter["lora_dropout"],
+            **facts.named(_ADAPTER),
             "target_modules": list(facts.targets),
-            "use_rslora": facts.adapter["use_rslora"],
-            "use_dora": facts.adapter["use_dora"],
         }
     }
 
 
 def _quantization(facts: Facts) -> dict[str, Any]:
-    if not facts.quantization:
-        return {}
-    if facts.quantization.get("load_in_8bit"):
-        return {"quantization": {"bits": 8}}
+    if facts.bits != 4:
+        return {"quantization": {"bits": facts.bits}} if facts.bits else {}
     return {
         "quantization": {
             "bits": 4,
@@ -83,9 +80,7 @@ def _optimizer(facts: Facts) -> str:
 
 def _unsupported(facts: Facts) -> list[str]:
     tuned = facts.tuned
-    found = facts.left_over({"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"})
-    if tuned.training.epochs != max(1, round(tuned.training.epochs)):
-        found.append(f"{tuned.training.epochs:g} epochs are not expressed: the tool counts whole ones.")
+    found = [*facts.left_over(_ADAPTER.values()), *facts.epochs_left(), *facts.input_left()]
     if _optimizer(facts) == "adamw" != tuned.candidate.optimizer:
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: adamw stands for it.")
     if tuned.candidate.schedule not in (*_DECAYS, "constant"):
@@ -93,8 +88,6 @@ def _unsupported(facts: Facts) -> list[str]:
     if tuned.candidate.dtype != "float32" and not facts.quantization:
         found.append(f"The dtype {tuned.candidate.dtype!r} is not expressed.")
     found.append("The data file is named on the command line: ludwig train --config FILE --dataset DATA.")
-    if "input" in tuned.data.columns:
-        found.append(f"The column {tuned.data.columns['input']!r} that joins the prompt is not expressed.")
     return [*found, *facts.differences()]
 
 

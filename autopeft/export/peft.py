@@ -19,9 +19,7 @@ def _render(facts: Facts) -> Exported:
         f"{chosen.optimizer} and {facts.tuned.training.epochs:g} epochs are no part of peft's file: "
         "export --to transformers too.",
     ]
-    if facts.quantization:
-        unsupported.append(f"The quantization {chosen.quantization!r} is set where the base model is loaded.")
-    return Exported(text=to_json(content) + "\n", unsupported=tuple(unsupported))
+    return Exported(text=to_json(content) + "\n", unsupported=(*unsupported, *facts.quantization_left()))
 
 
 TARGET = Target(

@@ -20,10 +20,11 @@ _SIZES = {
 _SCALED = "scale_factor"
 
 
+_ADAPTER = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout", "use_dora": "use_dora"}
+
+
 def _render(facts: Facts) -> Exported:
-    facts.require_language()
-    facts.require_file()
-    facts.require_adapter(LOW_RANK)
+    facts.require_decoder_with(LOW_RANK)
     tuned, chosen = facts.tuned, facts.tuned.candidate
     if facts.quantization and chosen.quantization != "nf4":
         raise invalid("candidate.quantization", "a config for torchtune", "none or nf4", chosen.quantization)
@@ -64,7 +65,7 @@ def _render(facts: Facts) -> Exported:
             "num_warmup_steps": facts.warmup_steps,
         },
         "loss": {"_component_": "torchtune.modules.loss.CEWithChunkedOutputLoss"},
-        "epochs": max(1, round(tuned.training.epochs)),
+        "epochs": facts.whole_epochs,
         "max_steps_per_epoch": None,
         "gradient_accumulation_steps": chosen.accumulation,
         "clip_grad_norm": tuned.training.max_gradient_norm,
@@ -98,11 +99,8 @@ def _model(facts: Facts, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
         "lora_attn_modules": [theirs for ours, theirs in _ATTENTION.items() if ours in leaves],
         "apply_lora_to_mlp": leaves >= _MLP,
         "apply_lora_to_output": False,
-        "lora_rank": facts.adapter["r"],
-        "lora_alpha": facts.adapter["lora_alpha"],
-        "lora_dropout": facts.adapter["lora_dropout"],
-        "use_dora": facts.adapter["use_dora"],
-        "quantize_base": bool(facts.quantization),
+        **facts.named(_ADAPTER),
+        "quantize_base": bool(facts.bits),
     }, checkpoint
 
 
@@ -164,7 +162,7 @@ def _dialogue(facts: Facts) -> dict[str, Any]:
 
 def _unsupported(facts: Facts) -> list[str]:
     tuned = facts.tuned
-    found = facts.left_over({"r", "lora_alpha", "lora_dropout", "use_dora"})
+    found = [*facts.left_over(_ADAPTER.values()), *facts.epochs_left(), *facts.input_left()]
     leaves = {name.rpartition(".")[2] for name in facts.modules}
     layers = {match[1] for name in facts.modules if (match := re.search(r"\.(\d+)\.", name))}
     if len(layers) < facts.setup.model.layers:
@@ -173,12 +171,8 @@ def _unsupported(facts: Facts) -> list[str]:
         found.append(f"Only {', '.join(sorted(leaves & _MLP))} of the feed-forward part: the tool takes all or none.")
     if tuned.candidate.optimizer != "adamw":
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: AdamW stands for it.")
-    if tuned.training.epochs != max(1, round(tuned.training.epochs)):
-        found.append(f"{tuned.training.epochs:g} epochs are not expressed: the tool counts whole ones.")
     if tuned.candidate.dtype == "float16":
         found.append("The dtype 'float16' is not expressed: bf16 stands for it.")
-    if "input" in tuned.data.columns:
-        found.append(f"The column {tuned.data.columns['input']!r} that joins the prompt is not expressed.")
     if tuned.candidate.schedule != "cosine":
         found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the tool has a cosine alone.")
     found += [

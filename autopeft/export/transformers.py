@@ -11,12 +11,8 @@ def _render(facts: Facts) -> Exported:
     unsupported = [
         "The data, its columns and its split are the script's own to load.",
         *facts.optimizer_left(),
-        *(
-            [f"The quantization {tuned.candidate.quantization!r} is set where the base is loaded."]
-            if facts.quantization
-            else []
-        ),
-        *(["The class weights in the loss are not expressed."] if tuned.data.class_weights is not None else []),
+        *facts.quantization_left(),
+        *facts.class_weights_left(),
     ]
     if not facts.full:
         where = "export --to peft for its file" if facts.adapter else "autopeft alone has it: use autopeft train"

@@ -14,10 +14,14 @@ _SHARED = (
 )  # fmt: skip
 
 
+_ADAPTER = {
+    "lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout", "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+}  # fmt: skip
+
+
 def _render(facts: Facts) -> Exported:
-    facts.require_language()
-    facts.require_file()
-    facts.require_adapter(LOW_RANK, full=True)
+    facts.require_decoder_with(LOW_RANK, full=True)
     tuned = facts.tuned
     settings = tuned.training_settings("trained")
     content: dict[str, Any] = {
@@ -31,30 +35,20 @@ def _render(facts: Facts) -> Exported:
         "warmup_steps": facts.warmup_steps,
         "max_length": tuned.data.token_limit,
     }
-    expressed = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"}
-    unsupported = [*renamed(facts), *facts.left_over(expressed), *facts.optimizer_left(), *facts.differences()]
+    left = facts.left_over(_ADAPTER.values())
+    unsupported = [*renamed(facts), *left, *facts.optimizer_left(), *facts.differences()]
     return Exported(text=to_yaml(content), unsupported=tuple(unsupported))
 
 
 def _adapter(facts: Facts) -> dict[str, Any]:
     if facts.full:
         return {}
-    return {
-        "use_peft": True,
-        "lora_r": facts.adapter["r"],
-        "lora_alpha": facts.adapter["lora_alpha"],
-        "lora_dropout": facts.adapter["lora_dropout"],
-        "lora_target_modules": list(facts.targets),
-        "use_rslora": facts.adapter["use_rslora"],
-        "use_dora": facts.adapter["use_dora"],
-    }
+    return {"use_peft": True, **facts.named(_ADAPTER), "lora_target_modules": list(facts.targets)}
 
 
 def _quantization(facts: Facts) -> dict[str, Any]:
-    if facts.quantization.get("load_in_8bit"):
-        return {"load_in_8bit": True}
-    if not facts.quantization.get("load_in_4bit"):
-        return {}
+    if facts.bits != 4:
+        return {"load_in_8bit": True} if facts.bits else {}
     return {
         "load_in_4bit": True,
         "bnb_4bit_quant_type": facts.quantization["bnb_4bit_quant_type"],

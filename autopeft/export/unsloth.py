@@ -8,20 +8,23 @@ from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
 
+_ADAPTER = {
+    "lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout", "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+}  # fmt: skip
+
 
 def _render(facts: Facts) -> Exported:
-    facts.require_language()
-    facts.require_file()
-    facts.require_adapter(LOW_RANK, full=True)
-    if facts.quantization.get("load_in_8bit"):
+    facts.require_decoder_with(LOW_RANK, full=True)
+    if facts.bits == 8:
         raise invalid("candidate.quantization", "a config for Unsloth", "none or a 4-bit one", "8 bits")
     tuned, chosen = facts.tuned, facts.tuned.candidate
     training: dict[str, Any] = {
         "training_type": "full" if facts.full else facts.peft_type.lower(),
         "max_seq_length": tuned.data.token_limit or 512,
-        "load_in_4bit": bool(facts.quantization.get("load_in_4bit")),
+        "load_in_4bit": facts.bits == 4,
         "output_dir": "trained",
-        "num_epochs": max(1, round(tuned.training.epochs)),
+        "num_epochs": facts.whole_epochs,
         "learning_rate": chosen.learning_rate,
         "batch_size": chosen.batch_size,
         "gradient_accumulation_steps": chosen.accumulation,
@@ -39,10 +42,7 @@ def _render(facts: Facts) -> Exported:
 def _adapter(facts: Facts) -> dict[str, Any]:
     if facts.full:
         return {}
-    values = {key: facts.adapter[key] for key in ("lora_alpha", "lora_dropout", "use_rslora", "use_dora")}
-    return {
-        facts.peft_type.lower(): {"lora_r": facts.adapter["r"], **values, "target_modules": ",".join(facts.targets)}
-    }
+    return {facts.peft_type.lower(): {**facts.named(_ADAPTER), "target_modules": ",".join(facts.targets)}}
 
 
 def _data(facts: Facts) -> dict[str, Any]:
@@ -55,13 +55,11 @@ def _data(facts: Facts) -> dict[str, Any]:
 
 def _unsupported(facts: Facts) -> list[str]:
     tuned, four = facts.tuned, facts.quantization
-    found = facts.left_over({"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"})
+    found = [*facts.left_over(_ADAPTER.values()), *facts.epochs_left()]
     if tuned.candidate.optimizer != "adamw_8bit":
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: the tool takes its own.")
     if tuned.candidate.schedule != "linear":
         found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the tool's falls linearly.")
-    if tuned.training.epochs != max(1, round(tuned.training.epochs)):
-        found.append(f"{tuned.training.epochs:g} epochs are not expressed: the tool counts whole ones.")
     if four and (four["bnb_4bit_quant_type"] != "nf4" or not four["bnb_4bit_use_double_quant"]):
         found.append(f"The codes of {tuned.candidate.quantization!r} are not expressed: 4 bits mean nf4, doubled.")
     roles = {"prompt": "instruction", "completion": "output"}
