@@ -25,8 +25,8 @@ NARROW_MODEL = 800
 WIDE_MODEL_RATE = 5e-4
 """The best rate of a plain low-rank pair at that width, ten times full fine-tuning's 5e-5 (Schulman et al.)."""
 
-MANY_ROWS = 20_000
-"""Training rows that tempt to a large batch."""
+AMPLE_RANK = 32
+"""Rank that served best where the rows were many texts."""
 
 HIGH_RESOURCE = frozenset({"en", "zh", "de", "fr", "es", "ru", "ja", "pt", "it"})
 """Languages that pretraining corpora hold in plenty, by ISO 639-1 code."""
@@ -129,6 +129,12 @@ def data_bits(case: Case) -> float:
 def starved_of_capacity(case: Case) -> bool:
     """Trains fewer bits than the data hold."""
     return case.estimate.trainable_parameters * BITS_PER_PARAMETER < data_bits(case)
+
+
+def ample_rank(case: Case) -> bool:
+    """A low-rank update of at least the rank that many texts want."""
+    rank = case.candidate.parameters.get("rank")
+    return low_rank(case) and isinstance(rank, int) and rank >= AMPLE_RANK
 
 
 def attention_only(case: Case) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from autopeft.estimation import draft
 from autopeft.methods import Method, Seed
 from autopeft.quantization import all_quantizations
-from autopeft.recommend.conditions import MANY_ROWS
+from autopeft.recommend.conditions import AMPLE_RANK
 from autopeft.recommend.rules import RATE, rate_rules, reasons_for
-from autopeft.recommend.setting import Case, Setting, plan_setup
+from autopeft.recommend.setting import MANY_ROWS, Case, Setting, plan_setup
 from autopeft.values.candidates import Candidate, Estimate, Reason
 from autopeft.values.names import Dtype
 
@@ -48,15 +48,33 @@ class Planned:
 
 
 def seed_candidates(method: Method, setting: Setting) -> Iterator[Candidate]:
-    """Yields a method's seeds as candidates, the most trusted first, then its first seed on other targets."""
+    """Yields a method's seeds as candidates, the most trusted first, then its first seed otherwise.
+
+    With a rank that many written rows want, and on other targets.
+    """
     for seed in method.seeds:
         yield _seed_candidate(method, seed, setting, seed.targets)
+    raised = _raised(method.seeds[0])
+    if method.family == "low-rank" and setting.many_texts and raised is not None:
+        yield _seed_candidate(method, raised, setting, raised.targets)
     if not method.capabilities.takes_targets:
         return
     first = method.seeds[0]
     for targets in OTHER_TARGETS:
         if targets not in {seed.targets for seed in method.seeds}:
             yield _seed_candidate(method, first, setting, targets)
+
+
+def _raised(seed: Seed) -> Seed | None:
+    """Returns a seed with the rank that many texts want, and the same scaling; None where it has that or no rank."""
+    rank = seed.parameters.get("rank")
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank >= AMPLE_RANK:
+        return None
+    parameters = {**seed.parameters, "rank": AMPLE_RANK}
+    alpha = seed.parameters.get("alpha")
+    if isinstance(alpha, int | float):
+        parameters["alpha"] = type(alpha)(alpha * AMPLE_RANK / rank)
+    return replace(seed, parameters=parameters)
 
 
 def _seed_candidate(method: Method, seed: Seed, setting: Setting, targets: str) -> Candidate:

@@ -11,7 +11,7 @@ from typing import Literal
 from autopeft.optimizers import get_optimizer
 from autopeft.recommend import conditions as on
 from autopeft.recommend.measured import measured_reason, with_contradictions
-from autopeft.recommend.setting import Case
+from autopeft.recommend.setting import MANY_ROWS, Case
 from autopeft.values.candidates import Reason
 
 OVERVIEW = "Nesterenkov, Fursanov and Kamyshev, Classification and overview of PEFT methods (BSUIR)"
@@ -260,7 +260,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="small-batches-keep-low-rank-well",
-        applies=lambda c: on.low_rank(c) and c.effective_batch <= 32 and c.setting.task.training_rows >= on.MANY_ROWS,
+        applies=lambda c: on.low_rank(c) and c.effective_batch <= 32 and c.setting.task.training_rows >= MANY_ROWS,
         verdict="note",
         weight=0.0,
         because="The batch stays small in spite of many rows, because large batches hurt low-rank updates.",
@@ -273,6 +273,15 @@ RULES: tuple[Rule, ...] = (
         weight=-1.0,
         because="It trains fewer bits than the data hold; capacity should exceed them.",
         source=f"{WITHOUT_REGRET}; Allen-Zhu and Li, arXiv 2404.05405",
+    ),
+    Rule(
+        id="many-texts-want-rank",
+        applies=lambda c: on.ample_rank(c) and c.setting.many_texts,
+        verdict="prefer",
+        weight=0.5,
+        because="Where many texts were learned from, the highest rank measured lost 1.4 points to the best, the one "
+        "nearest to the published seed's 4.9: nine comparisons on four models.",
+        source=f"measured: NVlabs/DoRA, commonsense_170k; {MEASURED}",
     ),
     Rule(
         id="too-low-a-rank",

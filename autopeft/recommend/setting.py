@@ -10,6 +10,9 @@ from autopeft.values.candidates import Candidate, Constraints, Estimate, Setup
 from autopeft.values.names import DTYPE_BYTES
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
 
+MANY_ROWS = 20_000
+"""Training rows that are many."""
+
 HEADROOM = 0.1
 """Share of a device's free memory that is left unused: the estimate is a formula, and batches vary."""
 
@@ -53,6 +56,11 @@ class Setting:
     def low_data(self) -> bool:
         """Whether there are fewer training rows than the task type calls little."""
         return self.task.training_rows < self.needs.low_data_rows
+
+    @property
+    def many_texts(self) -> bool:
+        """Whether there are many rows to learn to write from, which hold more than a small rank does."""
+        return self.needs.generative and self.task.training_rows >= MANY_ROWS
 
     def steps(self, effective_batch: int) -> int:
         """Returns the optimizer steps of a plan of three epochs."""

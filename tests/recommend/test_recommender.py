@@ -231,6 +231,17 @@ def test_rates_follow_the_rules_within_the_methods_range(catalogue):
     assert recommend(hardware(), SMALL, task(rows=100)).candidates[0].candidate.learning_rate == 1.0
 
 
+def test_many_texts_get_a_candidate_of_a_higher_rank(catalogue):
+    """The first seed comes with rank 32 and the same scaling where there are many texts, and leads its method there."""
+    seed = Seed(parameters={"rank": 8, "alpha": 16}, learning_rate=1e-3, source="made by hand")
+    catalogue(method(name="plain", seeds=(seed,)))
+    many, few = (recommend(hardware(), SMALL, task("generation", rows=rows), traced=0) for rows in (50_000, 5000))
+    assert dict(many.candidates[0].candidate.parameters) == {"rank": 32, "alpha": 64}
+    assert all(dict(s.candidate.parameters) == {"rank": 8, "alpha": 16} for s in few.candidates)
+    labels = recommend(hardware(), SMALL, task(rows=50_000), traced=0).candidates
+    assert all(s.candidate.parameters["rank"] == 8 for s in labels)
+
+
 def test_a_rate_says_where_it_comes_from(catalogue):
     """Seed, factors with their rules, and the seed's source, traced or not."""
     catalogue(PLAIN)

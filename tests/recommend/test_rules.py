@@ -25,6 +25,7 @@ TOO_LARGE = setting(model=LARGE)
 FEW = setting(task=task(rows=200))
 WRITES = setting(task=task("generation"))
 WRITES_FEW = setting(task=task("generation", rows=200))
+WRITES_MANY = setting(task=task("generation", rows=50_000))
 REASONS = setting(task=task("reasoning"))
 MANY = setting(task=task(rows=50_000))
 WIDE = setting(model=replace(SMALL, hidden_size=4096))
@@ -65,6 +66,9 @@ TABLE = {
     "large-batches-hurt-low-rank": (case(LOW_RANK, accumulation=4), case(LOW_RANK)),
     "small-batches-keep-low-rank-well": (case(LOW_RANK, within=MANY), case(LOW_RANK)),
     "capacity-below-data": (case(LOW_RANK, within=WRITES, trained=1000), case(LOW_RANK, trained=1000, within=FEW)),
+    "many-texts-want-rank": (
+        case(parameters={"rank": 32}, within=WRITES_MANY), case(parameters={"rank": 8}, within=WRITES_MANY),
+    ),
     "too-low-a-rank": (case(LOW_RANK, within=REASONS, trained=2000), case(LOW_RANK, within=REASONS, trained=50_000)),
     "quantize-what-does-not-fit": (case(within=TOO_LARGE, quantization="nf4"), case(quantization="nf4")),
     "quantization-can-degrade": (case(quantization="int8"), case()),
