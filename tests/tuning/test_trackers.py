@@ -92,7 +92,7 @@ def logged(name, folder):
         log(record)
 
 
-def test_mlflow_has_a_run_per_trial(tmp_path, monkeypatch):
+def test_mlflow_has_a_run_per_trial(tmp_path, monkeypatch, capfd):
     """The experiment holds both runs, with parameters, both losses by token and the metrics; no run is left open."""
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -108,6 +108,7 @@ def test_mlflow_has_a_run_per_trial(tmp_path, monkeypatch):
     history = client.get_metric_history(run.info.run_id, "validation_loss")
     assert [(m.step, m.value) for m in history] == [(100, 0.5), (200, 0.5)]
     assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 1, "a NaN is left out"
+    assert capfd.readouterr().out == ""
 
 
 def test_tensorboard_has_a_run_per_trial(tmp_path):
@@ -123,7 +124,7 @@ def test_tensorboard_has_a_run_per_trial(tmp_path):
     assert "_hparams_/session_start_info" in read.summary_metadata
 
 
-def test_wandb_has_a_run_per_trial(tmp_path, monkeypatch):
+def test_wandb_has_a_run_per_trial(tmp_path, monkeypatch, capfd):
     """Offline, each trial leaves a run in the search's folder that `wandb sync` takes."""
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -133,10 +134,11 @@ def test_wandb_has_a_run_per_trial(tmp_path, monkeypatch):
     content = b"".join(path.read_bytes() for path in files)
     for expected in (b"trial 7", b"winner", b"learning_rate", b"validation_perplexity", b"validation_loss"):
         assert expected in content
+    assert capfd.readouterr().out == ""
 
 
-def test_trackio_has_a_run_per_trial(tmp_path, monkeypatch):
-    """The local database holds both runs with their losses and figures."""
+def test_trackio_has_a_run_per_trial(tmp_path, monkeypatch, capfd):
+    """The local database holds both runs with their losses and figures; nothing is printed where results are."""
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     pytest.importorskip("trackio")
     logged("trackio", tmp_path / "demo")
@@ -145,3 +147,4 @@ def test_trackio_has_a_run_per_trial(tmp_path, monkeypatch):
         rows = database.execute("select run_name, metrics from metrics").fetchall()
     assert {name for name, _ in rows} == {"demo trial 7", "demo winner"}
     assert any("validation_perplexity" in str(metrics) for _, metrics in rows)
+    assert capfd.readouterr().out == ""

@@ -1,5 +1,7 @@
 """Trackio: a run per trial in one project on this machine; ``trackio show`` opens it."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from autopeft.tuning.trackers._record import PROJECT, Log, Record, losses
@@ -10,15 +12,20 @@ def open_log(folder: Path) -> Log:
     import trackio
 
     def log(record: Record) -> None:
-        run = trackio.init(
-            project=PROJECT,
-            name=f"{folder.name} {record.name}",
-            group=folder.name,
-            config={**record.settings, **record.tags},
-        )
-        for reading in record.curve:
-            run.log(losses(reading), step=reading.tokens)
-        run.log(dict(record.facts))
-        run.finish()
+        # Trackio prints what it does, and stdout is for the result alone.
+        with redirect_stdout(sys.stderr):
+            run = trackio.init(
+                project=PROJECT,
+                name=f"{folder.name} {record.name}",
+                group=folder.name,
+                config={**record.settings, **record.tags},
+                # The trial is over: what the machine does now says nothing of it.
+                auto_log_cpu=False,
+                auto_log_gpu=False,
+            )
+            for reading in record.curve:
+                run.log(losses(reading), step=reading.tokens)
+            run.log(dict(record.facts))
+            trackio.finish()
 
     return log
