@@ -53,7 +53,7 @@ def _root(
 app.command("profile")(profile.command)
 app.command("suggest")(suggest.command)
 app.command("estimate")(estimate.command)
-app.command("search")(search.command)
+app.command("search", cls=search.SearchCommand)(search.command)
 app.command("report")(report.command)
 app.command("train")(train.command)
 app.command("predict")(predict.command)

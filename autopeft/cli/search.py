@@ -1,13 +1,25 @@
 """`autopeft search`: short pruned trials of several methods, ending in `tuned.yaml`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from autopeft.cli.options import parse_columns, parse_gpus, parse_names, parse_seconds, parse_tokens, seconds_for
 from autopeft.cli.output import Output
 from autopeft.errors import RunningElsewhereError
+
+
+class SearchCommand(TyperCommand):
+    """The command, whose ``--ray`` may stand without an address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses arguments as ever, an empty address put where none is given."""
+        at = args.index("--ray") + 1 if "--ray" in args else len(args) + 1
+        if at == len(args) or (at < len(args) and args[at].startswith("-")):
+            args = [*args[:at], "", *args[at:]]
+        return super().parse_args(ctx, args)
 
 
 def command(
@@ -38,6 +50,9 @@ def command(
         ),
     ] = None,
     study: Annotated[str, typer.Option(metavar="NAME", help="Its name in that database.")] = "autopeft",
+    ray: Annotated[
+        str | None, typer.Option(metavar="[ADDRESS]", help="Train on a Ray cluster, by default the one that Ray finds.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the study and its results.")] = Path("autopeft-search"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would try and cost, then stop.")] = False,
@@ -120,7 +135,7 @@ def command(
         objectives=parse_names(objective) or Request.objectives,
         general_text=general_text,
     )
-    spread = Spread(workers=workers, gpus=named_gpus, storage=storage, study=study)
+    spread = Spread(workers=workers, gpus=named_gpus, storage=storage, study=study, ray=ray)
     stops = limits(trials, stop_after, total_tokens, when_flat=stop_when_flat)
     if dry_run:
         prepared, planned = plan_only(request, stops)

@@ -19,6 +19,7 @@ class Spread:
         gpus: names as ``CUDA_VISIBLE_DEVICES`` has them, one process for each.
         storage: URL of the database that machines share; None keeps the study in the output folder.
         study: its name there.
+        ray: address of a Ray cluster that trains, empty for the one that Ray finds or starts; None for none.
         beats: how workers that share a database are missed; None for the default.
     """
 
@@ -26,6 +27,7 @@ class Spread:
     gpus: tuple[str, ...] = ()
     storage: str | None = None
     study: str = "autopeft"
+    ray: str | None = None
     beats: Beats | None = None
 
 

@@ -3,7 +3,7 @@
 import csv
 import errno
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +96,11 @@ class OutputFolder:
         if made:
             self.path.rmdir()
 
-    def forget_states(self) -> None:
-        """Removes the state of all stopped trials: the search has ended."""
+    def keep_states(self, numbers: Collection[int]) -> None:
+        """Removes the state of all stopped trials but these."""
         for path in self.states.glob("*"):
-            path.unlink()
+            if path.stem not in {str(number) for number in numbers}:
+                path.unlink()
 
     def settings(self) -> Settings | None:
         """Returns the settings of the study in the folder, None where there is none."""

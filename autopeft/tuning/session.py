@@ -1,6 +1,7 @@
 """A search from request to files: lock, prepare, size, run, compare, write."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from autopeft.training.devices import threads
 from autopeft.training.run import plan_steps
 from autopeft.training.worker import Worker
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
+from autopeft.tuning.cluster import connected, work_on_cluster
 from autopeft.tuning.cost import (
     Cost,
     cost_of,
@@ -79,9 +81,12 @@ def run_search(
     """
     began = time.monotonic()
     folder, spread = OutputFolder(output), spread or Spread()
-    with folder.locked(), storage_errors(output if spread.storage is None else "the database"):
+    with folder.locked(), storage_errors(output if spread.storage is None else "the database"), ExitStack() as stack:
         prepared = prepare(request, folder.encoded)
-        crew = crew_of(spread, prepared.hardware)
+        if spread.ray is None:
+            crew = crew_of(spread, prepared.hardware)
+        else:
+            crew = stack.enter_context(connected(spread, prepared.hardware))
         held = _held(prepared, request, folder, spread, resume=resume)
         if held is not None:
             prepared = prepared.starting_from(held.starts, request.spaces)
@@ -118,7 +123,7 @@ def run_search(
         if not study.alone:
             raise RunningElsewhereError(_ELSEWHERE)
         result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
-        folder.forget_states()
+        folder.keep_states(())
         return result
 
 
@@ -188,8 +193,12 @@ def _run_crew(
         deadline=deadline_of(stops, began, before), states=folder.states,
     )  # fmt: skip
     watch = Watch(study, observer, lambda: before + time.monotonic() - began, crew.size)
-    observer.phase(f"Starting {crew.size} workers")
-    work_together(job, crew, study, watch.look)
+    if spread.ray is not None:
+        observer.phase(f"Training {crew.size} trials at once on the Ray cluster")
+        work_on_cluster(job, crew, study, folder, watch.look)
+    else:
+        observer.phase(f"Starting {crew.size} workers")
+        work_together(job, crew, study, watch.look)
     study.spend(before + time.monotonic() - began, crew.size)
 
 

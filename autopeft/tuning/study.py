@@ -154,6 +154,15 @@ class TrialStudy:
             self._repeat()
         return lost
 
+    def give_up(self, trial: "Trial", reason: str) -> None:
+        """Settles a trial of this process whose work was lost elsewhere."""
+        with self.exclusive():
+            self._heart.end(trial._trial_id)
+            for other in self._trials("RUNNING"):
+                if other.number == trial.number:
+                    self._settle(other, reason)
+            self._repeat()
+
     def _is_gone(self, trial: "FrozenTrial") -> bool:
         # Whoever holds the study sees no trial half claimed, unless its process died there.
         return not self._storage.shared or _OUTCOME in trial.user_attrs or _WORKER not in trial.user_attrs

@@ -1,7 +1,7 @@
 """The loop over trials: whose turn it is, decided while the study is held alone, and what came of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -82,13 +82,13 @@ class Desk:
 
         return stops
 
-    def done(self, trial: "Trial", outcome: TrialOutcome, runner: Runner) -> None:
-        """Stores an outcome, and has the runner forget the states that nobody will go on from."""
+    def done(self, trial: "Trial", outcome: TrialOutcome, keep: Callable[[Collection[int]], None]) -> None:
+        """Stores an outcome, and has the states forgotten that nobody will go on from: all but those to keep."""
         with self._study.exclusive():
             self._study.tell(trial, outcome)
             running = self._study.running
             used = {other.number for other in running} | {n for o in running if (n := o.continues) is not None}
-            runner.keep(waiting(self._study.outcomes()) | used)
+            keep(waiting(self._study.outcomes()) | used)
 
 
 Train = Callable[[Candidate, TrialOutcome | None], TrialOutcome]
@@ -155,7 +155,7 @@ class Trials:
             trial, candidate, _ = turn
             self._observer.trial_started(trial.number, candidate)
             outcome = self._outcome(desk, turn, deadline)
-            desk.done(trial, outcome, self._runner)
+            desk.done(trial, outcome, self._runner.keep)
             ended(outcome)
 
     def _outcome(self, desk: Desk, turn: Turn, deadline: float) -> TrialOutcome:

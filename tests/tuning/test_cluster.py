@@ -1,0 +1,124 @@
+"""Trials as tasks of a Ray cluster: a local one, with Ray in a folder of its own, beside this environment's torch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autopeft.cli.search import SearchCommand
+from autopeft.errors import InvalidValueError, StudyError
+from autopeft.tuning.cluster import _crew, connected
+from autopeft.tuning.crew import Spread
+from tests.tuning.test_crew import machine
+
+CACHE = Path(__file__).parents[2] / ".cache" / "ray"
+PACKAGES = (
+    "ray==2.60.0", "jsonschema", "msgpack", "protobuf", "attrs", "referencing", "rpds-py", "jsonschema-specifications",
+)  # fmt: skip
+
+
+def test_a_task_for_each_gpu_of_the_cluster():
+    """Without a number there is one task for each GPU; each sees its own as the first."""
+    crew = _crew({"GPU": 4.0, "CPU": 32.0}, Spread(ray=""), machine(1))
+    assert (crew.size, crew.gpus, crew.threads) == (4, ("0",) * 4, 8)
+    without = _crew({"CPU": 8.0}, Spread(ray="", workers=3), machine(0))
+    assert (without.size, without.gpus, without.threads) == (3, (), 2)
+
+
+@pytest.mark.parametrize(
+    ("resources", "spread", "gpus", "message"),
+    [
+        (
+            {"GPU": 2.0},
+            Spread(ray="", workers=3),
+            1,
+            "`--workers` of a search must be at most 2, one task for each GPU",
+        ),
+        ({"GPU": 2.0}, Spread(ray="head:6379"), 0, "`--ray` of a search must be given on a machine like the cluster's"),
+        ({"GPU": 2.0}, Spread(ray="", gpus=("0",)), 1, "`--gpus` of a search on a Ray cluster must be left out"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(resources, spread, gpus, message):
+    """More tasks than GPUs, a machine that cannot compare, and GPUs that Ray shares out are named."""
+    with pytest.raises(InvalidValueError, match=message):
+        _crew(resources, spread, machine(gpus))
+
+
+def test_without_ray_one_sentence_says_what_to_install(monkeypatch):
+    """Ray is an extra."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(StudyError, match=r"needs ray: pip install 'autopeft\[ray\]'"), connected(Spread(), machine(0)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [(["--ray"], ""), (["--ray", "--seed", "1"], ""), (["--ray", "head:6379"], "head:6379"), ([], None)],
+)
+def test_the_address_may_be_left_out(arguments, address):
+    """`--ray` alone, before another option and with an address are all understood."""
+    import typer
+
+    from autopeft.cli import search
+
+    app = typer.Typer()
+    app.command("search", cls=SearchCommand)(search.command)
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("search", ["--model", "m", "--data", "d", *arguments])
+    assert context.params["ray"] == address
+
+
+SCRIPT = """
+import json, sys, time
+from pathlib import Path
+from autopeft.tuning.cluster import connected, work_on_cluster
+from autopeft.tuning.crew import Spread
+from autopeft.tuning.folder import OutputFolder
+from autopeft.tuning.observer import Silent
+from autopeft.tuning.watch import Watch
+from tests.tuning import doomed
+from tests.tuning.child import job, open_study
+from tests.tuning.swarm import told
+from tests.tuning.test_crew import machine
+where = Path(sys.argv[1])
+folder, study = OutputFolder(where), open_study(where)
+with connected(Spread(ray="", workers=2), machine(0)) as crew:
+    work_on_cluster(job(where, 12, doomed.maker), crew, study, folder, Watch(study, Silent(), lambda: 0.0, 2).look)
+    told_now = {"ended": [o.status for o in study.outcomes()], "trials": told(study, where)}
+    told_now["curves"] = [len(o.curve) for o in study.outcomes() if o.status == "completed"]
+    try:
+        work_on_cluster(job(where, 14, doomed.broken), crew, study, folder, lambda: None)
+    except KeyError as error:
+        told_now["error"] = str(error)
+print(json.dumps(told_now))
+"""
+
+
+def ray_folder() -> Path:
+    """The folder with Ray, downloaded once."""
+    if not CACHE.exists():
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(CACHE), *PACKAGES]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    return CACHE
+
+
+@pytest.mark.slow
+def test_trials_run_as_tasks_and_a_killed_one_is_repeated(tmp_path):
+    """Every trial runs once; one whose process is killed is lost and repeated; a defect in a task stops the search."""
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(ray_folder())])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert sum(status != "worker_lost" for status in told["ended"]) == 12
+    assert told["ended"].count("worker_lost") == 1
+    assert sum(t["retry"] is not None for t in told["trials"]) == 1
+    assert told["curves"], "no trial came to its end"
+    assert set(told["curves"]) == {3}  # each reading once, though every rung was another task
+    assert "a typo in a task" in told["error"]
