@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from autopeft.inspection import AdapterReport, LayerReport
 
 _BARS = "▁▂▃▄▅▆▇█"
+_WIDEST = 8
 
 
 def command(
@@ -58,12 +59,17 @@ def _drawn(report: "AdapterReport", folder: Path | None) -> tuple[Path, ...]:
 
 
 def _table(report: "AdapterReport", *, every_layer: bool) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     groups: dict[str, list[LayerReport]] = defaultdict(list)
     for layer in report.layers:
-        groups[layer.name if every_layer else layer.name.rpartition(".")[2]].append(layer)
-    table = Table("module", "rank", "norm", "effective", "stable", "99 %", "spectrum", "entanglement")
+        groups[layer.name if every_layer else layer.module].append(layer)
+    # Narrow, so that a module's name has room on 80 columns.
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("module", overflow="fold")
+    for title in ("rank", "norm", "eff.", "stable", "99 %", "spectrum", "entangled"):
+        table.add_column(title)
     for name, layers in groups.items():
         middle = [median(getattr(layer, key) for layer in layers) for key in ("norm", "effective_rank", "stable_rank")]
         numbers = [f"{value:.3g}" for value in middle]
@@ -76,11 +82,11 @@ def _table(report: "AdapterReport", *, every_layer: bool) -> Any:
 
 
 def _bars(rows: Sequence[Sequence[float]]) -> str:
-    """Returns the mean of rows of numbers as bars, the highest full, at most 16 of them."""
+    """Returns the mean of rows of numbers as bars, the highest full, at most 8 of them."""
     width = min((len(row) for row in rows), default=0)
     if not width:
         return ""
     means = [sum(row[place] for row in rows) / len(rows) for place in range(width)]
-    shown = [means[place * width // 16] for place in range(16)] if width > 16 else means
+    shown = [means[place * width // _WIDEST] for place in range(_WIDEST)] if width > _WIDEST else means
     top = max(shown) or 1.0
     return "".join(_BARS[min(len(_BARS) - 1, int(value / top * (len(_BARS) - 1) + 0.5))] for value in shown)

@@ -47,7 +47,7 @@ def result_view(trained: Trained) -> tuple[Any, ...]:
     for cells in before_and_after(trained):
         table.add_row(*(escape(cell) for cell in cells))
     early = " (stopped early)" if trained.stopped_early else ""
-    took = [f"{name}: estimated {said}, measured {found}." for name, said, found in estimate_words(trained)]
+    took = [f"{name}: measured {found}; estimated {said}." for name, said, found in estimate_words(trained)]
     lines = [
         f"{trained.steps} steps{early}, weights of step {trained.kept_step}, {trained.seconds:.0f} s.",
         *(line[0].upper() + line[1:] for line in took),

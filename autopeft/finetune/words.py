@@ -50,7 +50,7 @@ def estimate_words(trained: Trained) -> Iterator[tuple[str, str, str]]:
     if trained.peak_bytes is not None:
         yield "peak memory of training", format_bytes(said.peak_bytes), f"{format_bytes(trained.peak_bytes)}{whole}"
     if trained.step_seconds is not None:
-        expected = "not known for this device" if step is None else _duration(step)
+        expected = "unknown before `autopeft profile --measure`" if step is None else _duration(step)
         yield "optimizer step", expected, _duration(trained.step_seconds)
 
 
@@ -60,9 +60,10 @@ def _scores(part: Evaluation) -> tuple[str, str]:
 
 def _inference(found: Inference, *, on_cpu: bool) -> Iterator[tuple[str, str, str]]:
     latency = found.latency
-    merged = "" if latency.merged_milliseconds is None else f", merged {latency.merged_milliseconds:.3g} ms"
+    merged = "" if latency.merged_milliseconds is None else f", merged {_duration(latency.merged_milliseconds / 1000)}"
     what = f"forward pass, {latency.rows} rows of {latency.tokens} tokens in all"
-    yield what, f"{found.base_milliseconds:.3g} ms", f"{latency.attached_milliseconds:.3g} ms{merged}"
+    after = f"{_duration(latency.attached_milliseconds / 1000)}{merged}"
+    yield what, _duration(found.base_milliseconds / 1000), after
     if found.base_peak_bytes is not None and found.peak_bytes is not None:
         name = "memory of the process in it" if on_cpu else "memory of it"
         yield name, format_bytes(found.base_peak_bytes), format_bytes(found.peak_bytes)

@@ -1,19 +1,22 @@
 """An inspected adapter as drawings: spectra, entanglement profiles, and how far each layer moved."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autopeft.errors import StudyError
 from autopeft.files import write_text
 from autopeft.inspection.report import AdapterReport, LayerReport
 from autopeft.report.page import style
-from autopeft.report.svg.draw import circle, image, path, text_width
-from autopeft.report.svg.frame import Area, area, horizontal_axis, vertical_axis
-from autopeft.report.svg.labels import place_labels
+from autopeft.report.svg.draw import circle, image, path, text
+from autopeft.report.svg.frame import area, horizontal_axis, vertical_axis
 from autopeft.report.svg.scale import number, scale
 
-_WIDTH, _HEIGHT = 720.0, 320.0
+_WIDTH, _HEIGHT, _GAP, _TITLE = 380.0, 200.0, 20.0, 20.0
+_COLUMNS = 2
+_DOTTED = 40
+"""Points up to which each has a dot."""
+
 _XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 Points = Sequence[tuple[float, float]]
 
@@ -21,7 +24,7 @@ Points = Sequence[tuple[float, float]]
 def write_plots(report: AdapterReport, folder: Path) -> tuple[Path, ...]:
     """Writes SVG files that stand alone, and returns their paths: one for each of the three that can be drawn.
 
-    A curve is the mean over the layers of one kind of module; of the norms it runs over the layers.
+    Each has a panel per kind of module; a curve is the mean over its layers, and of the norms it runs over them.
 
     Raises:
         StudyError: one of the files is there already; nothing is written.
@@ -44,7 +47,7 @@ def write_plots(report: AdapterReport, folder: Path) -> tuple[Path, ...]:
 def _by_kind(layers: Sequence[LayerReport]) -> dict[str, list[LayerReport]]:
     groups: dict[str, list[LayerReport]] = defaultdict(list)
     for layer in layers:
-        groups[layer.name.rpartition(".")[2]].append(layer)
+        groups[layer.module].append(layer)
     return dict(groups)
 
 
@@ -73,24 +76,32 @@ def _over_depth(groups: Mapping[str, Sequence[LayerReport]]) -> dict[str, Points
 
 
 def _chart(curves: Mapping[str, Points], across: str, up: str) -> str:
-    where = _area(curves)
-    every = [point for points in curves.values() for point in points]
-    x = scale([place for place, _ in every], where.left, where.right)
-    y = scale([value for _, value in every], where.bottom, where.top, zero=True)
-    drawn = {kind: [(x.at(a), y.at(b)) for a, b in points] for kind, points in curves.items() if points}
-    ends = [(*points[-1], kind) for kind, points in drawn.items()]
-    parts = [
-        *vertical_axis(where, y, up, number),
-        *horizontal_axis(where, x, across, number),
-        *(path(points, "curve", kind) for kind, points in drawn.items()),
-        *(circle(a, b, 2.5, "dot completed", kind) for kind, points in drawn.items() for a, b in points),
-        *place_labels(ends, [(a, b) for a, b, _ in ends], Area(left=0, right=_WIDTH, top=0, bottom=where.bottom)),
-    ]
-    svg = image(_WIDTH, _HEIGHT, f"{up} over {across}", parts)
+    """Returns a panel per kind on the same axes, its own curve strong among the others'."""
+    shown = {kind: points for kind, points in curves.items() if points}
+    rows = -(-len(shown) // _COLUMNS)
+    panels = []
+    for place, kind in enumerate(shown):
+        row, column = divmod(place, _COLUMNS)
+        drawn = "".join(_panel(shown, kind, across, up))
+        shift = f"translate({column * _WIDTH:.0f} {row * (_TITLE + _HEIGHT):.0f})"
+        below = f'<g transform="translate(0 {_TITLE:.0f})">{drawn}</g>'
+        panels.append(f'<g transform="{shift}">{text(0, 12, kind)}{below}</g>')
+    svg = image(_COLUMNS * _WIDTH, rows * (_TITLE + _HEIGHT), f"{up} over {across}", panels)
     return svg.replace("<svg ", f"<svg {_XMLNS} ", 1).replace(">", f"><style>{style()}</style>", 1) + "\n"
 
 
-def _area(curves: Mapping[str, Points]) -> Area:
-    """Returns the plot area, with room at its right for the curves' names."""
-    full = area(_WIDTH, _HEIGHT, "0.00000")
-    return Area(left=full.left, right=full.right - max(map(text_width, curves)) - 8, top=full.top, bottom=full.bottom)
+def _panel(curves: Mapping[str, Points], own: str, across: str, up: str) -> Iterator[str]:
+    where = area(_WIDTH - _GAP, _HEIGHT, "0.00000")
+    every = [point for points in curves.values() for point in points]
+    x = scale([place for place, _ in every], where.left, where.right)
+    y = scale([value for _, value in every], where.bottom, where.top, zero=True)
+
+    def course(points: Points) -> list[tuple[float, float]]:
+        return [(x.at(place), y.at(value)) for place, value in points]
+
+    yield from vertical_axis(where, y, up, number)
+    yield from horizontal_axis(where, x, across, number)
+    yield from (path(course(points), "curve faint", kind) for kind, points in curves.items() if kind != own)
+    yield path(course(curves[own]), "curve strong", own)
+    if len(curves[own]) <= _DOTTED:
+        yield from (circle(a, b, 2.5, "dot completed", own) for a, b in course(curves[own]))

@@ -55,6 +55,11 @@ class LayerReport:
     entanglement: tuple[float, ...]
     hardly_moved: bool = False
 
+    @property
+    def module(self) -> str:
+        """What the module is called in every layer: its name after the layer's number."""
+        return re.split(r"\.\d+\.", self.name)[-1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterReport:

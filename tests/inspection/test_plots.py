@@ -21,10 +21,12 @@ def test_each_kind_of_module_has_a_curve(tmp_path):
     assert [file.name for file in files] == ["spectra.svg", "entanglement.svg", "norms.svg"]
     for file, points in zip(files, (4, 10, 3), strict=True):  # rank 4; 24 × 40 are 5 + 6 bits; three layers
         root = ElementTree.parse(file).getroot()
-        curves = root.findall(f"{NAMESPACE}polyline")
-        assert [len(curve.attrib["points"].split()) for curve in curves] == [points, points]
-        names = {text.text for text in root.findall(f"{NAMESPACE}text")}
-        assert "q_proj" in names or "v_proj" in names
+        panels = root.findall(f"{NAMESPACE}g")
+        assert [panel.findtext(f"{NAMESPACE}text") for panel in panels] == ["self_attn.q_proj", "self_attn.v_proj"]
+        for panel in panels:
+            curves = {line.attrib["class"]: line for line in panel.iter(f"{NAMESPACE}polyline")}
+            assert [len(line.attrib["points"].split()) for line in curves.values()] == [points, points]
+            assert curves["curve strong"].findtext(f"{NAMESPACE}title") == panel.findtext(f"{NAMESPACE}text")
         assert root.find(f"{NAMESPACE}style") is not None
     with pytest.raises(StudyError, match=r"spectra\.svg exists already"):
         write_plots(report, tmp_path / "plots")
