@@ -164,9 +164,17 @@ def _explained(place: int, suggestion: Suggestion, server: str | None) -> Any:
         line.append(f" {reason.contradicted}".rstrip(), style="yellow")
         line.append(f" [{reason.source}]", style="dim")
         table.add_row(weight, line)
-    for sentence in (*_serving(suggestion, server), *_grounds(suggestion)):
+    for sentence in (_cost(suggestion), *_serving(suggestion, server), *_grounds(suggestion)):
         table.add_row("", sentence)
     return Padding(table, 0)
+
+
+def _cost(suggestion: Suggestion) -> Any:
+    from autopeft.recommend.remedies import gib
+
+    estimate = suggestion.estimate
+    seconds = "unknown time" if estimate.step_seconds is None else f"{estimate.step_seconds:.2g} s"
+    return _text(f"Costs {gib(estimate.memory.total_bytes)} of memory and {seconds} per step.")
 
 
 def _serving(suggestion: Suggestion, server: str | None) -> list[Any]:

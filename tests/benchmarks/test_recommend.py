@@ -9,6 +9,7 @@ import pytest
 
 from autopeft import resources
 from autopeft.recommend.evidence import shipped_runs
+from autopeft.recommend.surrogate import load
 from tests.recommend.test_evidence import scored
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
@@ -84,6 +85,17 @@ def test_published_tables_are_what_their_script_writes(module, tmp_path):
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (resources.profiles() / "evidence" / path.name).read_bytes()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_shipped_surrogate_is_what_the_shipped_runs_give(module):
+    """Who adds evidence fits anew: effects and nearest runs are those of all runs that ship."""
+    shipped = load()
+    made = module("_mixed").fit(module("_gains").rows(shipped_runs()), shipped.fitted)
+    assert made.methods == shipped.methods
+    assert [run.name for run in made.measured] == [run.name for run in shipped.measured]
+    assert made.effects == pytest.approx(shipped.effects, abs=0.01)
+    assert made.quantiles == pytest.approx(shipped.quantiles, rel=0.01)
+    assert made.unseen_quantiles == pytest.approx(shipped.unseen_quantiles, rel=0.01)
 
 
 def test_every_kind_predicts_every_row(module):

@@ -179,6 +179,9 @@ def test_nothing_fits_says_what_each_method_lacks(three_billion):
         ((*DESCRIBED, "--gpu", "rtx-3900"), "Did you mean 'rtx-"),
         ((*DESCRIBED, "--memory", "lots"), "24GiB"),
         ((*DESCRIBED, "--max-trainable", "some"), "5M or a share such as 1%"),
+        ((*DESCRIBED, "--objective", "qualty"), "Did you mean 'quality'"),
+        ((*DESCRIBED, "--serve", "vlm"), "Did you mean 'vllm'"),
+        ((*DESCRIBED, "--probe", "2m"), "`--probe` of a suggestion must be given with data"),
         ((*DESCRIBED, "--data", "rows.csv"), "`--rows` of a suggestion must be left out"),
     ],
 )
@@ -197,6 +200,8 @@ def test_people_see_a_table_and_sources(tiny_models, monkeypatch):
     assert all(len(line) <= 80 for line in lines)
     assert "houlsby_adapter" in result.stdout
     assert "1. lora: why" in result.stdout
+    assert "of memory and" in result.stdout
+    assert "Nearest measured: " in result.stdout
     assert "arXiv 2106.09685" in result.stdout
 
 
