@@ -51,7 +51,17 @@ def _config(setup: Setup) -> Any:
 
 def _apply(model: Any, setup: Setup) -> Any:
     refuse(setup, _violations)
-    return _peft.attach(model, _config(setup))
+    attached = _peft.attach(model, _config(setup))
+    _freeze_rank_counts(attached)
+    return attached
+
+
+def _freeze_rank_counts(attached: Any) -> None:
+    """Freezes the rank that each layer divides by: where peft casts it from float32, it makes it trainable."""
+    from peft.tuners.adalora import AdaLoraLayer
+
+    for layer in _peft.layers(attached, AdaLoraLayer):
+        layer.ranknum.requires_grad_(requires_grad=False)
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:

@@ -61,7 +61,7 @@ CHANGES = [
     {"optimizer": "adamw_8bit"},
     {"optimizer": "adafactor", "layers": "last:3"},
     {"method": "full"},
-    {"method": "adalora"},
+    {"method": "adalora", "dtype": "bfloat16"},
     {"method": "prefix_tuning"},
     {"method": "prompt_tuning"},
     {"method": "houlsby_adapter"},
