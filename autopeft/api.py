@@ -104,6 +104,10 @@ def search(
     objectives: Sequence[str] = ("quality",),
     general_text: str | Path | None = None,
     track: Sequence[str] = (),
+    workers: int | None = None,
+    storage: str | None = None,
+    study: str = "autopeft",
+    ray: str | None = None,
     show: bool | None = None,
 ) -> SearchResult:
     """Returns the result of a search for the best way to fine-tune a model on some data.
@@ -131,13 +135,19 @@ def search(
             their Pareto front, and its knee is the winner.
         general_text: file to measure forgetting on, one text per line; the project's own sentences by default.
         track: ``mlflow``, ``wandb``, ``tensorboard`` or ``trackio``, to log each trial and the winner to.
+        workers: run trials in so many processes, one for each GPU; in this one by default.
+        storage: URL of a PostgreSQL database in which any number of machines join one study.
+        study: its name there.
+        ray: address of a Ray cluster to train on, empty for the one that Ray finds or starts.
         show: whether to show the table; by default where the code runs in a notebook.
 
     Raises:
+        RunningElsewhereError: trials of a shared study still run elsewhere: the machine that ends last compares.
         AutopeftError: bad input, nothing fits, or another study is in ``output``.
     """
     from autopeft.integration.notebook import observer
     from autopeft.report import write_report
+    from autopeft.tuning.crew import Spread
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import limits, run_search
     from autopeft.tuning.trackers import Tracked
@@ -157,8 +167,9 @@ def search(
         general_text=None if general_text is None else Path(general_text),
     )
     stops = limits(trials, seconds, tokens, when_flat=stop_when_flat)
+    spread = Spread(workers=workers, storage=storage, study=study, ray=ray)
     watched = Tracked(observer(show=show), track, Path(output))
-    result = run_search(request, Path(output), stops, resume=resume, observer=watched)
+    result = run_search(request, Path(output), stops, resume=resume, observer=watched, spread=spread)
     watched.finished(result)
     write_report(Path(output))
     return result

@@ -208,8 +208,21 @@ def storage_errors(path: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise StudyError(
-            f"The disk that holds {path} is full. What is done is kept: make room and --resume."
-        ) from error
+        raise StudyError(_FULL.format(path)) from error
     except (StorageInternalError, OperationalError) as error:
+        if _is_full(error):
+            raise StudyError(_FULL.format(path)) from error
         raise StudyError(f"The study in {path} cannot be written: {error}. What is done is kept: --resume.") from error
+
+
+_FULL = "The disk that holds {} is full. What is done is kept: make room and --resume."
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Returns whether SQLite found no room, which Optuna and SQLAlchemy wrap in errors of their own."""
+    while error is not None:
+        driver = getattr(error, "orig", None)
+        if getattr(driver, "sqlite_errorname", "") == "SQLITE_FULL":
+            return True
+        error = error.__cause__
+    return False

@@ -76,7 +76,7 @@ def finish(
         trials={status: sum(o.status == status for o in outcomes) for status in STATUSES},
         seconds=study.seconds,
         comparison_seconds=time.monotonic() - started,
-        overhead_seconds=study.worker_seconds - sum(o.seconds - o.overhead_seconds for o in outcomes),
+        overhead_seconds=_overhead(study, outcomes),
         output=str(folder.path),
         notes=(*prepared.notes, *unmeasured(found)),
         winner_trial=final.chosen.number,
@@ -96,6 +96,12 @@ def _first_and_reserve(
         return found.preferred[:1], found.preferred[1:]
     first = finalists(ranked, seconds)
     return first, ranked[len(first) :]
+
+
+def _overhead(study: TrialStudy, outcomes: Sequence[TrialOutcome]) -> float:
+    """Returns the seconds of a search in which a worker, in the mean over all of them, neither trained nor scored."""
+    busy, there = sum(o.seconds - o.overhead_seconds for o in outcomes), study.worker_seconds
+    return study.seconds * (there - busy) / there if there else 0.0
 
 
 def _references(prepared: Prepared, worker: Worker, candidate: Candidate) -> Mapping[str, Score]:

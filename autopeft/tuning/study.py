@@ -7,10 +7,10 @@ continued twice. A process may be killed at any instruction: what it had open is
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain
@@ -19,8 +19,19 @@ from autopeft.tuning.heartbeat import Heart
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.running import Running
 from autopeft.tuning.storage import Storage, open_storage
+from autopeft.tuning.stored import (
+    CONTINUES,
+    OUTCOME,
+    WORKER,
+    drawn,
+    lost_outcome,
+    place_of,
+    running,
+    sampler,
+    state_of,
+    stored_outcome,
+)
 from autopeft.values.candidates import Candidate
-from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
 if TYPE_CHECKING:
@@ -28,13 +39,10 @@ if TYPE_CHECKING:
 
 NAME = "autopeft"
 
-_OUTCOME = "outcome"
 _RETRY = "retry"
 _SPENT = "seconds"
-_WORKER = "worker"
 _WORKER_SECONDS = "worker_seconds"
 _SETTINGS = "settings"
-_CONTINUES = "continues"
 
 LOST = "the process ended during the trial"
 
@@ -139,7 +147,7 @@ class TrialStudy:
         """
         with self.exclusive():
             own = {self._place} if restarted else set()
-            gone = [t for t in self._trials("RUNNING") if self._is_gone(t) or _place(t) in own]
+            gone = [t for t in self._trials("RUNNING") if self._is_gone(t) or place_of(t) in own]
             lost = sum(self._settle(trial, LOST) for trial in gone)
             lost += self._fail_stale()
             self._repeat()
@@ -149,7 +157,7 @@ class TrialStudy:
         """Settles the trials that a process of this place left open when it ended, and returns how many were lost."""
         with self.exclusive():
             owner = {"place": self._place, "process": process}
-            gone = [t for t in self._trials("RUNNING") if t.user_attrs.get(_WORKER, owner) == owner]
+            gone = [t for t in self._trials("RUNNING") if t.user_attrs.get(WORKER, owner) == owner]
             lost = sum(self._settle(trial, reason) for trial in gone)
             self._repeat()
         return lost
@@ -165,7 +173,7 @@ class TrialStudy:
 
     def _is_gone(self, trial: "FrozenTrial") -> bool:
         # Whoever holds the study sees no trial half claimed, unless its process died there.
-        return not self._storage.shared or _OUTCOME in trial.user_attrs or _WORKER not in trial.user_attrs
+        return not self._storage.shared or OUTCOME in trial.user_attrs or WORKER not in trial.user_attrs
 
     def _fail_stale(self) -> int:
         import optuna
@@ -181,38 +189,25 @@ class TrialStudy:
         """Closes an open trial whose process has ended, and returns whether it was lost."""
         import optuna
 
-        if _OUTCOME in trial.user_attrs:
-            self._close(trial.number, _outcome(trial))
+        if OUTCOME in trial.user_attrs:
+            self._close(trial.number, stored_outcome(trial))
             return False
-        outcome = self._lost(trial, reason)
+        outcome = lost_outcome(trial, self._proposal, reason)
         if outcome is not None:
-            optuna.trial.Trial(self._study, trial._trial_id).set_user_attr(_OUTCOME, plain(outcome))
-        self._study.tell(trial.number, state=_state("worker_lost"))
+            optuna.trial.Trial(self._study, trial._trial_id).set_user_attr(OUTCOME, plain(outcome))
+        self._study.tell(trial.number, state=state_of("worker_lost"))
         self._seen = None
         return True
-
-    def _lost(self, trial: "FrozenTrial", reason: str) -> TrialOutcome | None:
-        """Returns the outcome of a lost trial; None where its process died before it was drawn."""
-        drawn = _drawn(trial)
-        if not self._proposal.complete(drawn):
-            return None
-        return TrialOutcome(
-            number=trial.number,
-            status="worker_lost",
-            candidate=self._proposal.given(drawn),
-            continues=trial.user_attrs.get(_CONTINUES),
-            reason=reason,
-        )
 
     def _repeat(self) -> None:
         """Puts each lost trial in the queue that began anew, was no second try and has none."""
         trials = self._all()
         repeated = {trial.user_attrs.get(_RETRY) for trial in trials}
         for trial in trials:
-            lost = trial.state.name == "FAIL" and not {_RETRY, _CONTINUES} & trial.user_attrs.keys()
+            lost = trial.state.name == "FAIL" and not {_RETRY, CONTINUES} & trial.user_attrs.keys()
             # What was continued still waits where it stopped, so a lost continuation has nothing to repeat.
-            if lost and trial.number not in repeated and self._proposal.complete(_drawn(trial)):
-                self._study.enqueue_trial(_drawn(trial), user_attrs={_RETRY: trial.number})
+            if lost and trial.number not in repeated and self._proposal.complete(drawn(trial)):
+                self._study.enqueue_trial(drawn(trial), user_attrs={_RETRY: trial.number})
         self._seen = None
 
     def _all(self) -> list["FrozenTrial"]:
@@ -235,26 +230,17 @@ class TrialStudy:
     @property
     def running(self) -> tuple[Running, ...]:
         """The trials that are being run now, by any process."""
-        return tuple(
-            Running(
-                number=trial.number,
-                losses=tuple(loss for _, loss in sorted(trial.intermediate_values.items())),
-                continues=trial.user_attrs.get(_CONTINUES),
-                place=_place(trial),
-                candidate=self._proposal.given(_drawn(trial)) if self._proposal.complete(_drawn(trial)) else None,
-            )
-            for trial in self._trials("RUNNING")
-        )
+        return tuple(running(trial, self._proposal) for trial in self._trials("RUNNING"))
 
     def elsewhere(self) -> frozenset[int]:
         """Returns the numbers of the trials whose state lies in another place, where a trial is being run now."""
         alive = {running.place for running in self.running} - {self._place}
-        return frozenset(trial.number for trial in self._all() if _place(trial) in alive) if alive else frozenset()
+        return frozenset(trial.number for trial in self._all() if place_of(trial) in alive) if alive else frozenset()
 
     def ask(self) -> tuple["Trial", Candidate]:
         """Returns the next trial and its candidate."""
         with self.exclusive():
-            self._study.sampler = self._sampler(len(self._all()))
+            self._study.sampler = sampler(self._seed + len(self._all()), len(self._proposal.spaces))
             with warnings.catch_warnings():
                 # Optuna gives signs of life only within `Study.optimize`; here the heart does.
                 warnings.filterwarnings("ignore", message="Heartbeat of storage")
@@ -275,7 +261,7 @@ class TrialStudy:
                     state=optuna.trial.TrialState.RUNNING,
                     params=before.params,
                     distributions=before.distributions,
-                    user_attrs={_CONTINUES: earlier.number},
+                    user_attrs={CONTINUES: earlier.number},
                     intermediate_values={k: reading.validation_loss for k, reading in enumerate(earlier.curve)},
                 )
             )
@@ -287,18 +273,8 @@ class TrialStudy:
     def _claim(self, trial: "Trial") -> None:
         """Makes an open trial this process's: it has a first sign of life before it has an owner."""
         self._heart.begin(trial._trial_id)
-        trial.set_user_attr(_WORKER, {"place": self._place, "process": os.getpid()})
+        trial.set_user_attr(WORKER, {"place": self._place, "process": os.getpid()})
         self._seen = None
-
-    def _sampler(self, number: int) -> Any:
-        import optuna
-
-        with warnings.catch_warnings():
-            # Grouped multivariate TPE, made for spaces where parameters depend on the method, is marked experimental.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(
-                seed=self._seed + number, n_startup_trials=len(self._proposal.spaces), multivariate=True, group=True
-            )
 
     def is_open(self, trial: "Trial") -> bool:
         """Returns whether a trial is still this process's: others give up one that was silent for too long."""
@@ -323,12 +299,12 @@ class TrialStudy:
         with self.exclusive():
             self._heart.end(trial._trial_id)
             if self.is_open(trial):
-                trial.set_user_attr(_OUTCOME, plain(outcome))
+                trial.set_user_attr(OUTCOME, plain(outcome))
                 self._close(trial.number, outcome)
 
     def _close(self, number: int, outcome: TrialOutcome) -> None:
         value = outcome.curve[-1].validation_loss if outcome.status == "completed" else None
-        self._study.tell(number, value, state=_state(outcome.status))
+        self._study.tell(number, value, state=state_of(outcome.status))
         self._seen = None
 
     def outcomes(self) -> tuple[TrialOutcome, ...]:
@@ -343,17 +319,17 @@ class TrialStudy:
     def _ended_as(self, trial: "FrozenTrial") -> TrialOutcome | None:
         """Returns the outcome of a trial, None for one that has not ended; a finished trial never changes."""
         known = self._ended.get(trial.number)
-        if known is None and _OUTCOME in trial.user_attrs:
-            known = _outcome(trial)
+        if known is None and OUTCOME in trial.user_attrs:
+            known = stored_outcome(trial)
         elif known is None and trial.state.name == "FAIL":
-            known = self._lost(trial, "no sign of life from its worker")
+            known = lost_outcome(trial, self._proposal, "no sign of life from its worker")
         if known is not None and trial.state.is_finished():
             self._ended[trial.number] = known
         return known
 
     def own(self) -> tuple[TrialOutcome, ...]:
         """Returns the outcomes of the trials that were run in this place."""
-        places = {trial.number: _place(trial) for trial in self._all()}
+        places = {trial.number: place_of(trial) for trial in self._all()}
         return tuple(outcome for outcome in self.outcomes() if places[outcome.number] == self._place)
 
     @property
@@ -394,34 +370,10 @@ class TrialStudy:
     def spend(self, seconds: float, workers: int = 1) -> None:
         """Records the search seconds spent so far in this place, and how many workers spent them."""
         since = seconds - self.seconds
-        known = float(self._study.user_attrs.get(f"{_WORKER_SECONDS}{self._place}", 0.0))
+        known = float(self._study.user_attrs.get(f"{_WORKER_SECONDS}{self._place}", self.seconds))
         self._study.set_user_attr(f"{_WORKER_SECONDS}{self._place}", known + workers * since)
         self._study.set_user_attr(f"{_SPENT}{self._place}", seconds)
 
     def close(self) -> None:
         """Ends the signs of life; what is open is then lost in time."""
         self._heart.stop()
-
-
-def _drawn(trial: "FrozenTrial") -> dict[str, Any]:
-    """Returns a trial's parameters, those included that it was to be given."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-
-
-def _place(trial: "FrozenTrial") -> str:
-    return str(trial.user_attrs.get(_WORKER, {}).get("place", ""))
-
-
-def _outcome(trial: "FrozenTrial") -> TrialOutcome:
-    return parse(TrialOutcome, trial.user_attrs[_OUTCOME], f"trial {trial.number}")
-
-
-def _state(status: Status) -> Any:
-    """Returns Optuna's state for a status.
-
-    What cannot be trained, or not to the end, is told as pruned: the sampler then counts it among the bad.
-    """
-    from optuna.trial import TrialState
-
-    states: Mapping[str, TrialState] = {"completed": TrialState.COMPLETE, "worker_lost": TrialState.FAIL}
-    return states.get(status, TrialState.PRUNED)

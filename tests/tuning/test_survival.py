@@ -1,15 +1,21 @@
 """A search that is killed at any moment resumes: no finished trial is lost, none is run twice, none is invented."""
 
+import errno
 import json
 import random
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from autopeft.errors import StudyError
-from autopeft.tuning.folder import OutputFolder
+from autopeft.files import write_text
+from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.folder import OutputFolder, Settings, storage_errors
 from tests.tuning.child import SimulatedRunner, open_study, search, snapshot
 
 TRIALS = 25
@@ -114,3 +120,62 @@ def test_a_programming_error_stops_the_search_and_leaves_it_resumable(tmp_path):
     assert all(o.number < 3 for o in ended)
     done = snapshot(search(tmp_path, 8))
     assert sum(status != "worker_lost" for _, status, *_ in done) == 8
+
+
+@contextmanager
+def room_for(folder, pages):
+    """Lets the study's file grow by so many pages, as on a disk that is almost full."""
+
+    def limit(connection, _record):
+        (there,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {there + pages}")
+
+    event.listen(Engine, "connect", limit)
+    try:
+        with storage_errors(folder):
+            yield
+    finally:
+        event.remove(Engine, "connect", limit)
+
+
+def test_a_study_on_a_full_disk_keeps_what_is_done(tmp_path):
+    """When the study's file can grow no more, one sentence says so; with room again nothing is missing or double."""
+    before = snapshot(search(tmp_path, 3))
+    with pytest.raises(StudyError, match=r"is full\. What is done is kept: make room"), room_for(tmp_path, 1):
+        search(tmp_path, 60)
+    after = snapshot(search(tmp_path, 9))
+    assert all(row in after for row in before)
+    assert sum(status != "worker_lost" for _, status, *_ in after) >= 9
+    assert len({number for number, *_ in after}) == len(after)
+
+
+def test_half_written_files_are_nobodys(tmp_path):
+    """What a power cut leaves of files that were being written disturbs no resumed search, and a state goes in time."""
+    settings = Settings(
+        schema_version=1, identity={"seed": 0}, size=TrialSize(tokens=1, pruning_rows=1, scoring_rows=1),
+        tokens_per_second=1.0,
+    )  # fmt: skip
+    folder = OutputFolder(tmp_path)
+    folder.begin(settings)
+    folder.states.mkdir()
+    for name in (".search.json.x1y2", "study.partial", "states/3.partial", ".trials.csv.z"):
+        (tmp_path / name).write_bytes(b'{"schema_ver')
+    assert folder.check_may_start({"seed": 0}, resume=True) == settings
+    assert sum(status != "worker_lost" for _, status, *_ in snapshot(search(tmp_path, 2))) == 2
+    folder.keep_states({1})
+    assert list(folder.states.iterdir()) == []
+
+
+def test_a_file_has_its_name_only_when_it_is_on_the_disk(tmp_path, monkeypatch):
+    """A write that a power cut would lose is not given the name of what it replaces."""
+
+    def cut(_descriptor):
+        raise OSError(errno.EIO, "power cut")
+
+    path = tmp_path / "trials.csv"
+    write_text(path, "before")
+    monkeypatch.setattr("os.fsync", cut)
+    with pytest.raises(OSError, match="power cut"):
+        write_text(path, "after")
+    assert path.read_text() == "before"
+    assert [found.name for found in tmp_path.iterdir()] == ["trials.csv"]

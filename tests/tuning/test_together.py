@@ -67,7 +67,7 @@ def test_finished_outcomes_are_read_once(tmp_path, monkeypatch):
     """An outcome is parsed once: a search of many trials does not read all of them again at every step."""
     study = search(tmp_path, 4)
     before = study.outcomes()
-    monkeypatch.setattr("autopeft.tuning.study.parse", lambda *_: pytest.fail("an outcome was parsed again"))
+    monkeypatch.setattr("autopeft.tuning.stored.parse", lambda *_: pytest.fail("an outcome was parsed again"))
     assert study.outcomes() == before
 
 
