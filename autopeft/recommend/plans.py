@@ -48,15 +48,15 @@ class Planned:
 
 
 def seed_candidates(method: Method, setting: Setting) -> Iterator[Candidate]:
-    """Yields a method's seeds as candidates, the most trusted first, then its first seed otherwise.
+    """Yields a method's seeds as candidates, the most trusted first, then its first seed on other targets.
 
-    With a rank that many written rows want, and on other targets.
+    Where there are many texts, the first seed leads with the rank that those want.
     """
-    for seed in method.seeds:
-        yield _seed_candidate(method, seed, setting, seed.targets)
     raised = _raised(method.seeds[0])
     if method.family == "low-rank" and setting.many_texts and raised is not None:
         yield _seed_candidate(method, raised, setting, raised.targets)
+    for seed in method.seeds:
+        yield _seed_candidate(method, seed, setting, seed.targets)
     if not method.capabilities.takes_targets:
         return
     first = method.seeds[0]

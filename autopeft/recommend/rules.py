@@ -277,8 +277,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="many-texts-want-rank",
         applies=lambda c: on.ample_rank(c) and c.setting.many_texts,
-        verdict="prefer",
-        weight=0.5,
+        # No weight: it says which rank of a method comes first, not which method.
+        verdict="note",
+        weight=0.0,
         because="Where many texts were learned from, the highest rank measured lost 1.4 points to the best, the one "
         "nearest to the published seed's 4.9: nine comparisons on four models.",
         source=f"measured: NVlabs/DoRA, commonsense_170k; {MEASURED}",
