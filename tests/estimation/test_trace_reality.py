@@ -77,6 +77,11 @@ def test_every_way_to_train_peaks_alike(tmp_path_factory, change):
     _agree(_setup(tmp_path_factory, "llama", **change))
 
 
+def test_losses_are_float32_under_autocast(tmp_path_factory):
+    """An encoder-decoder takes its loss of 16-bit logits, which a CPU's autocast raises first."""
+    _agree(_setup(tmp_path_factory, "t5", dtype="bfloat16"))
+
+
 def test_a_batch_of_one_needs_no_mask(tmp_path_factory):
     """Rows of equal length take the way without a mask, with shared heads left shared."""
     setup = _setup(tmp_path_factory, "llama", batch_size=1)

@@ -38,7 +38,10 @@ _OPTIONAL = {
 }  # fmt: skip
 """In full precision through their own ``dtype`` argument, where it is not given."""
 
-_CPU_FULL = {F.mse_loss, F.nll_loss, F.l1_loss, F.smooth_l1_loss, F.kl_div, torch.cdist}
+_CPU_FULL = {
+    F.mse_loss, F.nll_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.cross_entropy, F.kl_div, F.ctc_loss,
+    F.binary_cross_entropy_with_logits, torch.cdist,
+}  # fmt: skip
 """What CPU autocast computes in float32: far less than CUDA's."""
 
 _GROUPED: set[Any] = {F.grouped_mm, torch._grouped_mm}

@@ -15,7 +15,7 @@ from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, 
 from autopeft.files import write_text
 from autopeft.profiling.cache import cache_folder
 
-_LAYOUT = 5  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
+_LAYOUT = 6  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
 
 
 @dataclass(frozen=True, kw_only=True)
