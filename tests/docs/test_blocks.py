@@ -21,8 +21,12 @@ for number, (language, code) in enumerate(json.load(sys.stdin)):
     print(f"--- block {number}", flush=True)
     if language == "python":
         exec(compile(code, f"block {number}", "exec"), space)
+    elif language == "sh":
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+        print(done.stdout, flush=True)
     else:
-        subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True)
+        missing = [line for line in code.splitlines() if line.strip() not in done.stdout]
+        assert not missing, missing
 """
 
 
@@ -55,16 +59,23 @@ def test_every_python_block_is_python(block):
 
 
 def runnable(page):
-    """Returns the blocks of a page of the site that run; those of the other files name models of the reader's own."""
-    if not page.is_relative_to(ROOT / "docs"):
-        return []
-    return [block for block in EVERY if block.page == page and block.language in ("sh", "python") and not block.why]
+    """Returns the blocks of a page of the site that run, each output shown for a command that runs behind it.
+
+    Those of the other files name models of the reader's own.
+    """
+    found = [block for block in EVERY if block.page == page] if page.is_relative_to(ROOT / "docs") else []
+    runs = [block.language in ("sh", "python") and not block.why for block in found]
+    shown = [
+        block.language == "text" and before.language == "sh" and ran
+        for block, before, ran in zip(found[1:], found, runs, strict=False)
+    ]
+    return [block for block, *one in zip(found, runs, [False, *shown], strict=False) if any(one)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_what_takes_seconds_runs(page, tmp_path):
-    """The blocks of a page run in their order, in one empty folder that has the fetched models and data."""
+    """The blocks of a page run in their order, in one folder with the fetched models, and print what the page shows."""
     (tmp_path / ".cache").symlink_to(ROOT / ".cache")
     environment = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
