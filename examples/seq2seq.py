@@ -29,13 +29,13 @@ def build_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def main(source: str, output: str, seconds: float = 90.0) -> None:
+def main(source: str, output: str, trials: int = 6) -> None:
     """Searches three methods and prints how the winner compares."""
     model = Path(output) / "model"
     build_model(model)
     result = autopeft.search(
-        str(model), source, output=Path(output) / "search", seconds=seconds, folds=1, task="seq2seq",
-        metric="perplexity", columns={"source": "prompt", "target": "completion"},
+        str(model), source, output=Path(output) / "search", trials=trials, trial_tokens=20_000, folds=1,
+        task="seq2seq", metric="perplexity", columns={"source": "prompt", "target": "completion"},
         constraints=Constraints(methods=("full", "lora", "houlsby_adapter")),
     )  # fmt: skip
     for name, contender in {"winner": result.winner, "default LoRA": result.default_lora}.items():
@@ -47,5 +47,5 @@ def main(source: str, output: str, seconds: float = 90.0) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
-        raise SystemExit("usage: seq2seq.py PAIRS.JSONL OUTPUT [SECONDS]")
-    main(*sys.argv[1:3], *map(float, sys.argv[3:]))
+        raise SystemExit("usage: seq2seq.py PAIRS.JSONL OUTPUT [TRIALS]")
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))

@@ -14,7 +14,7 @@ from autopeft.assets import fetch, get_asset
 
 ROOT = Path(__file__).parents[2]
 MINUTES = 15
-SHORT = "--trials 2 --trial-tokens 4000"
+SHORT = "--trials 2 --trial-tokens 3000"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * (MINUTES + 2))]
 
 
@@ -69,7 +69,7 @@ def test_generation(tmp_path):
 def test_seq2seq(tmp_path):
     """A search over an encoder-decoder, decided by perplexity."""
     pairs = asset("chatterbot")
-    printed = run([sys.executable, ROOT / "examples" / "seq2seq.py", pairs, tmp_path, "60"])
+    printed = run([sys.executable, ROOT / "examples" / "seq2seq.py", pairs, tmp_path, "2"])
     assert searched(tmp_path / "search")["winner"]["test"]["metric"] == "perplexity"
     assert "winner: " in printed
 
