@@ -8,6 +8,7 @@ from autopeft.data import load_data
 from autopeft.estimation import draft
 from autopeft.finetune import train
 from autopeft.profiling.model import read_model
+from autopeft.training.forgetting import general_texts
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score
@@ -62,9 +63,10 @@ def finished(tuned, source, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def formulas_for_traces(monkeypatch, finished, writer):
-    """Lets a test's own trainings estimate by formula: the two that all tests look at have traced."""
+def quick_measurements(monkeypatch, finished, writer):
+    """Lets a test's own trainings estimate by formula and read a few texts: those all tests look at did it in full."""
     monkeypatch.setattr("autopeft.finetune.side_effects.estimate", draft)
+    monkeypatch.setattr("autopeft.finetune.side_effects.general_texts", lambda: general_texts()[:8])
 
 
 @pytest.fixture(scope="session")

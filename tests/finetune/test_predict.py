@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopeft.errors import AutopeftError, DataError, InvalidValueError, ModelError, StudyError
@@ -90,6 +90,7 @@ def test_predictions_as_files(finished, tmp_path):
     assert json.loads(table[0]["probabilities"]) == lines[0]["probabilities"]
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.floats(0.2, 5.0), st.integers(0, 100))
 def test_the_temperature_is_found(true, seed):
     """Labels drawn from the softmax at a temperature give that temperature back, and a lower calibration error."""
