@@ -1,7 +1,7 @@
 """Trials as tasks of a Ray cluster: this process decides, tasks train from one reading to the next.
 
 A task returns at every reading with the state that the next one goes on from, so that whoever is asked next may be any
-node, and what a node takes down with it is one rung. The study, the states and the comparison stay with this process.
+node. The study, the states and the comparison stay with this process.
 """
 
 import os

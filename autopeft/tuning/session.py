@@ -129,7 +129,7 @@ def run_search(
 
 _ELSEWHERE = (
     "The trials of this machine are done, and others are still at theirs: the one that ends last compares.\n"
-    "Run the same command again for the result here."
+    "Run the same command again to compare here too."
 )
 
 
