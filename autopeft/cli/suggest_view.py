@@ -193,10 +193,12 @@ def _grounds(suggestion: Suggestion) -> list[Any]:
     lines = [_text(doubt) for doubt in suggestion.prediction.extrapolates]
     if suggestion.probe is not None:
         lines.append(_text(f"Probed: {_probed(suggestion.probe)}."))
-    for neighbour in suggestion.prediction.nearest:
-        gained = f"{neighbour.points:+.1f} {neighbour.unit}"
-        line = _text(f"Nearest measured: {neighbour.method} {gained} ({neighbour.name})")
-        line.append(f" [{neighbour.source}]", style="dim")
+    nearest = suggestion.prediction.nearest
+    lines += [_text("Nearest measured runs:")] if nearest else []
+    for place, neighbour in enumerate(nearest):
+        line = _text(f"  {neighbour.method} {neighbour.points:+.1f} {neighbour.unit}, {neighbour.name}")
+        if neighbour.source not in {last.source for last in nearest[place + 1 :]}:
+            line.append(f" [{neighbour.source}]", style="dim")
         lines.append(line)
     return lines
 

@@ -238,7 +238,7 @@ def _rate(case: Case) -> tuple[float, Reason]:
     factors = "".join(f", times {rule.rate_factor:g} ({rule.id})" for rule in moved)
     factors += "" if rate == wanted else ", kept in the method's range"
     source = next(known.source for known in case.method.seeds if known.learning_rate == seed)
-    because = f"The rate {rate:.2g} is the seed's {seed:.2g}{factors}."
+    because = f"The rate is the seed's {seed:.2g}{factors}{f': {rate:.2g}' if factors else ''}."
     return rate, Reason(rule=RATE, verdict="note", because=because, source=source, weight=0.0)
 
 

@@ -201,7 +201,7 @@ def test_people_see_a_table_and_sources(tiny_models, monkeypatch):
     assert "houlsby_adapter" in result.stdout
     assert "1. lora: why" in result.stdout
     assert "of memory and" in result.stdout
-    assert "Nearest measured: " in result.stdout
+    assert "Nearest measured runs:" in result.stdout
     assert "arXiv 2106.09685" in result.stdout
 
 

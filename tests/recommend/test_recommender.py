@@ -247,7 +247,7 @@ def test_a_rate_says_where_it_comes_from(catalogue):
     catalogue(PLAIN)
     for suggestion in recommend(hardware(), SMALL, task(rows=100), traced=1).candidates:
         (reason,) = (r for r in suggestion.reasons if r.rule == "learning-rate")
-        assert reason.because == "The rate 0.0015 is the seed's 0.001, times 1.5 (short-runs-want-higher-rates)."
+        assert reason.because == "The rate is the seed's 0.001, times 1.5 (short-runs-want-higher-rates): 0.0015."
         assert (reason.source, reason.weight) == ("made by hand", 0.0)
 
 
