@@ -331,7 +331,7 @@ RULES: tuple[Rule, ...] = (
         applies=lambda c: on.selective(c) and c.setting.model.kind == "encoder" and not on.complex_task(c),
         verdict="prefer",
         weight=0.5,
-        because="Training biases alone keeps up with full fine-tuning of encoders on small and medium data.",
+        because="Training a few of an encoder's own weights, its biases, keeps up with full fine-tuning on small data.",
         source="Ben Zaken et al., arXiv 2106.10199",
     ),
     Rule(
