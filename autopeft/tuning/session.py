@@ -1,17 +1,13 @@
 """A search from request to files: lock, prepare, size, run, compare, write."""
 
 import time
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from autopeft import __version__
 from autopeft.errors import RunningElsewhereError
-from autopeft.training.devices import threads
 from autopeft.training.run import plan_steps
-from autopeft.training.worker import Worker
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
-from autopeft.tuning.cluster import connected, work_on_cluster
+from autopeft.tuning.cluster import work_on_cluster
 from autopeft.tuning.cost import (
     Cost,
     cost_of,
@@ -20,18 +16,18 @@ from autopeft.tuning.cost import (
     measured_speed,
     settle,
 )
-from autopeft.tuning.crew import Crew, Spread, crew_of
-from autopeft.tuning.folder import OutputFolder, Settings, check_same, storage_errors
+from autopeft.tuning.crew import Crew, Spread
+from autopeft.tuning.folder import OutputFolder, storage_errors
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.hired import Job
 from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
+from autopeft.tuning.opening import Opened, opened
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.search import finish
-from autopeft.tuning.storage import open_storage, public_name
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
@@ -81,48 +77,25 @@ def run_search(
     """
     began = time.monotonic()
     folder, spread = OutputFolder(output), spread or Spread()
-    with folder.locked(), storage_errors(output if spread.storage is None else "the database"), ExitStack() as stack:
-        prepared = prepare(request, folder.encoded)
-        if spread.ray is None:
-            crew = crew_of(spread, prepared.hardware)
-        else:
-            crew = stack.enter_context(connected(spread, prepared.hardware))
-        held = _held(prepared, request, folder, spread, resume=resume)
-        if held is not None:
-            prepared = prepared.starting_from(held.starts, request.spaces)
-        worker = prepared.worker()
-        if missing := download_bytes(prepared):
-            observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
-        settings = _settled(prepared, worker, request, stops, crew, held, shared=spread.storage is not None)
-        if spread.storage is not None:
-            prepared, settings = _agreed(prepared, request, folder, spread, settings)
-        observer.prepared(prepared, cost_of(prepared, settings, stops))
-        if folder.settings() is None:
-            folder.begin(settings)
-        prepared.rows.save()
-        study = _study(prepared, folder, spread)
-        study.enqueue(prepared.starts)
-        study.recover(restarted=True)
-        known = frozenset(outcome.number for outcome in study.outcomes())
+    with (
+        folder.locked(),
+        storage_errors(output if spread.storage is None else "the database"),
+        opened(request, folder, stops, spread, observer, resume=resume) as search,
+    ):
+        study = search.study
         try:
-            if crew is None:
-                gauge = Gauge(worker, prepared)
-                runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states, gauge)
-                Trials(study, runner, prepared, settings, observer).run(stops, began)
-            else:
-                worker.release()
-                _run_crew(crew, prepared, settings, folder, study, stops, began, spread, observer)
+            _run_trials(search, stops, began, observer)
         finally:
             folder.write_trials(study.outcomes())
             if study.shared:
                 study.copy_to(folder.study)
             if request.teach:
-                keep_lessons(prepared, settings, study.own(), known)
+                keep_lessons(search.prepared, search.settings, study.own(), search.known)
         if request.teach:
-            keep_observations(prepared, study.own(), known)
+            keep_observations(search.prepared, study.own(), search.known)
         if not study.alone:
             raise RunningElsewhereError(_ELSEWHERE)
-        result = _finished(folder, study) or _finish(prepared, worker, study, folder, settings, observer)
+        result = _finished(folder, study) or _finish(search, observer)
         folder.keep_states(())
         return result
 
@@ -133,63 +106,23 @@ _ELSEWHERE = (
 )
 
 
-def _study(prepared: Prepared, folder: OutputFolder, spread: Spread) -> TrialStudy:
-    if spread.storage is None:
-        return TrialStudy(folder.study, prepared.proposal, seed=prepared.seed)
-    storage = open_storage(spread.storage, spread.beats)
-    return TrialStudy(storage, prepared.proposal, seed=prepared.seed, name=spread.study, place=folder.place())
+def _run_trials(search: Opened, stops: Limits, began: float, observer: Observer) -> None:
+    prepared, settings, folder, worker = search.prepared, search.settings, search.folder, search.worker
+    if search.crew is not None:
+        worker.release()
+        _run_crew(search, search.crew, stops, began, observer)
+        return
+    gauge = Gauge(worker, prepared)
+    runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states, gauge)
+    Trials(search.study, runner, prepared, settings, observer).run(stops, began)
 
 
-def _held(
-    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, *, resume: bool
-) -> Settings | None:
-    """Returns the settings of the study to go on with, None for a new one; a shared one is joined without a word.
-
-    Raises:
-        StudyError: it is another search's, or one in the folder was not to be resumed.
-    """
-    identity = prepared.identity(request)
-    if spread.storage is None:
-        return folder.check_may_start(identity, resume=resume)
-    if (own := folder.settings()) is not None:
-        check_same(own, identity, str(folder.path), "--output")
-    held = _study(prepared, folder, spread).agree()
-    if held is not None:
-        check_same(held, identity, f"{public_name(spread.storage)} ({spread.study})", "--study")
-    return held
-
-
-def _agreed(
-    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, settings: Settings
-) -> tuple[Prepared, Settings]:
-    """Returns a shared search as the first of its machines has settled it, with this machine's own speed."""
-    first = _study(prepared, folder, spread).agree(settings) or settings
-    check_same(first, prepared.identity(request), f"the study {spread.study}", "--study")
-    own = replace(first, tokens_per_second=settings.tokens_per_second)
-    return prepared.starting_from(first.starts, request.spaces), own
-
-
-def _settled(
-    prepared: Prepared, worker: Worker, request: Request, stops: Limits, crew: Crew | None, held: Settings | None,
-    *, shared: bool,
-) -> Settings:  # fmt: skip
-    """Returns the settings of a search; the speed of a new one, and of each machine, as one of its processes has it."""
-    if held is not None and not shared:
-        return held
-    with threads(None if crew is None else crew.threads):
-        speed = measured_speed(prepared, worker)
-    return settle(prepared, speed, request, stops) if held is None else replace(held, tokens_per_second=speed)
-
-
-def _run_crew(
-    crew: Crew, prepared: Prepared, settings: Settings, folder: OutputFolder, study: TrialStudy, stops: Limits,
-    began: float, spread: Spread, observer: Observer,
-) -> None:  # fmt: skip
+def _run_crew(search: Opened, crew: Crew, stops: Limits, began: float, observer: Observer) -> None:
     """Runs the trials in processes of their own."""
-    before = study.seconds
+    study, folder, spread, before = search.study, search.folder, search.spread, search.study.seconds
     job = Job(
-        prepared=crew.share(prepared), settings=settings, where=spread.storage or folder.study, beats=spread.beats,
-        name=spread.study, place=study.place, limits=stops,
+        prepared=crew.share(search.prepared), settings=search.settings, where=spread.storage or folder.study,
+        beats=spread.beats, name=spread.study, place=study.place, limits=stops,
         deadline=deadline_of(stops, began, before), states=folder.states,
     )  # fmt: skip
     watch = Watch(study, observer, lambda: before + time.monotonic() - began, crew.size)
@@ -210,10 +143,9 @@ def _finished(folder: OutputFolder, study: TrialStudy) -> SearchResult | None:
     return result
 
 
-def _finish(
-    prepared: Prepared, worker: Worker, study: TrialStudy, folder: OutputFolder, settings: Settings, observer: Observer
-) -> SearchResult:
-    result = finish(prepared, worker, study, folder, settings, observer)
+def _finish(search: Opened, observer: Observer) -> SearchResult:
+    prepared, folder = search.prepared, search.folder
+    result = finish(prepared, search.worker, search.study, folder, search.settings, observer)
     tuned_config(prepared, result).save(folder.tuned)
     folder.write_result(result)
     return result

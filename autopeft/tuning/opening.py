@@ -1,0 +1,122 @@
+"""How a search opens: what it was asked for is prepared, what the folder or the database holds is joined or settled."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+from autopeft.training.devices import threads
+from autopeft.training.worker import Worker
+from autopeft.tuning.cluster import connected
+from autopeft.tuning.cost import cost_of, download_bytes, measured_speed, settle
+from autopeft.tuning.crew import Crew, Spread, crew_of
+from autopeft.tuning.folder import OutputFolder, Settings, check_same
+from autopeft.tuning.limits import Limits
+from autopeft.tuning.observer import Observer
+from autopeft.tuning.prepare import Prepared, Request, prepare
+from autopeft.tuning.storage import open_storage, public_name
+from autopeft.tuning.study import TrialStudy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A search whose trials can begin.
+
+    Attributes:
+        worker: of this process; it holds no base where others train.
+        crew: the processes that train, None where this one does.
+        study: with its starts in the queue, and what a killed run left open settled.
+        known: numbers of the trials that were there before.
+    """
+
+    prepared: Prepared
+    settings: Settings
+    folder: OutputFolder
+    spread: Spread
+    worker: Worker
+    crew: Crew | None
+    study: TrialStudy
+    known: frozenset[int]
+
+
+@contextmanager
+def opened(
+    request: Request, folder: OutputFolder, stops: Limits, spread: Spread, observer: Observer, *, resume: bool
+) -> Iterator[Opened]:
+    """Opens a search in a folder that is locked; a cluster stays connected while the context lasts.
+
+    Raises:
+        AutopeftError: bad input, nothing fits, or another study in the folder or the database.
+    """
+    prepared = prepare(request, folder.encoded)
+    crews = (
+        nullcontext(crew_of(spread, prepared.hardware)) if spread.ray is None else connected(spread, prepared.hardware)
+    )
+    with crews as crew:
+        held = _held(prepared, request, folder, spread, resume=resume)
+        if held is not None:
+            prepared = prepared.starting_from(held.starts, request.spaces)
+        worker = prepared.worker()
+        if missing := download_bytes(prepared):
+            observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
+        settings = _settled(prepared, worker, request, stops, crew, held, shared=spread.storage is not None)
+        if spread.storage is not None:
+            prepared, settings = _agreed(prepared, request, folder, spread, settings)
+        observer.prepared(prepared, cost_of(prepared, settings, stops))
+        if folder.settings() is None:
+            folder.begin(settings)
+        prepared.rows.save()
+        study = _study(prepared, folder, spread)
+        study.enqueue(prepared.starts)
+        study.recover(restarted=True)
+        yield Opened(
+            prepared=prepared, settings=settings, folder=folder, spread=spread, worker=worker, crew=crew, study=study,
+            known=frozenset(outcome.number for outcome in study.outcomes()),
+        )  # fmt: skip
+
+
+def _study(prepared: Prepared, folder: OutputFolder, spread: Spread) -> TrialStudy:
+    if spread.storage is None:
+        return TrialStudy(folder.study, prepared.proposal, seed=prepared.seed)
+    storage = open_storage(spread.storage, spread.beats)
+    return TrialStudy(storage, prepared.proposal, seed=prepared.seed, name=spread.study, place=folder.place())
+
+
+def _held(
+    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, *, resume: bool
+) -> Settings | None:
+    """Returns the settings of the study to go on with, None for a new one; a shared one is joined without a word.
+
+    Raises:
+        StudyError: it is another search's, or one in the folder was not to be resumed.
+    """
+    identity = prepared.identity(request)
+    if spread.storage is None:
+        return folder.check_may_start(identity, resume=resume)
+    if (own := folder.settings()) is not None:
+        check_same(own, identity, str(folder.path), "--output")
+    held = _study(prepared, folder, spread).agree()
+    if held is not None:
+        check_same(held, identity, f"{public_name(spread.storage)} ({spread.study})", "--study")
+    return held
+
+
+def _agreed(
+    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, settings: Settings
+) -> tuple[Prepared, Settings]:
+    """Returns a shared search as the first of its machines has settled it, with this machine's own speed."""
+    first = _study(prepared, folder, spread).agree(settings) or settings
+    check_same(first, prepared.identity(request), f"the study {spread.study}", "--study")
+    own = replace(first, tokens_per_second=settings.tokens_per_second)
+    return prepared.starting_from(first.starts, request.spaces), own
+
+
+def _settled(
+    prepared: Prepared, worker: Worker, request: Request, stops: Limits, crew: Crew | None, held: Settings | None,
+    *, shared: bool,
+) -> Settings:  # fmt: skip
+    """Returns the settings of a search; the speed of a new one, and of each machine, as one of its processes has it."""
+    if held is not None and not shared:
+        return held
+    with threads(None if crew is None else crew.threads):
+        speed = measured_speed(prepared, worker)
+    return settle(prepared, speed, request, stops) if held is None else replace(held, tokens_per_second=speed)
