@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.output import Output
+from autopeft.cli.output import Output, unbroken
 
 _GGUF = "gguf"
 
@@ -44,7 +44,7 @@ def _gguf(show: Output, folder: Path, output: Path, kind: str, llama_cpp: Path |
 
     show.say("Converting …")
     made = write_gguf(folder, output, kind=kind, llama_cpp=llama_cpp)
-    show.result(made, escape(f"{made.file}: {made.bytes / 2**20:,.1f} MiB"), escape(made.modelfile))
+    show.result(made, unbroken(f"{made.file}: {made.bytes / 2**20:,.1f} MiB"), unbroken(made.modelfile))
     if not show.as_json:
         if not made.template:
             show.say("The model's chat template has no form of Ollama's: Ollama goes by what it knows of the model.")
@@ -78,7 +78,7 @@ def _config(show: Output, config: Path, to: str, output: Path | None) -> None:
     }  # fmt: skip
     if not show.as_json and not files:
         typer.echo(made.text, nl=False)
-    show.result(document, *(escape(str(path)) for path in files))
+    show.result(document, *(unbroken(str(path)) for path in files))
     if not show.as_json:
         for sentence in made.unsupported:
             show.say(f"[yellow]-[/] {escape(sentence)}")

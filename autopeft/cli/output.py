@@ -1,6 +1,9 @@
 """The one place that prints: data to stdout, everything said beside it to stderr."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 class Output:
@@ -35,3 +38,10 @@ class Output:
     def say(self, message: Any) -> None:
         """Prints a remark to stderr."""
         self.messages.print(message)
+
+
+def unbroken(line: str) -> "Text":
+    """Returns a line with a path in it as it stands: no markup, and not broken at the width, to be copied."""
+    from rich.text import Text
+
+    return Text(line, no_wrap=True, overflow="ignore")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autopeft.cli.output import Output
+from autopeft.cli.output import Output, unbroken
 
 if TYPE_CHECKING:
     from autopeft.finetune import Prediction
@@ -40,7 +40,7 @@ def command(
     if output is not None:
         write_predictions(found, output)
         show.result(
-            {"rows": len(found), "lacking": lacking, "output": str(output)}, escape(f"{output}: {len(found)} rows")
+            {"rows": len(found), "lacking": lacking, "output": str(output)}, unbroken(f"{output}: {len(found)} rows")
         )
         return
     lines = [escape(_line(row)) for row in found[:_SHOWN]]

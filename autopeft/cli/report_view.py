@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from autopeft.cli.output import unbroken
 from autopeft.report import Story
 from autopeft.report.front import COSTS, costed, front
 from autopeft.report.words import MEANINGS, counts, described, state, why
@@ -49,7 +50,7 @@ def view(story: Story, path: Path) -> Iterator[Any]:
     for found in story.importances:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items() if share >= 0.01)
         yield f"What mattered across {found.across} ({found.trials} trials): {shares}"
-    yield f"\n{escape(str(path))}  the report"
+    yield unbroken(f"\n{path}  the report")
 
 
 def _best(story: Story) -> Table:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from autopeft.cli.front_view import final_view, front_view
-from autopeft.cli.output import Output
+from autopeft.cli.output import Output, unbroken
 from autopeft.tuning.cost import Cost
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.prepare import Prepared
@@ -165,10 +165,9 @@ def result_view(result: SearchResult) -> Iterator[Any]:
     yield f"  with its scoring {result.comparison_seconds:.0f} s"
     for note in result.notes:
         yield f"[yellow]Note:[/yellow] {escape(note)}"
-    output = escape(result.output)
-    yield f"\n{output}/tuned.yaml  ready for full training"
-    yield f"{output}/trials.csv  the trials"
-    yield f"{output}/report.html  what was tried, and why the winner won"
+    yield unbroken(f"\n{result.output}/tuned.yaml  ready for full training")
+    yield unbroken(f"{result.output}/trials.csv  the trials")
+    yield unbroken(f"{result.output}/report.html  what was tried, and why the winner won")
 
 
 def _label(name: str) -> str:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from autopeft.cli.output import Output
+from autopeft.cli.output import Output, unbroken
 from autopeft.finetune import Trained
 from autopeft.finetune.words import before_and_after, estimate_words
 
@@ -53,6 +53,6 @@ def result_view(trained: Trained) -> tuple[Any, ...]:
         *(line[0].upper() + line[1:] for line in took),
         *([f"Probabilities: temperature {trained.calibration.temperature:.3g}."] if trained.calibration else []),
         *trained.notes,
-        f"{trained.output}: adapter, tokenizer, metrics.json, README.md{', merged/' if trained.merged else ''}",
     ]
-    return (table, *(escape(line) for line in lines))
+    files = f"adapter, tokenizer, metrics.json, README.md{', merged/' if trained.merged else ''}"
+    return (table, *(escape(line) for line in lines), unbroken(f"{trained.output}: {files}"))

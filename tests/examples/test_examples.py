@@ -18,6 +18,13 @@ SHORT = "--trials 2 --trial-tokens 3000"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * (MINUTES + 2))]
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """What an example measures of this machine must not reach the tests that come after it."""
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AUTOPEFT_DATA", str(tmp_path / "data"))
+
+
 def run(command, **environment):
     """Runs an example in the checkout, says what it took, and returns what it printed."""
     began = time.monotonic()
