@@ -33,7 +33,8 @@ class Output:
             print(to_json(plain(value)))  # noqa: T201
             return
         for part in human:
-            self._out.print(part)
+            # rich crops and breaks what is not to be wrapped, unless the whole call says so.
+            self._out.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
 
     def say(self, message: Any) -> None:
         """Prints a remark to stderr."""
@@ -44,4 +45,4 @@ def unbroken(line: str) -> "Text":
     """Returns a line with a path in it as it stands: no markup, and not broken at the width, to be copied."""
     from rich.text import Text
 
-    return Text(line, no_wrap=True, overflow="ignore")
+    return Text(line, no_wrap=True)
