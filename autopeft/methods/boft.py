@@ -37,16 +37,29 @@ def _config(setup: Setup) -> Any:
 
 
 @contextmanager
-def _without_extension() -> Iterator[None]:
-    """Keeps peft from compiling its CUDA extension, which one factor does not need and every layer tries anew."""
+def _built_quickly() -> Iterator[None]:
+    """Keeps peft from what takes most of the time of building a layer.
+
+    It compiles a CUDA extension, which one factor does not need and every layer tries anew, and it sets the entries of
+    a permutation matrix one by one.
+    """
     from peft.tuners.boft import layer
 
-    build = layer.get_fbd_cuda
+    compiled, permuted = layer.get_fbd_cuda, layer.BOFTLayer.perm2mat
     layer.get_fbd_cuda = lambda: None
+    layer.BOFTLayer.perm2mat = lambda _self, indices: permutation_matrix(indices)
     try:
         yield
     finally:
-        layer.get_fbd_cuda = build
+        layer.get_fbd_cuda, layer.BOFTLayer.perm2mat = compiled, permuted
+
+
+def permutation_matrix(indices: Any) -> Any:
+    """Returns the matrix, [n, n], whose row k has its 1 in column ``indices[k]``."""
+    import torch
+
+    size = len(indices)
+    return torch.zeros(size, size).scatter_(1, indices.unsqueeze(1), 1.0)
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -82,6 +95,6 @@ METHOD = _injected.declare(
     config=_config,
     effective=_effective,
     limits=_limits,
-    during=_without_extension,
+    during=_built_quickly,
     memory_factor=2.0,
 )  # fmt: skip

@@ -38,6 +38,17 @@ def _half(folders: Mapping[str, Path]) -> Any:
     return build(folders["llama"], "generation", "decoder", 0, dtype=torch.bfloat16)
 
 
+def test_a_permutation_matrix_is_pefts():
+    """BOFT's permutations are built at once and are those that peft builds entry by entry."""
+    import torch
+    from peft.tuners.boft.layer import BOFTLayer
+
+    from autopeft.methods.boft import permutation_matrix
+
+    indices = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(permutation_matrix(indices), BOFTLayer.perm2mat(None, indices))
+
+
 def test_every_method_of_peft_is_in_the_catalogue_or_left_out_for_a_reason():
     """A method that a new release of peft brings is noticed; a name is never on both lists."""
     from peft import PeftType
