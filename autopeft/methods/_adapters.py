@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autopeft.methods import _hooks, _native, _peft
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
+from autopeft.methods._declaration import Capabilities, Facts, Method
 from autopeft.methods._legal import contains, declared_violations, refuse
 from autopeft.methods._targets import layer_violations, linear_modules, selected_layers
 from autopeft.values.candidates import Setup
@@ -35,15 +35,9 @@ CAPABILITIES = Capabilities(
 )  # fmt: skip
 
 
-class Facts(TypedDict):
+class AdapterFacts(Facts):
     """The fields of `Method` that `declare` passes through."""
 
-    name: str
-    title: str
-    paper: Paper
-    summary: str
-    learning_rate: FloatDistribution
-    seeds: tuple[Seed, ...]
     memory_factor: float
 
 
@@ -136,7 +130,7 @@ def declare(
     unfit: Callable[[Setup], tuple[str, ...]] = _nothing,
     attach: Callable[[Any, Setup], Any] | None = None,
     effective: Callable[[Any], dict[str, ParameterValue]] = effective,
-    **facts: Unpack[Facts],
+    **facts: Unpack[AdapterFacts],
 ) -> Method:
     """Returns the adapter; what is not given is as in plain bottlenecks.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ModelKind, ParameterValue, Task
@@ -136,3 +136,14 @@ class Method:
     memory_factor: float = 1.0
     baseline: Mapping[str, Seed] = field(default_factory=dict)
     kind: Kind = "method"
+
+
+class Facts(TypedDict):
+    """The fields of `Method` that every shared declaration takes as they are."""
+
+    name: str
+    title: str
+    paper: Paper
+    summary: str
+    learning_rate: "FloatDistribution"
+    seeds: tuple[Seed, ...]

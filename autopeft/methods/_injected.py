@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from autopeft.methods import _peft
-from autopeft.methods._declaration import Capabilities, Family, Method, Paper, Seed
+from autopeft.methods._declaration import Capabilities, Facts, Family, Method
 from autopeft.methods._legal import declared_violations, rank_violations, refuse
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -15,21 +15,15 @@ from autopeft.values.names import ParameterValue
 from autopeft.values.profiles import ModuleShape
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution, FloatDistribution
+    from optuna.distributions import BaseDistribution
 
 Violations = Callable[[Setup], tuple[str, ...]]
 
 
-class Facts(TypedDict):
+class InjectedFacts(Facts):
     """The fields of `Method` that `declare` passes through."""
 
-    name: str
-    title: str
     family: Family
-    paper: Paper
-    summary: str
-    learning_rate: "FloatDistribution"
-    seeds: tuple[Seed, ...]
     trainable: Callable[[Setup], int]
     effective: Callable[[Any], dict[str, ParameterValue]]
 
@@ -43,7 +37,7 @@ def declare(
     during: Callable[[], AbstractContextManager[None]] = nullcontext,
     settle: Callable[[Any], None] | None = None,
     memory_factor: float = 1.0,
-    **facts: Unpack[Facts],
+    **facts: Unpack[InjectedFacts],
 ) -> Method:
     """Returns the method that attaches, merges and saves the way all of peft's injected layers do.
 

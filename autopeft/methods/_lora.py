@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, Unpack
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from autopeft.methods import _peft
-from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
+from autopeft.methods._declaration import Capabilities, Facts, Method, Seed
 from autopeft.methods._legal import declared_violations, rank_violations, refuse
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -33,15 +33,9 @@ CAPABILITIES = Capabilities(
 """Of plain low-rank adaptation."""
 
 
-class Facts(TypedDict):
+class VariantFacts(Facts):
     """The fields of `Method` that `declare` passes through."""
 
-    name: str
-    title: str
-    paper: Paper
-    summary: str
-    learning_rate: FloatDistribution
-    seeds: tuple[Seed, ...]
     kind: NotRequired[Literal["method", "initialization"]]
     prepare: NotRequired[Callable[[Any, Setup, Any], None]]
     memory_factor: NotRequired[float]
@@ -111,7 +105,7 @@ def declare(
     detach: Callable[[Any], Any] = _peft.detach,
     save: Callable[[Any, Path], None] = _peft.save,
     load: Callable[[Any, Setup, Path], Any] | None = None,
-    **facts: Unpack[Facts],
+    **facts: Unpack[VariantFacts],
 ) -> Method:
     """Returns the variant; what is not given is as in plain low-rank adaptation.
 
