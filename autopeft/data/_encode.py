@@ -115,13 +115,12 @@ def encode_rows(
     """Returns rows as one encoded split; the rows of a cache are shared with it."""
     task = get_task(spec.task)
     limit = token_limit(spec, tokenizer)
-    known = cache or RowCache()
 
     def tokens(row: Row) -> Cut:
         made = _for_kind(task.encode(row, tokenizer, spec.labels, limit), tokenizer, kind, limit)
         return made, bool(made.pop("truncated", False))
 
-    pairs = [known.of(row, tokens) for row in rows]
+    pairs = [tokens(row) if cache is None else cache.of(row, tokens) for row in rows]
     encoded = [row for row, _ in pairs]
     pads = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED}
     lengths = [row_length(row) for row in encoded]
