@@ -83,18 +83,9 @@ def winner_record(result: SearchResult) -> Record:
 
 
 def _settings(candidate: Candidate) -> dict[str, ParameterValue]:
-    return {
-        "method": candidate.method,
-        **candidate.parameters,
-        "targets": candidate.targets,
-        "layers": candidate.layers,
-        "quantization": candidate.quantization,
-        "dtype": candidate.dtype,
-        "optimizer": candidate.optimizer,
-        "learning_rate": candidate.learning_rate,
-        "batch_size": candidate.batch_size,
-        "accumulation": candidate.accumulation,
-    }
+    """Returns all that a candidate sets, flat; the layers that ``gradient:K`` came to are a list and left out."""
+    own = {key: value for key, value in vars(candidate).items() if key not in ("parameters", "layer_indices")}
+    return {**candidate.parameters, **own}
 
 
 def _finite(facts: Mapping[str, float | None]) -> dict[str, float]:
