@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from autopeft.errors import StudyError, invalid
+from autopeft.files import write_bytes
 from autopeft.tuning.crew import Crew, Spread
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.hired import Job, torch_runner
@@ -177,12 +178,8 @@ def _rung(at: _Open, folder: OutputFolder, job: Job) -> Rung:
 
 
 def _keep_state(folder: OutputFolder, number: int, state: bytes | None) -> None:
-    if state is None:
-        return
-    folder.states.mkdir(exist_ok=True)
-    partial = folder.states / f"{number}.partial"
-    partial.write_bytes(state)
-    partial.replace(folder.states / f"{number}.safetensors")
+    if state is not None:
+        write_bytes(folder.states / f"{number}.safetensors", state)
 
 
 _HELD: dict[str, tuple[Runner, float, Path]] = {}

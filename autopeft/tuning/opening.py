@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 from autopeft.training.devices import threads
 from autopeft.training.worker import Worker
@@ -13,7 +14,7 @@ from autopeft.tuning.folder import OutputFolder, Settings, check_same
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
-from autopeft.tuning.storage import open_storage, public_name
+from autopeft.tuning.storage import Storage, open_storage
 from autopeft.tuning.study import TrialStudy
 
 
@@ -52,20 +53,25 @@ def opened(
         nullcontext(crew_of(spread, prepared.hardware)) if spread.ray is None else connected(spread, prepared.hardware)
     )
     with crews as crew:
-        held = _held(prepared, request, folder, spread, resume=resume)
+        storage = None if spread.storage is None else open_storage(spread.storage, spread.beats)
+        identity = prepared.identity(request)
+        held = _held(prepared, identity, folder, spread, storage, resume=resume)
         if held is not None:
             prepared = prepared.starting_from(held.starts, request.spaces)
         worker = prepared.worker()
         if missing := download_bytes(prepared):
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
-        settings = _settled(prepared, worker, request, stops, crew, held, shared=spread.storage is not None)
-        if spread.storage is not None:
-            prepared, settings = _agreed(prepared, request, folder, spread, settings)
+        settings = _settled(prepared, worker, request, stops, crew, held, shared=storage is not None)
+        if storage is not None:
+            first = _study(prepared, folder, spread, storage).agree(settings) or settings
+            check_same(first, identity, f"the study {spread.study}", "--study")
+            prepared = prepared.starting_from(first.starts, request.spaces)
+            settings = replace(first, tokens_per_second=settings.tokens_per_second)
         observer.prepared(prepared, cost_of(prepared, settings, stops))
         if folder.settings() is None:
             folder.begin(settings)
         prepared.rows.save()
-        study = _study(prepared, folder, spread)
+        study = _study(prepared, folder, spread, storage)
         study.enqueue(prepared.starts)
         study.recover(restarted=True)
         yield Opened(
@@ -74,40 +80,29 @@ def opened(
         )  # fmt: skip
 
 
-def _study(prepared: Prepared, folder: OutputFolder, spread: Spread) -> TrialStudy:
-    if spread.storage is None:
+def _study(prepared: Prepared, folder: OutputFolder, spread: Spread, storage: Storage | None) -> TrialStudy:
+    if storage is None:
         return TrialStudy(folder.study, prepared.proposal, seed=prepared.seed)
-    storage = open_storage(spread.storage, spread.beats)
     return TrialStudy(storage, prepared.proposal, seed=prepared.seed, name=spread.study, place=folder.place())
 
 
 def _held(
-    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, *, resume: bool
-) -> Settings | None:
+    prepared: Prepared, identity: dict[str, Any], folder: OutputFolder, spread: Spread, storage: Storage | None,
+    *, resume: bool,
+) -> Settings | None:  # fmt: skip
     """Returns the settings of the study to go on with, None for a new one; a shared one is joined without a word.
 
     Raises:
         StudyError: it is another search's, or one in the folder was not to be resumed.
     """
-    identity = prepared.identity(request)
-    if spread.storage is None:
+    if storage is None:
         return folder.check_may_start(identity, resume=resume)
     if (own := folder.settings()) is not None:
         check_same(own, identity, str(folder.path), "--output")
-    held = _study(prepared, folder, spread).agree()
+    held = _study(prepared, folder, spread, storage).agree()
     if held is not None:
-        check_same(held, identity, f"{public_name(spread.storage)} ({spread.study})", "--study")
+        check_same(held, identity, f"{storage.name} ({spread.study})", "--study")
     return held
-
-
-def _agreed(
-    prepared: Prepared, request: Request, folder: OutputFolder, spread: Spread, settings: Settings
-) -> tuple[Prepared, Settings]:
-    """Returns a shared search as the first of its machines has settled it, with this machine's own speed."""
-    first = _study(prepared, folder, spread).agree(settings) or settings
-    check_same(first, prepared.identity(request), f"the study {spread.study}", "--study")
-    own = replace(first, tokens_per_second=settings.tokens_per_second)
-    return prepared.starting_from(first.starts, request.spaces), own
 
 
 def _settled(
