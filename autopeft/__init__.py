@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autopeft.api import estimate, hyperparameter_search, profile, search, suggest
+    from autopeft.environment import trust_remote_code
     from autopeft.integration.pruning import AutoPeftPruningCallback
     from autopeft.tuned import TunedConfig
 
@@ -17,6 +18,7 @@ __all__ = [
     "profile",
     "search",
     "suggest",
+    "trust_remote_code",
 ]
 
 _HOMES = {
@@ -27,6 +29,7 @@ _HOMES = {
     "profile": "autopeft.api",
     "search": "autopeft.api",
     "suggest": "autopeft.api",
+    "trust_remote_code": "autopeft.environment",
 }
 
 

@@ -275,6 +275,18 @@ class TunedConfig:
         if profile.fingerprint != self.model.fingerprint:
             raise ModelError(
                 f"`model` of the tuned config must be the model that was tuned; the config at {self.model.source} "
-                "is another one.\nPoint `model.source` to the right model, or search again."
+                f"is another one.\nPoint `model.source` to the right model, or search again.{_on_code(profile)}"
             )
         return profile
+
+
+def _on_code(profile: "ModelProfile") -> str:
+    """Returns what else may make a model another one: its own code, or the leave to run it."""
+    from autopeft.profiling.code import brings_code
+    from autopeft.profiling.source import find_model
+
+    if not brings_code(find_model(profile.source).config or {}):
+        return ""
+    if profile.own_code:
+        return "\nThe code that it brings along runs now: it may have changed, or not have run before."
+    return "\nIt brings code along: where that ran before, add --trust-remote-code."

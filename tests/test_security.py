@@ -5,10 +5,12 @@ import json
 import pickle
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 
+from autopeft.environment import TRUST_REMOTE_CODE, trust_remote_code
 from autopeft.errors import AutopeftError, FileFormatError, ModelError
 from autopeft.files import read_yaml
 from autopeft.profiling.model import read_model
@@ -16,6 +18,7 @@ from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend.evidence import read_runs
 from autopeft.report import write_report
 from autopeft.training.base import load_base
+from autopeft.training.language_head import language_head
 from autopeft.tuned import TunedConfig
 from tests.finetune.conftest import tuned_for
 from tests.report.folders import begin
@@ -70,11 +73,131 @@ def test_code_beside_a_model_is_never_run(folder, mark, monkeypatch):
     edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]}, tokenizer_class="T")
     assert len(load_tokenizer(str(folder))) > 100
     edit(folder / "config.json", model_type="weird", auto_map={"AutoConfig": "evil.Config"})
-    with pytest.raises(ModelError, match=r"tokenizer of .* cannot be loaded"):
+    with pytest.raises(ModelError, match=r"The tokenizer of .* needs code .*\n.*--trust-remote-code"):
         load_tokenizer(str(folder))
-    with pytest.raises(ModelError, match="needs code from its own folder, which autopeft does not run"):
+    with pytest.raises(ModelError, match=r"The model .* of type 'weird' needs code .*\n.*--trust-remote-code"):
         read_model(str(folder), "classification", 2)
     assert not mark.exists()
+
+
+@pytest.fixture
+def coded(folder, mark, tmp_path, monkeypatch):
+    """A model that only the code beside it can read; the code leaves the mark when it is imported."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (folder / "modeling_coded.py").write_text(CODE.format(mark=str(mark)))
+    edit(folder / "config.json", model_type="coded", auto_map={
+        "AutoConfig": "modeling_coded.CodedConfig",
+        "AutoModelForMaskedLM": "modeling_coded.CodedForMaskedLM",
+        "AutoModelForSequenceClassification": "modeling_coded.CodedForSequenceClassification",
+    })  # fmt: skip
+    edit(
+        folder / "tokenizer_config.json",
+        auto_map={"AutoTokenizer": [None, "modeling_coded.CodedTokenizer"]},
+        tokenizer_class="CodedTokenizer",
+    )
+    return folder
+
+
+CODE = """
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedTokenizerFast
+
+open({mark!r}, "w").close()
+
+
+class CodedConfig(BertConfig):
+    model_type = "coded"
+
+
+class CodedForMaskedLM(BertForMaskedLM):
+    config_class = CodedConfig
+
+
+class CodedForSequenceClassification(BertForSequenceClassification):
+    config_class = CodedConfig
+
+
+class CodedTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+def test_code_runs_only_while_it_is_asked_for(coded, mark):
+    """Config, model, language head and tokenizer come from the model's code inside the context, not before or after."""
+    with pytest.raises(ModelError, match="--trust-remote-code"):
+        loaded(coded)
+    assert not mark.exists()
+    with trust_remote_code():
+        base = loaded(coded)
+        profile = read_model(str(coded), "classification", 2)
+        assert language_head(profile, dtype="float32", device="cpu") is not None
+    assert mark.exists()
+    assert type(base.model).__name__ == profile.architecture == "CodedForSequenceClassification"
+    assert type(base.tokenizer).__name__ == "CodedTokenizer"
+    assert (profile.own_code, profile.kind) == (True, "encoder")
+    assert profile.tasks == ("classification", "regression", "pair-classification")
+    with pytest.raises(ModelError, match="--trust-remote-code"):
+        loaded(coded)
+
+
+def test_changed_code_makes_another_model(coded, tmp_path):
+    """What was tuned with one code is refused with another, and without leave to run any."""
+    source = classification_csv(tmp_path / "toy.csv")
+    with trust_remote_code():
+        tuned = tuned_for(coded, source, "classification")
+        assert tuned.setup().model.own_code
+        with (coded / "modeling_coded.py").open("a") as stream:
+            stream.write("# changed\n")
+        with pytest.raises(ModelError, match=r"(?s)must be the model that was tuned.*code .* may have changed"):
+            tuned.setup()
+
+
+def test_only_the_flag_of_a_run_lets_code_run(coded, mark, autopeft, monkeypatch):
+    """A command refuses the model unless its own flag is given, whatever a shell has exported, and says it was."""
+    monkeypatch.setenv(TRUST_REMOTE_CODE, "1")
+    found = autopeft("profile", "--model", coded)
+    assert (found.code, mark.exists()) == (2, False)
+    assert "add --trust-remote-code" in found.err
+    found = autopeft("profile", "--model", coded, "--trust-remote-code")
+    assert (found.code, mark.exists()) == (0, True)
+    assert "may run: --trust-remote-code" in found.err
+    assert "Code that the model brings along builds it" in " ".join(found.out.split())
+    assert autopeft("profile", "--model", coded).code == 2
+
+
+def test_every_command_that_reads_a_model_can_be_asked():
+    """No command that takes a model, or what was tuned from one, is without the flag."""
+    from typer.main import get_command
+
+    from autopeft.cli.main import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    asked = {name for name, one in commands.items() if any("--trust-remote-code" in p.opts for p in one.params)}
+    assert asked == {"profile", "suggest", "estimate", "search", "train", "predict", "export", "inspect"}
+
+
+@pytest.mark.slow
+def test_code_is_asked_for_anew_from_search_to_prediction(coded, mark, autopeft, tmp_path):
+    """The flag reaches the workers' processes and is written down; what it left asks again at every step."""
+    data, out = classification_csv(tmp_path / "toy.csv"), tmp_path / "search"
+    search = (
+        "search", "--model", coded, "--data", data, "--trials", "2", "--trial-tokens", "2000", "--folds", "1",
+        "--workers", "2", "--no-evidence", "--output", out,
+    )  # fmt: skip
+    found = autopeft(*search, "--trust-remote-code")
+    assert found.code == 0, found.err
+    assert json.loads((out / "search.json").read_text())["identity"]["own_code"] is True
+    assert any("brings along" in note for note in json.loads((out / "result.json").read_text())["notes"])
+    assert "trust" not in (out / "tuned.yaml").read_text()
+    mark.unlink()
+    train = ("train", out / "tuned.yaml", "--data", data, "--output", tmp_path / "trained", "--epochs", "0.5")
+    predict = ("predict", tmp_path / "trained", "--data", data)
+    assert (autopeft(*train).code, mark.exists()) == (2, False)
+    assert autopeft(*train, "--trust-remote-code").code == 0
+    assert "Code that the model brings along" in (tmp_path / "trained" / "README.md").read_text()
+    assert autopeft(*predict).code == 2
+    assert autopeft(*predict, "--trust-remote-code").code == 0
 
 
 def test_pickled_weights_are_read_only_where_that_was_asked_for(folder, mark, monkeypatch):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.options import parse_settings
+from autopeft.cli.options import TrustRemoteCode, parse_settings
 from autopeft.cli.output import Output
 
 
@@ -39,6 +39,7 @@ def command(
     ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time this machine's device first.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 where it does not fit.")] = False,
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Estimate: peak memory and step time of one configuration, before anything is loaded or trained."""

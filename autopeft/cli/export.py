@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from autopeft.cli.options import TrustRemoteCode
 from autopeft.cli.output import Output, unbroken
 
 _GGUF = "gguf"
@@ -24,6 +25,7 @@ def command(
         Path | None, typer.Option(metavar="DIR", help="llama.cpp's folder. [$LLAMA_CPP, else the PATH]")
     ] = None,
     gguf_type: Annotated[str, typer.Option(help="Type of GGUF weights: f32, f16, bf16, q8_0, auto.")] = "f16",
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Export: write the tuned config as the file another tool takes, and say what it cannot express.

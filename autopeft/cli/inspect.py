@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autopeft.cli.options import TrustRemoteCode
 from autopeft.cli.output import Output, unbroken
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def command(
     plots: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also draw spectra, entanglement and norms there, as SVG.")
     ] = None,
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Inspect: norms, ranks and spectra of an adapter's update, and what they suggest for the next search."""

@@ -3,9 +3,30 @@
 import os
 import re
 from collections.abc import Sequence
+from typing import Annotated
 
+import typer
+
+from autopeft.environment import trust_remote_code
 from autopeft.errors import invalid
 from autopeft.profiling.sizes import parse_count
+
+
+def _let_code_run(context: typer.Context, value: bool) -> bool:
+    """Lets a model's own code run until the command has ended, and says so."""
+    if value:
+        context.with_resource(trust_remote_code())
+        typer.echo("Code that the model brings along may run: --trust-remote-code.", err=True)
+    return value
+
+
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", callback=_let_code_run, help="Let code that the model brings along run: read it before."
+    ),
+]
+"""Of each command that reads a model or a tokenizer; what is asked for holds in all that the command calls."""
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 

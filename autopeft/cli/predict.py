@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autopeft.cli.options import TrustRemoteCode
 from autopeft.cli.output import Output, unbroken
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def command(
     output: Annotated[Path | None, typer.Option(help="A new .csv or .jsonl file for the predictions.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at once.")] = 32,
     max_new_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Longest text, for tasks that write.")] = 128,
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Predict: labels with calibrated probabilities, numbers or text for new rows."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.options import parse_columns
+from autopeft.cli.options import TrustRemoteCode, parse_columns
 from autopeft.cli.output import Output
 
 
@@ -16,6 +16,7 @@ def command(
     gpu: Annotated[str | None, typer.Option(help="A card from the catalogue, such as rtx-3090.")] = None,
     memory: Annotated[str | None, typer.Option(help="Plan for this much memory, such as 24GiB.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a matrix product per dtype and a copy.")] = False,
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Profile: look at the machine, a model's config and the data, without loading weights."""

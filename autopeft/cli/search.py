@@ -6,7 +6,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from autopeft.cli.options import parse_columns, parse_gpus, parse_names, parse_seconds, parse_tokens, seconds_for
+from autopeft.cli.options import (
+    TrustRemoteCode,
+    parse_columns,
+    parse_gpus,
+    parse_names,
+    parse_seconds,
+    parse_tokens,
+    seconds_for,
+)
 from autopeft.cli.output import Output
 from autopeft.errors import RunningElsewhereError
 
@@ -88,6 +96,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="NAME", help="Log trials to mlflow, wandb, tensorboard or trackio; repeatable."),
     ] = None,
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tune: run short pruned trials and write the best configuration to OUTPUT/tuned.yaml."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.options import parse_columns, parse_names, parse_seconds
+from autopeft.cli.options import TrustRemoteCode, parse_columns, parse_names, parse_seconds
 from autopeft.cli.output import Output
 from autopeft.errors import invalid
 
@@ -42,6 +42,7 @@ def command(
     top: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Show so many candidates. [10; all with --json]")
     ] = None,
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Suggest: rank methods and settings by rules and estimates, in seconds, without training."""

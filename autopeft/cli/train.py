@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from autopeft.cli.options import TrustRemoteCode
 from autopeft.cli.output import Output
 
 
@@ -18,6 +19,7 @@ def command(
     also: Annotated[
         list[str] | None, typer.Option(help="Other data to score before and after; may be given several times.")
     ] = None,
+    _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train: run the full training of a tuned config, with everything measured before and after."""

@@ -23,6 +23,7 @@ from autopeft.finetune.outcomes import Calibration, Evaluation, Trained
 from autopeft.finetune.side_effects import Before, OtherData, expected, measure_base, other_data
 from autopeft.finetune.trainer import build_trainer
 from autopeft.methods import Method, get_method
+from autopeft.profiling.code import NOTE
 from autopeft.tasks import Predictions, get_task
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.latency import adapter_bytes
@@ -32,6 +33,7 @@ from autopeft.training.worker import PREPARING_BATCHES
 from autopeft.tuned import TunedConfig
 from autopeft.tuning.prepare import objective
 from autopeft.values.candidates import Setup, rows_at_once
+from autopeft.values.profiles import ModelProfile
 
 SPLITS = ("validation", "test")
 
@@ -169,7 +171,7 @@ def _run(
             other.outcome(was, other.score(tuned, work.model, work.tokenizer, work.device))
             for other, was in zip(work.others, others, strict=True)
         ),
-        notes=(*_notes(method), *lost),
+        notes=(*_notes(method), *lost, *_own_code(work.setup.model)),
     )
     told.phase("Writing")
     _publish(work, folder, trained)
@@ -246,6 +248,12 @@ def _notes(method: Method) -> tuple[str, ...]:
     if method.after_step is None:
         return ()
     return (f"{method.title} schedules its own steps: the weights of the last step were kept, not the best ones.",)
+
+
+def _own_code(model: ModelProfile) -> tuple[str, ...]:
+    if not model.own_code:
+        return ()
+    return (f"{NOTE} Whoever uses what was trained has to let it too, and should read that code before.",)
 
 
 def _publish(work: _Work, folder: TrainedFolder, trained: Trained) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from autopeft.errors import ModelError
 from autopeft.inspection.folder import Adapter, Pair
 from autopeft.methods import get_method
+from autopeft.training.base import location
 from autopeft.tuned import TunedConfig
 
 TINY = 1e-3
@@ -122,11 +123,13 @@ def _loader(adapter: Adapter, source: str) -> Callable[[], Any]:
     named = str((adapter.config.get("auto_mapping") or {}).get("base_model_class"))
     auto = getattr(transformers, _CLASSES.get(str(adapter.config.get("task_type")), named), transformers.AutoModel)
     labels = _labels(adapter)
-    options = {"num_labels": labels} if labels else {}
+    where, options = location(source)
+    if labels:
+        options["num_labels"] = labels
 
     def load() -> Any:
         try:
-            return auto.from_pretrained(source, dtype="float32", use_safetensors=True, **options)
+            return auto.from_pretrained(where, dtype="float32", **options)
         except (OSError, ValueError) as error:
             said = str(error).strip().partition("\n")[0]
             raise UnmergeableError(f"The base model {source!r} cannot be loaded: {said}") from error

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autopeft.environment import remote_code_trusted
 from autopeft.errors import ModelError, invalid
 from autopeft.profiling.cache import load_profile, profile_path, save_profile
-from autopeft.profiling.config import load_config
+from autopeft.profiling.code import NOTE
+from autopeft.profiling.config import has_class, load_config
 from autopeft.profiling.dimensions import sizes
 from autopeft.profiling.shapes import module_shapes
 from autopeft.profiling.source import ModelSource, find_model, fingerprint
@@ -70,7 +72,7 @@ def _build(source: ModelSource, task: TaskType, outputs: int) -> ModelProfile:
     config = load_config(source)
     kind = model_kind(config)
     known = all_tasks()
-    tasks = tuple(t for t in TASKS if t in known and _has_class(config, known[t].auto_class.get(kind)))
+    tasks = tuple(t for t in TASKS if t in known and has_class(config, known[t].auto_class.get(kind)))
     if task.name not in tasks:
         raise ModelError(_no_head(source.name, config, task.name, tasks))
     if outputs and task.name != "multiple-choice":
@@ -78,11 +80,12 @@ def _build(source: ModelSource, task: TaskType, outputs: int) -> ModelProfile:
     model = _on_meta(source.name, config, task.auto_class[kind])
     modules = module_shapes(model, kind, fresh_head=task.fresh_head)
     return ModelProfile(
-        source=source.name, fingerprint=fingerprint(config.to_diff_dict() if source.gguf else source.config or {}),
+        source=source.name, fingerprint=fingerprint(config.to_diff_dict()) if source.gguf else source.identity,
         model_type=config.model_type, architecture=type(model).__name__, kind=kind, tasks=tasks,
         parameters=sum(module.parameters for module in modules), **sizes(config, model, modules),
         weight_bytes=source.weight_bytes, weight_format=source.weight_format, task=task.name, labels=outputs,
-        modules=modules, notes=_notes(config, modules),
+        modules=modules, notes=(*_notes(config, modules), *((NOTE,) if source.own_code else ())),
+        own_code=source.own_code,
     )  # fmt: skip
 
 
@@ -92,26 +95,18 @@ def _on_meta(name: str, config: Any, auto_class: str) -> Any:
 
     try:
         with torch.device("meta"):
-            return getattr(transformers, auto_class).from_config(config)
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+            return getattr(transformers, auto_class).from_config(config, trust_remote_code=remote_code_trusted())
+    except (OSError, ImportError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         # Architectures check their sizes in their own code, each with its own exception.
         raise ModelError(f"config.json of {name} describes no model that can be built: {error}") from error
 
 
-def _has_class(config: Any, auto_class: str | None) -> bool:
-    import transformers
-
-    return auto_class is not None and type(config) in getattr(transformers, auto_class)._model_mapping
-
-
 def model_kind(config: Any) -> ModelKind:
     """Returns what kind of architecture a transformers config describes."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-
     if getattr(config, "is_encoder_decoder", False):
         return "seq2seq"
-    masked = type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False)
-    causal = type(config) in AutoModelForCausalLM._model_mapping
+    masked = has_class(config, "AutoModelForMaskedLM") and not getattr(config, "is_decoder", False)
+    causal = has_class(config, "AutoModelForCausalLM")
     return "decoder" if causal and not masked else "encoder"
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autopeft.environment import remote_code_trusted
 from autopeft.errors import ModelError
+from autopeft.profiling.code import brings_code, code_hash
 from autopeft.profiling.weights import Format, weight_files
 
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
@@ -26,7 +28,8 @@ class ModelSource:
         name: what the user gave.
         config: content of ``config.json``; None for a GGUF file, whose metadata is read when it is needed.
         gguf: the GGUF file, None for anything else.
-        identity: SHA-256 that changes when the structure may have changed.
+        identity: SHA-256 that changes when the structure may have changed, the code that builds it included.
+        own_code: whether code that the model brings along builds it: it names some, and this run lets it.
     """
 
     name: str
@@ -35,6 +38,7 @@ class ModelSource:
     identity: str
     weight_format: Format
     weight_bytes: int | None
+    own_code: bool = False
 
 
 def find_model(source: str) -> ModelSource:
@@ -65,13 +69,17 @@ def _local(source: str, folder: Path) -> ModelSource:
     if not path.is_file():
         raise ModelError(f"The model folder {source} has no config.json.\nName the folder that holds it.")
     weight_format, weight_bytes = weight_files(folder)
-    return _source(source, _read_config(path), weight_format, weight_bytes)
+    return _source(source, path, weight_format, weight_bytes)
 
 
-def _source(name: str, config: Mapping[str, Any], weight_format: Format, weight_bytes: int | None) -> ModelSource:
+def _source(name: str, path: Path, weight_format: Format, weight_bytes: int | None) -> ModelSource:
+    config = _read_config(path)
+    identity, own_code = fingerprint(config), brings_code(config) and remote_code_trusted()
+    if own_code:
+        identity = hashlib.sha256(f"{identity}\n{code_hash(name, path.parent, config)}".encode()).hexdigest()
     return ModelSource(
-        name=name, config=config, gguf=None, identity=fingerprint(config),
-        weight_format=weight_format, weight_bytes=weight_bytes,
+        name=name, config=config, gguf=None, identity=identity, weight_format=weight_format,
+        weight_bytes=weight_bytes, own_code=own_code,
     )  # fmt: skip
 
 
@@ -118,7 +126,7 @@ def _hub(source: str) -> ModelSource:
     weight_format, weight_bytes = weight_files(path.parent)
     if weight_bytes is None:
         weight_format, weight_bytes = _hub_weights(source)
-    return _source(source, _read_config(path), weight_format, weight_bytes)
+    return _source(source, path, weight_format, weight_bytes)
 
 
 def _not_reached(source: str) -> str:

@@ -1,20 +1,17 @@
 """The base model: loaded once per worker, hashed, and brought back after a method that changes it."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autopeft.environment import ALLOW_PICKLE, pickles_allowed, remote_code_trusted
 from autopeft.errors import ModelError
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.quantization import get_quantization, stop_repacking
 from autopeft.tasks import get_task
 from autopeft.values.names import Dtype
 from autopeft.values.profiles import ModelProfile
-
-ALLOW_PICKLE = "AUTOPEFT_ALLOW_PICKLE"
-"""The environment variable that lets pickled weights in: 1 for yes."""
 
 MOST_MISSING = 0.5
 """Share of the parameters that a checkpoint may lack: a pooler is often missing, a whole model is another model."""
@@ -137,12 +134,8 @@ def location(source: str) -> tuple[str, dict[str, Any]]:
     path = Path(source)
     if path.suffix == ".gguf":
         return str(path.parent), {"gguf_file": path.name, "trust_remote_code": False}
-    return source, {"trust_remote_code": False, **({} if pickles_allowed() else {"use_safetensors": True})}
-
-
-def pickles_allowed() -> bool:
-    """Whether the user has asked for this run that weights may be read from pickles."""
-    return os.environ.get(ALLOW_PICKLE) == "1"
+    only_safe = {} if pickles_allowed() else {"use_safetensors": True}
+    return source, {"trust_remote_code": remote_code_trusted(), **only_safe}
 
 
 def fingerprint(model: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from autopeft.profiling.config import has_class
 from autopeft.training.base import location
 from autopeft.values.names import Dtype
 from autopeft.values.profiles import ModelProfile
@@ -28,7 +29,7 @@ def language_head(profile: ModelProfile, *, dtype: Dtype, device: str) -> Callab
         return None
     where, options = location(profile.source)
     auto = getattr(transformers, _CLASSES[profile.kind])
-    if type(transformers.AutoConfig.from_pretrained(where, **options)) not in auto._model_mapping:
+    if not has_class(transformers.AutoConfig.from_pretrained(where, **options), _CLASSES[profile.kind]):
         return None
     model, told = auto.from_pretrained(where, dtype=dtype, output_loading_info=True, **options)
     prefix = model.base_model_prefix

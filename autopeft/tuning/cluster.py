@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from autopeft.environment import permissions
 from autopeft.errors import StudyError, invalid
 from autopeft.files import write_bytes
 from autopeft.tuning.crew import Crew, Spread
@@ -66,7 +67,7 @@ def connected(spread: Spread, hardware: HardwareProfile) -> Iterator[Crew]:
         raise StudyError("A search on a Ray cluster needs ray: pip install 'autopeft[ray]'.") from error
     try:
         # A metric or a method of the user's own is imported by the cluster's processes too.
-        own = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
+        own = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), **permissions()}}
         ray.init(address=spread.ray or None, log_to_driver=False, include_dashboard=False, runtime_env=own)
     except ConnectionError as error:
         raise StudyError(f"There is no Ray cluster at {spread.ray}: {error}") from error

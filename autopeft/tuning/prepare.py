@@ -159,6 +159,8 @@ class Prepared:
             asked["objectives"] = list(self.objectives)
         if self.texts:
             asked["general_text"] = _hash(self.texts)
+        if self.model.own_code:
+            asked["own_code"] = True
         return {
             **asked,
             "model": self.model.fingerprint,

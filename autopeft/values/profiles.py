@@ -116,6 +116,7 @@ class ModelProfile:
         task: the task that ``modules`` was built for.
         labels: size of that task's output layer, 0 where it has none.
         modules: every module that owns weights, in the order of ``named_modules()``.
+        own_code: whether code that the model brings along builds it, as the run was told to let it.
     """
 
     source: str
@@ -140,6 +141,7 @@ class ModelProfile:
     labels: int
     modules: tuple[ModuleShape, ...]
     notes: tuple[str, ...] = ()
+    own_code: bool = False
 
     @cached_property
     def layer_linears(self) -> tuple[ModuleShape, ...]:

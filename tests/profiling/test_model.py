@@ -205,7 +205,10 @@ def test_same_model_has_the_same_fingerprint(tiny_models, tmp_path):
         ("[]", r"must hold a JSON object; got list"),
         ("{}", r"names no `model_type`"),
         ('{"model_type": "berd"}', r"is 'berd', which the installed transformers \d+\.\d+.*\n.*Did you mean 'bert'"),
-        ('{"model_type": "zzz", "auto_map": {}}', r"code from its own folder, which autopeft does not run"),
+        (
+            '{"model_type": "zzz", "auto_map": {"AutoConfig": "a.B"}}',
+            r"type 'zzz' needs code .*\n.*--trust-remote-code",
+        ),
         ('{"model_type": "bert", "hidden_size": "many"}', r"is not valid for 'bert'"),
         ('{"model_type": "bert", "hidden_size": 10, "num_attention_heads": 3}', r"describes no model .*multiple"),
         ('{"model_type": "marian"}', r"'marian' of .* has no head for the task 'classification'"),

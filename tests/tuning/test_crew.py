@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autopeft.cli.options import parse_gpus
+from autopeft.environment import permissions, trust_remote_code
 from autopeft.errors import InvalidValueError
 from autopeft.tuning.crew import Spread, crew_of
 from autopeft.values.profiles import Device, HardwareProfile
@@ -53,6 +54,19 @@ def test_one_process_for_each_gpu():
     assert counted.gpus == ("0", "1")
     shared = counted.share(Search(hardware=machine(4)))  # type: ignore[arg-type]
     assert [(device.index, device.kind) for device in shared.hardware.devices] == [(0, "cuda")]
+
+
+def test_what_a_run_is_allowed_reaches_its_processes(monkeypatch):
+    """Leave to run a model's own code, and to read pickles, holds in workers here and on a cluster; none by default."""
+    crew = crew_of(Spread(workers=2), machine(0))
+    assert crew is not None
+    assert "AUTOPEFT_TRUST_REMOTE_CODE" not in crew.environment(0)
+    assert permissions() == {}
+    monkeypatch.setenv("AUTOPEFT_ALLOW_PICKLE", "1")
+    with trust_remote_code():
+        assert crew.environment(1)["AUTOPEFT_TRUST_REMOTE_CODE"] == "1"
+        assert permissions() == {"AUTOPEFT_ALLOW_PICKLE": "1", "AUTOPEFT_TRUST_REMOTE_CODE": "1"}
+    assert set(permissions()) == {"AUTOPEFT_ALLOW_PICKLE"}
 
 
 def test_the_names_of_visible_gpus_are_kept(monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.fx.experimental import _config as fx_config
 
+from autopeft.environment import remote_code_trusted
 from autopeft.errors import ModelError
 from autopeft.estimation.tracing.dispatch import Staying
 from autopeft.estimation.tracing.layers import layer_shapes, number_place
@@ -134,7 +135,9 @@ def _task_model(config: Any, auto_class: str, dtype: str) -> Any:
     import transformers
 
     with torch.device("meta"):
-        return getattr(transformers, auto_class).from_config(config, dtype=getattr(torch, dtype))
+        return getattr(transformers, auto_class).from_config(
+            config, dtype=getattr(torch, dtype), trust_remote_code=remote_code_trusted()
+        )
 
 
 def _quantized(base: Any, setup: Setup, *, on_cpu: bool) -> Any:
