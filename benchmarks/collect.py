@@ -17,9 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _sample import METHODS, SampleSetting, candidates, settings
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from autopeft.assets import fetch, get_asset
 from autopeft.data import EncodedData, EncodedDataset, encode, load_data
@@ -39,6 +37,7 @@ from autopeft.values.evidence import Run
 from autopeft.values.outcomes import TrialOutcome
 from autopeft.values.plans import Plan
 from autopeft.values.profiles import ModelProfile
+from benchmarks._sample import METHODS, SampleSetting, candidates, settings
 
 MODELS = ("minilm-2", "minilm-4", "minilm-6", "smollm2-4", "smollm2-8", "smollm2-16", "smollm2-30")
 DATA = ("vader-movies", "vader-tweets", "vader-amazon", "reuters-r8", "newsgroups", "tweet-entities", "chatterbot")

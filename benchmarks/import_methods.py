@@ -15,9 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import methods as benchmark
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from autopeft import resources
 from autopeft.assets import fetch, get_asset
@@ -33,6 +31,7 @@ from autopeft.values.candidates import Candidate
 from autopeft.values.evidence import Run, RunModel, RunTask
 from autopeft.values.names import Status
 from autopeft.values.outcomes import TrialOutcome
+from benchmarks import methods as benchmark
 
 MODEL, DATA = "minilm", "vader-movies"
 """The benchmark's assets."""

@@ -1,30 +1,15 @@
 """The collection measures a design that does not depend on when it was stopped, and loses no outcome."""
 
 import csv
-import importlib
-import sys
-from pathlib import Path
-
-import pytest
 
 from autopeft.methods import get_method
 from autopeft.recommend.evidence import read_runs
-
-FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
-
-
-@pytest.fixture
-def module(monkeypatch):
-    """Imports a file of the benchmarks as it imports itself: from its own folder."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield lambda name: importlib.import_module(name)
-    for name in [name for name, held in sys.modules.items() if str(FOLDER) in str(getattr(held, "__file__", ""))]:
-        del sys.modules[name]
+from benchmarks import _sample as sample
+from benchmarks import collect
 
 
-def test_the_sample_is_the_same_however_much_is_asked_for(module):
+def test_the_sample_is_the_same_however_much_is_asked_for():
     """A setting's candidates do not change when more settings follow, so that a stopped collection goes on."""
-    sample = module("_sample")
     assert sample.settings(["a", "b"], ["c"], 4, 7) == sample.settings(["a", "b"], ["c"], 16, 7)[:4]
     first = [list(sample.candidates(index, 4, 5, 7)) for index in range(3)]
     assert first == [list(sample.candidates(index, 4, 5, 7)) for index in range(3)]
@@ -32,9 +17,8 @@ def test_the_sample_is_the_same_however_much_is_asked_for(module):
     assert all(part[0] == first[0][0] for part in first)
 
 
-def test_the_sample_reaches_every_method_within_its_legal_domain(module):
+def test_the_sample_reaches_every_method_within_its_legal_domain():
     """Every candidate is one that its method's declaration allows."""
-    sample = module("_sample")
     found = [one for index in range(40) for one in sample.candidates(index, 4, 8, 0)]
     assert {one.method for one in found} == set(sample.METHODS)
     for one in found:
@@ -45,17 +29,16 @@ def test_the_sample_reaches_every_method_within_its_legal_domain(module):
         )
 
 
-def test_a_collection_goes_on_where_it_stood(module, tiny_models, tmp_path, monkeypatch):
+def test_a_collection_goes_on_where_it_stood(tiny_models, tmp_path, monkeypatch):
     """Every outcome is a valid row, the default recipe first; what is in the file is not run again."""
     data = tmp_path / "data.csv"
     with data.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["text", "label"])
         writer.writerows((f"{word} number {i}", word) for i in range(40) for word in ("good", "bad"))
-    collect = module("collect")
     monkeypatch.setattr(collect, "cut_model", lambda *_: tiny_models["bert"])
     monkeypatch.setattr(collect, "fetch", lambda *_: data)
-    monkeypatch.setattr(module("_sample"), "TOKENS", (200, 400))
+    monkeypatch.setattr(sample, "TOKENS", (200, 400))
     path = tmp_path / "runs.jsonl"
     given = [str(path), "--only", "model=minilm-2", "--only", "data=vader-movies", "--settings", "1"]
     collect.collect(collect.arguments([*given, "--per-setting", "3", "--seconds", "0"]))

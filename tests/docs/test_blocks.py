@@ -38,6 +38,12 @@ def test_the_documentation_has_blocks():
     assert {block.language for block in EVERY} <= {"sh", "python", "text"}
 
 
+def test_every_file_that_a_page_shows_is_shown():
+    """A formatter has not turned the mark of an included file into something else, and each of these is in place."""
+    assert not [block.name for block in EVERY if "8<" in block.code.replace(" ", "")]
+    assert sum("def " in block.code for block in EVERY if block.why) >= 4
+
+
 @pytest.mark.parametrize("block", [b for b in EVERY if b.language == "sh"], ids=lambda block: block.name)
 def test_every_command_is_one(block):
     """Each `autopeft` line parses with the real command line: commands, options and kinds of values."""
@@ -47,7 +53,7 @@ def test_every_command_is_one(block):
             assert words[0] in command.commands, f"{path} has no command {words[0]}"
             path, command = f"{path} {words[0]}", command.commands[words.pop(0)]
         try:
-            command.make_context(path, words)
+            command.make_context(path, words).close()  # what its options opened ends here
         except click.exceptions.Exit:
             assert "--help" in words
 
