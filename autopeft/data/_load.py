@@ -270,7 +270,11 @@ def folds(data: Data, k: int, seed: int = 0) -> Iterator[Data]:
     rows = [*data.rows["train"], *data.rows["validation"]]
     groups = near_duplicate_groups([text_of(row) for row in rows])
     names = [str(fold) for fold in range(k)]
-    parts = assign(groups, strata(rows, data.spec.task), dict.fromkeys(names, 1 / k), seed)
+    shares = dict.fromkeys(names, 1 / k)
+    parts = assign(
+        groups, strata(rows, data.spec.task), shares, seed,
+        called=f"the {k} folds of a cross-validation", advice="take fewer folds (--folds; 1 for the plain split)",
+    )  # fmt: skip
     for name in names:
         held = set(parts[name])
         train = [row for index, row in enumerate(rows) if index not in held]

@@ -19,7 +19,13 @@ def strata_of_numbers(numbers: Sequence[float]) -> list[Stratum]:
 
 
 def assign(
-    groups: Sequence[int], strata: Sequence[Stratum], fractions: Mapping[str, float], seed: int
+    groups: Sequence[int],
+    strata: Sequence[Stratum],
+    fractions: Mapping[str, float],
+    seed: int,
+    *,
+    called: str = "",
+    advice: str = "give the splits yourself",
 ) -> dict[str, list[int]]:
     """Returns positions of rows by part, ascending, every row in exactly one part.
 
@@ -28,6 +34,8 @@ def assign(
         strata: what each row is stratified by; a group counts by its first row.
         fractions: the share of each part; they add up to 1.
         seed: of the shuffle.
+        called: what an error calls the parts together; their names by default.
+        advice: what else an error says can be done, beside changing the rows.
 
     Raises:
         DataError: a stratum has fewer groups than there are parts.
@@ -40,20 +48,20 @@ def assign(
         by_stratum[strata[positions[0]]].append(positions)
     parts: dict[str, list[int]] = {part: [] for part in fractions}
     for stratum in sorted(by_stratum):
-        _check_size(stratum, by_stratum[stratum], fractions)
+        _check_size(stratum, by_stratum[stratum], len(fractions), called or ", ".join(fractions), advice)
         generator = random.Random(f"{seed}:{stratum}")
         for part, chosen in _fill(by_stratum[stratum], fractions, generator).items():
             parts[part].extend(position for positions in chosen for position in positions)
     return {part: sorted(positions) for part, positions in parts.items()}
 
 
-def _check_size(stratum: Stratum, groups: Sequence[Sequence[int]], fractions: Mapping[str, float]) -> None:
-    if len(groups) < len(fractions):
+def _check_size(stratum: Stratum, groups: Sequence[Sequence[int]], parts: int, called: str, advice: str) -> None:
+    if len(groups) < parts:
         what = f"The label {stratum!r} has" if stratum else "The data has"
         rows = sum(map(len, groups))
         raise DataError(
-            f"{what} {rows} rows with {len(groups)} distinct texts: too few for {', '.join(fractions)}, "
-            f"which need at least one each.\nAdd rows, merge or remove the label, or give the splits yourself."
+            f"{what} {rows} rows with {len(groups)} distinct texts: too few for {called}, "
+            f"which need at least one each.\nAdd rows, merge or remove the label, or {advice}."
         )
 
 

@@ -1,10 +1,10 @@
 """The model card beside a trained adapter: what it is, where its choice comes from, and how good it is."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from autopeft.files import to_yaml
 from autopeft.finetune.outcomes import Trained
+from autopeft.finetune.public import shared_name
 from autopeft.finetune.words import before_and_after, estimate_words, score_words
 from autopeft.methods import get_method
 from autopeft.profiling.sizes import format_bytes
@@ -24,9 +24,8 @@ def model_card(tuned: TunedConfig, trained: Trained, *, peft_format: bool) -> st
     """
     method = get_method(tuned.candidate.method)
     # A hub takes the name of a model there and refuses a card that names a folder; a path is nobody else's business.
-    source = Path(tuned.model.source)
-    named = {} if source.exists() else {"base_model": tuned.model.source}
-    base = source.name if source.exists() else tuned.model.source
+    base = shared_name(tuned.model.source)
+    named = {"base_model": base} if base == tuned.model.source else {}
     header = {
         **named,
         "library_name": "peft" if peft_format else "autopeft",
@@ -49,7 +48,7 @@ def model_card(tuned: TunedConfig, trained: Trained, *, peft_format: bool) -> st
 
 
 def _scores(trained: Trained) -> list[str]:
-    lines = ["## Before and after\n", *_table(("measured", "before", "after"), before_and_after(trained))]
+    lines = ["## Before and after\n", *_table(("measured", "before", "after"), before_and_after(trained, shared_name))]
     level = f"{trained.test.after.level:.0%}"
     lines.append(
         f"\nIntervals are bootstrap intervals over rows at {level}. The test split played no part in training."
@@ -87,7 +86,7 @@ def _provenance(tuned: TunedConfig, trained: Trained) -> list[str]:
     chosen, origin = tuned.candidate, tuned.provenance
     parameters = ", ".join(f"{key} {value}" for key, value in chosen.parameters.items())
     trials = ", ".join(f"{count} {status}" for status, count in origin.trials.items() if count)
-    data = Path(tuned.data.source).name
+    data = shared_name(tuned.data.source)
     facts = {
         "Search": f"{trials or 'no trials recorded'}; {origin.search_seconds:.0f} s; version {origin.autopeft_version}",
         "Score of the search": _searched({"validation": origin.validation, "test": origin.test}),

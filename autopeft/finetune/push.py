@@ -6,6 +6,7 @@ from typing import Any
 
 from autopeft.errors import AutopeftError, ModelError, invalid
 from autopeft.finetune.folder import TrainedFolder
+from autopeft.finetune.public import public_bytes
 
 CARD = "README.md"
 _WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
@@ -36,7 +37,8 @@ class Pushed:
 def push(folder: str | Path, repository: str, *, public: bool = False) -> Pushed:
     """Uploads a folder's adapter, tokenizer, card and metrics in one commit, and returns where they lie.
 
-    Nothing but safetensors, JSON, YAML and text goes up; checkpoints and a merged model stay here. The token is the
+    Nothing but safetensors, JSON, YAML and text goes up; checkpoints and a merged model stay here, and so do the paths
+    of this machine: a model or data that was named by its path goes by its last part. The token is the
     one that huggingface_hub finds: ``HF_TOKEN``, or what ``hf auth login`` left.
 
     Args:
@@ -59,6 +61,9 @@ def push(folder: str | Path, repository: str, *, public: bool = False) -> Pushed
     if token is None:
         raise HubError("There is no token for the hub.\nSet HF_TOKEN, or log in with `hf auth login`.")
     _check_secrets(files, token)
+    sent: dict[Path, Path | bytes] = {
+        path: path if path.suffix == ".safetensors" else public_bytes(path) for path in files
+    }  # fmt: skip
     api = HfApi(token=token)
     # The root of the HTTP library's errors, whichever library this version of huggingface_hub is built on.
     transport: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
@@ -66,7 +71,7 @@ def push(folder: str | Path, repository: str, *, public: bool = False) -> Pushed
         new, name = _repository(api, repository, public=public)
         api.create_commit(
             name,
-            [CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=path) for path in files],
+            [CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=content) for path, content in sent.items()],
             commit_message="Upload the adapter with its card",
         )
     except hub_errors.HFValidationError as error:

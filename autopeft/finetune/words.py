@@ -1,6 +1,6 @@
 """What the model card and the terminal say of a training in the same words."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from autopeft.finetune.outcomes import Evaluation, Inference, Trained
@@ -19,14 +19,23 @@ def score_words(score: Score) -> str:
     return f"{score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
 
 
-def before_and_after(trained: Trained) -> Iterator[tuple[str, str, str]]:
-    """Yields what was measured, its value before training, and its value after."""
+def last_parts(source: str) -> str:
+    """Returns a source by its last two parts, which tell data apart that a path gives the same last name."""
+    return "/".join(Path(source).parts[-2:])
+
+
+def before_and_after(trained: Trained, named: Callable[[str], str] = last_parts) -> Iterator[tuple[str, str, str]]:
+    """Yields what was measured, its value before training, and its value after.
+
+    Args:
+        trained: what came of a training.
+        named: how the source of other data is called.
+    """
     for name, part in (("validation", trained.validation), ("test", trained.test)):
         yield f"{part.after.metric}, {part.after.rows} {name} rows", *_scores(part)
     for second in trained.also:
-        place = "/".join(Path(second.source).parts[-2:])
         yield (
-            f"{second.after.metric}, {second.after.rows} test rows of {place}",
+            f"{second.after.metric}, {second.after.rows} test rows of {named(second.source)}",
             score_words(second.before),
             score_words(second.after),
         )

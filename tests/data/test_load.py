@@ -175,6 +175,13 @@ def test_class_weights_are_balanced(tmp_path):
     assert b == pytest.approx(3 * a)
 
 
+def test_too_few_rows_for_folds_is_said_in_words(tmp_path):
+    """A label that cannot be in every fold is named with how many folds there are and the option that sets them."""
+    data = load_data(write(tmp_path, [{"text": sentence(i), "label": "b" if i < 5 else "a"} for i in range(40)]))
+    with pytest.raises(DataError, match=r"'b' has \d rows .*too few for the 9 folds of a cross-val.*\n.*\(--folds; 1 "):
+        list(folds(data, 9))
+
+
 def test_folds_share_out_train_and_validation(tmp_path):
     """Each row validates once, none in its own training, and test is untouched."""
     data = load_data(write(tmp_path, reviews(100)))

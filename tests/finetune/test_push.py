@@ -1,11 +1,13 @@
 """An adapter goes up with its card, privately, in one commit; the token is sent and told to nobody else."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from autopeft.errors import InvalidValueError, ModelError, StudyError
 from autopeft.finetune.push import HubError, push
+from autopeft.tuned import TunedConfig
 from tests.finetune.fake_hub import fake_hub
 
 TOKEN = "hf_" + "kRtWq" * 7
@@ -31,7 +33,8 @@ def adapter(tmp_path):
     (folder / "merged").mkdir(parents=True)
     (folder / "merged" / "model.safetensors").write_bytes(b"large")
     (folder / "README.md").write_text("---\nlibrary_name: peft\n---\n# An adapter\n")
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / "adapter_config.json").write_text('{"peft_type":"LORA", "base_model_name_or_path":"a/hub-name"}')
+    (folder / "metrics.json").write_text('{"of": "another tool"}')
     (folder / "adapter_model.safetensors").write_bytes(b"weights")
     (folder / "optimizer.pt").write_bytes(b"a pickle")
     (folder / ".lock").touch()
@@ -42,8 +45,9 @@ def test_an_adapter_goes_up_with_its_card(hub, adapter):
     """Weights, config and card arrive as they are, in a private repository; merged models and pickles do not."""
     pushed = push(adapter, "reviews")
     assert hub.repositories["me/reviews"]["visibility"] == "private"
-    assert set(hub.files) == {"README.md", "adapter_config.json", "adapter_model.safetensors"} == set(pushed.files)
-    assert hub.files["adapter_model.safetensors"] == b"weights"
+    sent = {"README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.json"}
+    assert set(hub.files) == sent == set(pushed.files)
+    assert {name: (adapter / name).read_bytes() for name in sent} == hub.files
     assert (pushed.address, pushed.private) == (f"{hub.url}/me/reviews", True)
     assert hub.tokens - {""} == {f"Bearer {TOKEN}"}
     (adapter / "README.md").write_text("---\nlibrary_name: peft\n---\n# A better card\n")
@@ -120,4 +124,22 @@ def test_a_training_goes_up_whole(hub, finished, tmp_path):
     assert not {"run.json", "merged"} & set(hub.files)
     for name, content in hub.files.items():
         (tmp_path / name).write_bytes(content)
-    assert (tmp_path / "tuned.yaml").read_bytes() == (Path(finished.output) / "tuned.yaml").read_bytes()
+    here, there = (TunedConfig.load(Path(folder) / "tuned.yaml") for folder in (finished.output, tmp_path))
+    assert (there.candidate, there.training, there.model.fingerprint) == (
+        here.candidate, here.training, here.model.fingerprint,
+    )  # fmt: skip
+
+
+def test_no_path_of_this_machine_goes_up(hub, finished, tmp_path, monkeypatch):
+    """Whatever names a model or data by its place here says its last part, with which no hub's model is meant."""
+    home = Path(finished.output)
+    assert str(tmp_path.parent) in "".join(path.read_text() for path in home.glob("*.json"))
+    push(home, "reviews")
+    said = {name: body.decode() for name, body in hub.files.items() if not name.endswith(".safetensors")}
+    places = [str(home), str(home.parent), str(tmp_path.parent), str(Path.home()), str(Path.cwd()), home.parent.name]
+    assert not {(name, place) for name, text in said.items() for place in places if place in text}
+    assert json.loads(said["adapter_config.json"])["base_model_name_or_path"] == "./bert"
+    (tmp_path / "tuned.yaml").write_text(said["tuned.yaml"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"'\./bert' is neither a folder nor a file here"):
+        TunedConfig.load("tuned.yaml").setup()

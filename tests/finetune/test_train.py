@@ -89,7 +89,7 @@ def test_everything_is_measured_before_and_after(finished, writer):
     assert finished.adapter_bytes == pytest.approx(sum(path.stat().st_size for path in written), rel=0.2)
     card = (folder / "README.md").read_text()
     for words in (
-        f"{other.after.rows} test rows of {Path(other.source).parent.name}/other.csv | {other.before.value:.4f} (",
+        f"{other.after.rows} test rows of other.csv | {other.before.value:.4f} (",
         f"| masked-word loss on general text | {finished.forgetting.before:.4g} |",
         f"| forward pass, 8 rows of {took.latency.tokens} tokens in all | {took.base_milliseconds:.3g} ms |",
         f"| peak memory of training | {finished.expected.peak_bytes / 2**20:.1f} MiB |",
