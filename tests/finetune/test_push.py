@@ -34,7 +34,6 @@ def adapter(tmp_path):
     (folder / "merged" / "model.safetensors").write_bytes(b"large")
     (folder / "README.md").write_text("---\nlibrary_name: peft\n---\n# An adapter\n")
     (folder / "adapter_config.json").write_text('{"peft_type":"LORA", "base_model_name_or_path":"a/hub-name"}')
-    (folder / "metrics.json").write_text('{"of": "another tool"}')
     (folder / "adapter_model.safetensors").write_bytes(b"weights")
     (folder / "optimizer.pt").write_bytes(b"a pickle")
     (folder / ".lock").touch()
@@ -43,6 +42,7 @@ def adapter(tmp_path):
 
 def test_an_adapter_goes_up_with_its_card(hub, adapter):
     """Weights, config and card arrive as they are, in a private repository; merged models and pickles do not."""
+    (adapter / "metrics.json").write_text('{"of": "another tool"}')
     pushed = push(adapter, "reviews")
     assert hub.repositories["me/reviews"]["visibility"] == "private"
     sent = {"README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.json"}
