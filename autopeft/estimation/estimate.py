@@ -5,6 +5,7 @@ from dataclasses import replace
 from autopeft.estimation.activations import activation_bytes
 from autopeft.estimation.calibration import corrected, correction
 from autopeft.estimation.collector import uncollected
+from autopeft.estimation.kept import estimate_path
 from autopeft.estimation.memory import memory_estimate
 from autopeft.estimation.observations import card_name, stack_versions
 from autopeft.estimation.roofline import trace_seconds
@@ -13,6 +14,7 @@ from autopeft.estimation.trace import Trace
 from autopeft.estimation.trace_memory import trace_memory
 from autopeft.estimation.tracing.setup import UntraceableError, trace_setup, training_part
 from autopeft.methods import Method, get_method
+from autopeft.profiling.cache import load_value, save_value
 from autopeft.profiling.sizes import format_bytes
 from autopeft.values.candidates import Estimate, MemoryEstimate, Setup, rows_at_once
 from autopeft.values.profiles import Device, HardwareProfile
@@ -54,12 +56,22 @@ def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile)
         InvalidValueError: as `estimate`.
     """
     device = hardware.device
+    path = estimate_path(setup, tokens_per_row, evaluation_rows(setup, device), device)
+    kept = load_value(path, Estimate)
+    if kept is not None:
+        return kept
     try:
-        trace = trace_setup(setup, tokens_per_row, device, evaluation_rows=evaluation_rows(setup, device))
+        found = _traced(setup, tokens_per_row, device)
     except UntraceableError as error:
         bound = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware, generosity=BOUND)
         note = f"{error} Memory is an upper bound by formula, everything counted as alive at once."
         return replace(bound, notes=(note,))
+    save_value(path, found)
+    return found
+
+
+def _traced(setup: Setup, tokens_per_row: int, device: Device) -> Estimate:
+    trace = trace_setup(setup, tokens_per_row, device, evaluation_rows=evaluation_rows(setup, device))
     memory = trace_memory(trace, device)
     step = trace_seconds(trace.operations, device, accumulation=setup.candidate.accumulation)
     return Estimate(

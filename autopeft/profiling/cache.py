@@ -1,10 +1,11 @@
-"""Model profiles kept on disk, so that a model seen before costs neither torch nor transformers."""
+"""What is kept on disk: model profiles, so that a model seen before costs neither torch nor transformers, and more."""
 
 import hashlib
 import os
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import autopeft
 from autopeft.errors import FileFormatError
@@ -13,6 +14,8 @@ from autopeft.profiling.source import ModelSource
 from autopeft.tasks import all_tasks
 from autopeft.values.names import Task
 from autopeft.values.profiles import ModelProfile
+
+T = TypeVar("T")
 
 _LAYOUT = 1  # of the profiles themselves: raise it when the same config is to give another profile
 
@@ -33,20 +36,27 @@ def profile_path(source: ModelSource, task: Task, labels: int) -> Path:
 
 def load_profile(path: Path, source: ModelSource) -> ModelProfile | None:
     """Returns the kept profile under the name and weights of this source; None where there is none to trust."""
-    if not path.is_file():
-        return None
-    try:
-        kept = parse(ModelProfile, read_json(path), str(path))
-    except FileFormatError:  # cut short or from elsewhere: it is made anew and written over
+    kept = load_value(path, ModelProfile)
+    if kept is None:
         return None
     return replace(
         kept, source=source.name, weight_format=source.weight_format, weight_bytes=source.weight_bytes
     )  # fmt: skip
 
 
-def save_profile(path: Path, profile: ModelProfile) -> None:
-    """Keeps a profile; a cache that cannot be written costs only time, so that is no error."""
+def load_value(path: Path, kind: type[T]) -> T | None:
+    """Returns the value of one of the project's dataclasses that a file keeps; None where there is none to trust."""
+    if not path.is_file():
+        return None
     try:
-        write_text(path, to_json(plain(profile)))
+        return parse(kind, read_json(path), str(path))
+    except FileFormatError:  # cut short or from elsewhere: it is made anew and written over
+        return None
+
+
+def save_value(path: Path, value: object) -> None:
+    """Keeps a value; a cache that cannot be written costs only time, so that is no error."""
+    try:
+        write_text(path, to_json(plain(value)))
     except OSError:
         return

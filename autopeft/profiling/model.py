@@ -5,7 +5,7 @@ from typing import Any
 
 from autopeft.environment import remote_code_trusted
 from autopeft.errors import ModelError, invalid
-from autopeft.profiling.cache import load_profile, profile_path, save_profile
+from autopeft.profiling.cache import load_profile, profile_path, save_value
 from autopeft.profiling.code import NOTE
 from autopeft.profiling.config import has_class, load_config
 from autopeft.profiling.dimensions import sizes
@@ -45,7 +45,7 @@ def read_model(source: str, task: Task, labels: int = DEFAULT_LABELS) -> ModelPr
     if kept is not None:
         return kept
     profile = _build(found, task_type, outputs)
-    save_profile(path, profile)
+    save_value(path, profile)
     return profile
 
 

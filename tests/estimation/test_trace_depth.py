@@ -41,7 +41,7 @@ def _setup(root, name, method="lora", **candidate):
 
 
 def _recorded(setup, plan, device=GPU, rows=tracing.STAND_IN_ROWS):
-    request = tracing._Request(setup, TOKENS, device, padded=True, single=False)
+    request = tracing._Request(setup, TOKENS, device, padded=True)
     request.rows = rows
     return tracing._run(request, plan).recording
 

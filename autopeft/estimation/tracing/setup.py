@@ -56,8 +56,7 @@ def trace_setup(
         UntraceableError: the model or the method does not run without numbers; the message says why.
     """
     rows = setup.candidate.batch_size
-    padded = rows > 1 if padded is None else padded
-    kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, single=rows == 1, mixed=mixed))
+    kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, mixed=mixed))
     if kept.recording is None:
         raise UntraceableError(" ".join(kept.notes))
     method = get_method(setup.candidate.method)
@@ -74,6 +73,11 @@ def trace_setup(
         return trace if evaluation_rows is not None else training_part(trace)
 
 
+def trace_key(setup: Setup, tokens_per_row: int, device: Device) -> str:
+    """Returns the name of the recording that `trace_setup` makes its trace of."""
+    return _Request(setup, tokens_per_row, device).key
+
+
 def training_part(trace: Trace) -> Trace:
     """Returns the trace up to where evaluation starts."""
     phases = tuple(phase for phase in trace.phases if phase.name != "evaluation")
@@ -87,10 +91,12 @@ class _Request:
     """What decides a recording: equal ones have equal keys."""
 
     def __init__(
-        self, setup: Setup, tokens: int, device: Device, *, padded: bool, single: bool, mixed: bool = True
+        self, setup: Setup, tokens: int, device: Device, *, padded: bool | None = None, mixed: bool = True
     ) -> None:
         self.setup, self.tokens, self.device = setup, tokens, device
-        self.padded, self.rows, self.mixed = padded, 1 if single else STAND_IN_ROWS, mixed
+        single = setup.candidate.batch_size == 1
+        self.padded, self.mixed = not single if padded is None else padded, mixed
+        self.rows = 1 if single else STAND_IN_ROWS
         self.flash, self.efficient = _kernels(device)
         candidate = asdict(setup.candidate)
         candidate["accumulation"] = min(setup.candidate.accumulation, 2)

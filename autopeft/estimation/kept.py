@@ -1,0 +1,39 @@
+"""Estimates kept on disk: to unfold a trace and replay it through the allocator takes a tenth of a second each time."""
+
+import json
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from autopeft import resources
+from autopeft.estimation.tracing.setup import trace_key
+from autopeft.methods import get_method
+from autopeft.profiling.cache import cache_folder
+from autopeft.values.candidates import Setup
+from autopeft.values.profiles import Device
+
+
+def estimate_path(setup: Setup, tokens_per_row: int, evaluation_rows: int, device: Device) -> Path:
+    """Returns where the estimate of a traced setup on a device lies, before measured runs correct it.
+
+    Its name holds all that decides it: the recording's key, the rows it is unfolded for, the device's figures, and
+    the very code and efficiencies that make an estimate of these.
+    """
+    model, candidate = setup.model, setup.candidate
+    parts = {
+        "trace": trace_key(setup, tokens_per_row, device),
+        "rows": [candidate.batch_size, evaluation_rows, candidate.accumulation],
+        "parameters": [get_method(candidate.method).trainable(setup), model.head_parameters, model.parameters],
+        "device": asdict(device),
+        "code": _code(),
+    }
+    name = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "estimates" / f"{name}.json"
+
+
+@cache
+def _code() -> str:
+    """Returns a digest of what turns a recording into an estimate."""
+    files = (*sorted(Path(__file__).parent.rglob("*.py")), resources.profiles() / "efficiency.yaml")
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

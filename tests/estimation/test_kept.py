@@ -1,0 +1,63 @@
+"""An estimate made before is read from disk, and what decides it decides which one."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from autopeft.estimation.estimate import evaluation_rows, uncorrected
+from autopeft.estimation.kept import estimate_path
+from autopeft.estimation.question import Question, plan
+from autopeft.methods import get_method
+
+
+@pytest.fixture
+def asked(tiny_models, tmp_path, monkeypatch):
+    """A plan for the tiny decoder, in a cache of its own."""
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path))
+    return plan(Question(model=str(tiny_models["llama"]), gpu="rtx-3090", batch_size=2))
+
+
+def estimated(asked):
+    return uncorrected(asked.setup, tokens_per_row=asked.tokens, hardware=asked.hardware)
+
+
+def path(asked, setup=None, device=None, tokens=None):
+    device, setup = device or asked.device, setup or asked.setup
+    return estimate_path(setup, tokens or asked.tokens, evaluation_rows(setup, device), device)
+
+
+def test_a_kept_estimate_needs_no_trace(asked, monkeypatch):
+    """The second time nothing is unfolded or replayed, and every figure and note is the same."""
+    first = estimated(asked)
+    seam = sys.modules[uncorrected.__module__]  # the package's own name for it is the function
+    monkeypatch.setattr(seam, "trace_setup", None)
+    monkeypatch.setattr(seam, "trace_memory", None)
+    assert estimated(asked) == first
+
+
+def test_an_estimate_cut_short_is_made_anew(asked):
+    """Half a file is no estimate; it is written over."""
+    first = estimated(asked)
+    whole = path(asked).read_text()
+    path(asked).write_text(whole[: len(whole) // 2])
+    assert estimated(asked) == first
+    assert path(asked).read_text() == whole
+
+
+def test_whatever_decides_an_estimate_names_it(asked):
+    """Batch, accumulation, length, rank, size, the device's memory rates and context: each has a file of its own."""
+    setup, device = asked.setup, asked.device
+    candidate, model = setup.candidate, setup.model
+    rank = next(s for s in get_method(candidate.method).seeds if s.parameters != candidate.parameters).parameters
+    changed = [
+        path(asked),
+        path(asked, tokens=asked.tokens + 1),
+        path(asked, replace(setup, candidate=replace(candidate, batch_size=3))),
+        path(asked, replace(setup, candidate=replace(candidate, accumulation=5))),
+        path(asked, replace(setup, candidate=replace(candidate, parameters=dict(rank)))),
+        path(asked, replace(setup, model=replace(model, parameters=model.parameters + 1))),
+        path(asked, device=replace(device, context_bytes=1)),
+        path(asked, device=replace(device, throughput=None)),
+    ]
+    assert len(set(changed)) == len(changed)
