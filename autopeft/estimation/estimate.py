@@ -55,7 +55,7 @@ def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile)
     Raises:
         InvalidValueError: as `estimate`.
     """
-    device = hardware.device
+    setup, device = _lowest(setup), hardware.device
     path = estimate_path(setup, tokens_per_row, evaluation_rows(setup, device), device)
     kept = load_value(path, Estimate)
     if kept is not None:
@@ -84,6 +84,18 @@ def _traced(setup: Setup, tokens_per_row: int, device: Device) -> Estimate:
         total_parameters=trace.total_parameters,
         notes=(*trace.notes, *_evaluation_note(trace, memory, setup, device)),
     )
+
+
+def _lowest(setup: Setup) -> Setup:
+    """Returns the setup with the first K layers where the gradient is yet to pick K of them: no others take more.
+
+    What lies above the lowest layer that trains keeps its activations for the backward pass.
+    """
+    candidate = setup.candidate
+    kind, _, count = candidate.layers.partition(":")
+    if kind != "gradient" or candidate.layer_indices is not None:
+        return setup
+    return replace(setup, candidate=replace(candidate, layer_indices=tuple(range(int(count)))))
 
 
 def evaluation_rows(setup: Setup, device: Device) -> int:
@@ -117,6 +129,7 @@ def draft(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, gener
     Raises:
         InvalidValueError: as `estimate`.
     """
+    setup = _lowest(setup)
     method = get_method(setup.candidate.method)
     adapter = method.trainable(setup)
     tokens = planned_tokens(setup, tokens_per_row)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autopeft.estimation import fragmentation
+from autopeft.estimation.estimate import draft, uncorrected
 from autopeft.estimation.fragmentation import fragmentation_notes
 from autopeft.estimation.question import Question, plan
 from autopeft.estimation.strategy import COMMUNICATOR_BYTES, data_parallel, fully_sharded, gathered_bytes
@@ -30,6 +31,19 @@ def estimate():
         peak_allocated_bytes=2000, peak_reserved_bytes=2300, context_bytes=600, breakdown=breakdown
     )  # fmt: skip
     return Estimate(memory=memory, step_seconds=1.0, trainable_parameters=1, total_parameters=2)
+
+
+@pytest.mark.parametrize("cost", [uncorrected, draft])
+def test_layers_yet_to_be_picked_cost_the_most_they_can(planned, cost):
+    """Before the gradient has picked a layer, what it is expected to take covers whichever it picks."""
+
+    def peak(**chosen):
+        asked = planned(dtype="bfloat16")
+        candidate = replace(asked.setup.candidate, layers="gradient:1", **chosen)
+        found = cost(replace(asked.setup, candidate=candidate), tokens_per_row=64, hardware=asked.hardware)
+        return found.memory.peak_allocated_bytes
+
+    assert peak() == max(peak(layer_indices=(picked,)) for picked in range(3)) > peak(layer_indices=(2,))
 
 
 def test_gathered_is_what_stands_outside_and_two_layers(planned):

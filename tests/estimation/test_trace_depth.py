@@ -76,6 +76,7 @@ CHANGES = [
     {"quantization": "int8"},
     {"optimizer": "adamw_8bit", "accumulation": 4},
     {"layers": "last:6"},
+    {"layers": "gradient:7", "layer_indices": (0, 1, 2, 3, 4, 5, 6)},
     {"method": "full"},
     {"method": "houlsby_adapter"},
     {"method": "dora"},
@@ -99,9 +100,17 @@ def test_a_loop_over_all_layers_unfolds(root):
     assert sorted(block[:2] for block in shallow.blocks) == sorted(block[:2] for block in whole.blocks)
 
 
-def test_layers_chosen_one_by_one_are_traced_in_full(root):
-    """A choice without a pattern is not extrapolated."""
-    assert plan_depth(tracing._likeness(_setup(root, "llama", layers="every:2"))).runs == ()
+def test_every_other_layer_is_a_pattern_of_two(root):
+    """Chosen and spared layers in turn are units of two, and unfold to the whole model."""
+    setup = _setup(root, "gemma2", layers="every:2")
+    assert len(_same_as_whole_depth(setup).kept) < setup.model.layers
+
+
+def test_layers_chosen_without_a_pattern_are_traced_one_by_one(root):
+    """What the gradient picked here and there is not extrapolated."""
+    setup = _setup(root, "llama", layers="gradient:4", layer_indices=(0, 3, 4, 8))
+    assert not [run for run in plan_depth(tracing._likeness(setup)).runs if run.repeats > 2]
+    assert tracing.trace_setup(setup, TOKENS, GPU).blocks
 
 
 def test_layers_that_only_seem_alike_are_refused(root):

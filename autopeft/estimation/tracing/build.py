@@ -16,12 +16,13 @@ from autopeft.errors import ModelError
 from autopeft.estimation.tracing.dispatch import Staying
 from autopeft.estimation.tracing.layers import layer_shapes, number_place
 from autopeft.methods import get_method
+from autopeft.methods._targets import selected_layers
 from autopeft.profiling.config import load_config
 from autopeft.profiling.shapes import module_shapes
 from autopeft.profiling.source import find_model
 from autopeft.quantization import get_quantization
 from autopeft.tasks import get_task
-from autopeft.values.candidates import Setup
+from autopeft.values.candidates import Candidate, Setup
 
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "num_encoder_layers")
 _DECODER_DEPTHS = ("num_decoder_layers", "decoder_layers")
@@ -120,15 +121,14 @@ def _check_same(setup: Setup, modules: Sequence[Any], kept: Sequence[int]) -> No
         raise ModelError("A model of fewer layers has other layers than the whole one.")
 
 
-def _candidate(setup: Setup, kept: Sequence[int]) -> Any:
-    """Returns the candidate for the kept layers: ``last:K`` counts those of its K that were kept."""
-    candidate, depth = setup.candidate, setup.model.layers
-    kind, _, number = candidate.layers.partition(":")
-    if kind == "all":
+def _candidate(setup: Setup, kept: Sequence[int]) -> Candidate:
+    """Returns the candidate for the kept layers: its choice among all layers, by their places among these."""
+    candidate = setup.candidate
+    if candidate.layers == "all":
         return candidate
-    if kind == "last":
-        return replace(candidate, layers=f"last:{sum(1 for k in kept if k >= depth - int(number))}")
-    raise ModelError(f"Layers chosen by {candidate.layers!r} are traced at full depth.")
+    chosen = frozenset(selected_layers(setup.model, candidate))
+    places = tuple(place for place, layer in enumerate(kept) if layer in chosen)
+    return replace(candidate, layers=f"gradient:{len(places)}", layer_indices=places)
 
 
 def _task_model(config: Any, auto_class: str, dtype: str) -> Any:

@@ -208,8 +208,6 @@ def _likeness(setup: Setup) -> list[Any]:
     from autopeft.estimation.tracing.layers import layer_kinds, layer_shapes
 
     model = setup.model
-    if setup.candidate.layers.partition(":")[0] not in ("all", "last"):
-        return list(range(model.layers))
     chosen = set(selected_layers(model, setup.candidate))
     kinds = layer_kinds(setup)
     return [(layer_shapes(model.modules, index), kinds[index], index in chosen) for index in range(model.layers)]
