@@ -1,18 +1,30 @@
-"""Times one estimate of each method for a model, after the imports and with nothing cached.
+"""Times what estimates of one model cost, after the imports and with nothing cached.
 
-    python benchmarks/estimate_time.py llama-7b --gpu a100-80gb --count 40
+    python benchmarks/estimate_time.py llama-7b --gpu a100-80gb
+    python benchmarks/estimate_time.py llama-7b --gpu a100-80gb --candidates 40
 
-The model is a folder with a ``config.json``, such as the README's. A method that refuses the model is not counted.
+The first times one estimate of each method at its first seed. The second does what a search does: it draws
+candidates from the spaces of the methods that the recommender proposes, and traces each. The model is a folder with a
+``config.json``, such as the README's. What a method refuses is not counted.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 
-from autopeft import estimate
+from autopeft import suggest
 from autopeft.errors import AutopeftError
-from autopeft.methods import all_methods
+from autopeft.estimation.answer import cost
+from autopeft.estimation.question import Plan, Question, plan
+from autopeft.methods import all_methods, get_method
+from autopeft.tuning.proposal import proposal
+from autopeft.values.candidates import Candidate
+
+TOKENS = 1024
 
 
 def main() -> None:
@@ -20,24 +32,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--gpu", required=True)
-    parser.add_argument("--count", type=int, default=40, help="methods, in the order of the catalogue")
+    parser.add_argument("--candidates", type=int, help="draw so many as a search would")
     given = parser.parse_args()
-    # The first brings in torch, transformers and peft.
-    estimate(model=given.model, method="lora", gpu=given.gpu, batch_size=1, sequence_length=64)
-    seconds: dict[str, float] = {}
-    for name in all_methods():
+    first = plan(_question(given.model, given.gpu, "lora"))
+    cost(first)  # brings in torch, transformers and peft
+    if given.candidates is None:
+        asked = _of_each_method(given.model, given.gpu)
+    else:
+        asked = islice(_drawn(first, given.gpu), given.candidates)
+    seconds: list[tuple[float, str]] = []
+    for run in asked:
         began = time.monotonic()
+        cost(run)
+        seconds.append((time.monotonic() - began, _words(run.setup.candidate)))
+    for spent, words in sorted(seconds, reverse=True)[:10]:
+        print(f"{spent:6.2f} s  {words}")
+    print(f"{len(seconds)} estimates: {sum(spent for spent, _ in seconds):.1f} s")
+
+
+def _words(candidate: Candidate) -> str:
+    return f"{candidate.method} on {candidate.targets}, layers {candidate.layers}, {candidate.quantization}"
+
+
+def _question(model: str, gpu: str, method: str) -> Question:
+    return Question(model=model, method=method, gpu=gpu, batch_size=1, sequence_length=TOKENS)
+
+
+def _of_each_method(model: str, gpu: str) -> Iterator[Plan]:
+    for name in all_methods():
         try:
-            estimate(model=given.model, method=name, gpu=given.gpu, batch_size=1, sequence_length=1024)
+            yield plan(_question(model, gpu, name))
         except AutopeftError as error:
             print(f"{name}: {str(error).splitlines()[0]}")
-            continue
-        seconds[name] = time.monotonic() - began
-        if len(seconds) == given.count:
-            break
-    for name in sorted(seconds, key=lambda name: -seconds[name])[:10]:
-        print(f"{name:20} {seconds[name]:6.2f} s")
-    print(f"{len(seconds)} estimates: {sum(seconds.values()):.1f} s")
+
+
+def _drawn(first: Plan, gpu: str) -> Iterator[Plan]:
+    """Yields candidates without end."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    setup = first.setup
+    found = suggest(setup.model.source, task=setup.task, gpu=gpu, tokens_per_row=TOKENS)
+    starts = {s.candidate.method: s.candidate for s in found.candidates if s.fits}
+    drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    proposed = proposal(tuple(starts.values()), setup.model.layers)
+    while True:
+        candidate = proposed.draw(drawn.ask())
+        if not get_method(candidate.method).violations(replace(setup, candidate=candidate)):
+            yield replace(first, setup=replace(setup, candidate=candidate))
 
 
 if __name__ == "__main__":
