@@ -63,12 +63,14 @@ METHOD = _injected.declare(
     learning_rate=FloatDistribution(1e-4, 2e-2, log=True),
     seeds=(
         Seed(
-            parameters={"rank": 32, "strength": 15, "dropout": 0.0}, learning_rate=1e-3, targets="qv",
-            source="peft method_comparison MetaMathQA, delora/llama-3.2-3B-rank32: 0.468 on GSM8K",
+            parameters={"rank": 32, "strength": 4, "dropout": 0.0}, learning_rate=1e-3,
+            source="peft's documentation advises rates of 1e-3 to 1e-2, ten times LoRA's and more; the strength is the"
+            " one of 1, 2, 4 and 8 that learnt most in 60 steps of 16 movie reviews on MiniLM, where 15 on all linear"
+            " layers overwhelms the base at once and learns nothing",
         ),
         Seed(
-            parameters={"rank": 8, "strength": 8, "dropout": 0.0}, learning_rate=3e-3,
-            source="peft's documentation advises rates of 1e-3 to 1e-2, ten times LoRA's and more; sizes set here",
+            parameters={"rank": 32, "strength": 15, "dropout": 0.0}, learning_rate=1e-3, targets="qv",
+            source="peft method_comparison MetaMathQA, delora/llama-3.2-3B-rank32: 0.468 on GSM8K",
         ),
     ),
     trainable=_trainable,
