@@ -12,6 +12,7 @@ import pytest
 
 from autopeft.environment import TRUST_REMOTE_CODE, trust_remote_code
 from autopeft.errors import AutopeftError, FileFormatError, ModelError
+from autopeft.export import export
 from autopeft.files import read_yaml
 from autopeft.profiling.model import read_model
 from autopeft.profiling.tokenizer import load_tokenizer
@@ -142,11 +143,14 @@ def test_code_runs_only_while_it_is_asked_for(coded, mark):
 
 
 def test_changed_code_makes_another_model(coded, tmp_path):
-    """What was tuned with one code is refused with another, and without leave to run any."""
+    """What was tuned with one code is refused with another; another tool's file does not grant the leave either."""
     source = classification_csv(tmp_path / "toy.csv")
     with trust_remote_code():
         tuned = tuned_for(coded, source, "classification")
         assert tuned.setup().model.own_code
+        exported = export(tuned, "peft")
+        assert "tell the tool by its own option" in exported.unsupported[-1]
+        assert "trust" not in exported.text
         with (coded / "modeling_coded.py").open("a") as stream:
             stream.write("# changed\n")
         with pytest.raises(ModelError, match=r"(?s)must be the model that was tuned.*code .* may have changed"):

@@ -1,5 +1,6 @@
 """Exports of a tuned config to other tools: one file per target, found by walking this package."""
 
+from dataclasses import replace
 from functools import cache
 
 from autopeft.discovery import discover
@@ -29,4 +30,12 @@ def export(tuned: TunedConfig, target: str) -> Exported:
     targets = all_targets()
     if target not in targets:
         raise unknown("--to", "autopeft export", target, targets)
-    return targets[target].render(collect(tuned, targets[target].title))
+    facts = collect(tuned, targets[target].title)
+    made = targets[target].render(facts)
+    return replace(made, unsupported=(*made.unsupported, _CODE)) if facts.setup.model.own_code else made
+
+
+_CODE = (
+    "The base model needs code that it brings along: no file grants leave to run it. Read that code, then tell the "
+    "tool by its own option, usually trust_remote_code."
+)

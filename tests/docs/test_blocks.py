@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -58,36 +59,72 @@ def test_every_command_is_one(block):
             assert "--help" in words
 
 
+FOREIGN = {"--enable-lora", "--max-lora-rank", "--lora-modules", "--gres", "--requeue"}  # of vLLM and Slurm
+
+
+def options(command):
+    """Every option of a command and of those below it."""
+    found = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    return found.union(*map(options, getattr(command, "commands", {}).values()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_option_that_a_page_names_exists(page):
+    """What prose calls an option is one of a command, too."""
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
+    assert named <= options(COMMANDS) | FOREIGN
+
+
 @pytest.mark.parametrize("block", [b for b in EVERY if b.language == "python"], ids=lambda block: block.name)
 def test_every_python_block_is_python(block):
     """Each block of Python compiles."""
     ast.parse(block.code)
 
 
+MINUTES = "takes minutes"
+SHORTER = {
+    r"--time \w+": "--trials 1 --trial-tokens 2000",
+    r"--probe \w+": "--probe 5s",
+    r"(autopeft train .*)": r"\1 --epochs 0.1",
+}
+"""What makes seconds of the minutes that a page's commands take."""
+
+
+def runs(block):
+    """Whether a block is run here: files that a page shows are run as examples."""
+    takes_minutes = block.why == MINUTES and block.language == "sh" and not block.code.startswith("#!")
+    return block.language in ("sh", "python") and (not block.why or takes_minutes)
+
+
 def runnable(page):
-    """Returns the blocks of a page of the site that run, each output shown for a command that runs behind it.
+    """Returns the language and code of each block of a page of the site that runs, and of the output shown behind it.
 
     Those of the other files name models of the reader's own.
     """
     found = [block for block in EVERY if block.page == page] if page.is_relative_to(ROOT / "docs") else []
-    runs = [block.language in ("sh", "python") and not block.why for block in found]
-    shown = [
-        block.language == "text" and before.language == "sh" and ran
-        for block, before, ran in zip(found[1:], found, runs, strict=False)
-    ]
-    return [block for block, *one in zip(found, runs, [False, *shown], strict=False) if any(one)]
+    for before, block in zip([None, *found], found, strict=False):
+        if runs(block):
+            code = block.code
+            for long, short in SHORTER.items() if block.why else ():
+                code = re.sub(long, short, code)
+            yield block.language, code
+        elif block.language == "text" and before and before.language == "sh" and runs(before) and not before.why:
+            yield block.language, block.code
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_what_takes_seconds_runs(page, tmp_path):
-    """The blocks of a page run in their order, in one folder with the fetched models, and print what the page shows."""
+@pytest.mark.parametrize("page", [p for p in PAGES if any(runnable(p))], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_what_a_page_shows_runs(page, tmp_path):
+    """The blocks of a page run in their order, in one folder with the fetched models, and print what the page shows.
+
+    What takes minutes is shortened.
+    """
     (tmp_path / ".cache").symlink_to(ROOT / ".cache")
     # What a page measures of this machine must not reach the tests that come after it.
     own = {"AUTOPEFT_CACHE": str(tmp_path / "cache"), "AUTOPEFT_DATA": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
     environment = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", **own}
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER], input=json.dumps([[b.language, b.code] for b in runnable(page)]),
+        [sys.executable, "-c", RUNNER], input=json.dumps(list(runnable(page))),
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
