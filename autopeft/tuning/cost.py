@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from autopeft.estimation import estimate
 from autopeft.profiling.hardware import probe_hardware
@@ -13,6 +14,7 @@ from autopeft.tuning.folder import SCHEMA_VERSION, Settings
 from autopeft.tuning.halving import full_trials
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.prepare import Prepared, Request
+from autopeft.tuning.starts import for_trials_of
 from autopeft.values.candidates import Candidate, Setup
 
 COMPARED_BUDGETS = 4
@@ -70,7 +72,7 @@ def settle(prepared: Prepared, tokens_per_second: float, request: Request, limit
         identity=prepared.identity(request),
         size=size,
         tokens_per_second=tokens_per_second,
-        starts=prepared.starts,
+        starts=for_trials_of(size.tokens, fmean(prepared.parts[0]["train"].lengths), prepared.proposal),
     )
 
 

@@ -14,6 +14,7 @@ from autopeft.tuning.folder import OutputFolder, Settings, check_same
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
+from autopeft.tuning.starts import begun
 from autopeft.tuning.storage import Storage, open_storage
 from autopeft.tuning.study import TrialStudy
 
@@ -62,6 +63,8 @@ def opened(
         if missing := download_bytes(prepared):
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
         settings = _settled(prepared, worker, request, stops, crew, held, shared=storage is not None)
+        if held is None:
+            prepared = begun(prepared, settings.starts, request.spaces)
         if storage is not None:
             first = _study(prepared, folder, spread, storage).agree(settings) or settings
             check_same(first, identity, f"the study {spread.study}", "--study")

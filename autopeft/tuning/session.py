@@ -28,6 +28,7 @@ from autopeft.tuning.opening import Opened, opened
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.search import finish
+from autopeft.tuning.starts import begun
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
@@ -55,7 +56,9 @@ def dry_run(request: Request, stops: Limits) -> tuple[Prepared, Cost]:
     """
     prepared = prepare(request)
     speed = estimated_speed(prepared) if download_bytes(prepared) else measured_speed(prepared, prepared.worker())
-    return prepared, cost_of(prepared, settle(prepared, speed, request, stops), stops)
+    settings = settle(prepared, speed, request, stops)
+    prepared = begun(prepared, settings.starts, request.spaces)
+    return prepared, cost_of(prepared, settings, stops)
 
 
 def run_search(
