@@ -11,10 +11,11 @@ from _gains import Row
 from _kinds import kept
 
 from autopeft.methods import get_method
-from autopeft.recommend._surrogate_features import rate_position
+from autopeft.tuning.space import load_space
 
-FLOORS = (-1.0, 0.5, 0.6, 0.7)
-"""Lowest positions in a method's own range of rates that a seed is raised to; the first raises none."""
+FLOORS = (-1.0, 0.33, 0.5, 0.67)
+"""Lowest positions in the range of rates searched that a seed is raised to; the first raises none, and a search of
+short trials takes the middle (`autopeft.tuning.starts`)."""
 SHORT = 100_000
 """Tokens up to which a run is short."""
 
@@ -62,9 +63,16 @@ def _means(values: Array, rates: Mapping[float, list[int]]) -> dict[float, float
 def _seed(name: str, gained: Points, floor: float) -> float:
     """Returns the regret of the measured rate that lies nearest to a method's first seed, raised to a position."""
     method = get_method(name)
-    wanted = max(rate_position(method, method.seeds[0].learning_rate) or 0.0, floor)
-    nearest = min(gained, key=lambda rate: abs((rate_position(method, rate) or 0.0) - wanted))
+    wanted = max(_position(name, method.seeds[0].learning_rate), floor)
+    nearest = min(gained, key=lambda rate: abs(_position(name, rate) - wanted))
     return max(gained.values()) - gained[nearest]
+
+
+def _position(name: str, rate: float) -> float:
+    """Returns where a rate lies in the range that is searched for a method, on its logarithm: inside it 0 to 1."""
+    searched = load_space(name).learning_rate
+    low, high = float(searched.low or 0), float(searched.high or 0)
+    return math.log(rate / low) / math.log(high / low)
 
 
 def _predicted(gained: Points, predicted: Points) -> float:

@@ -60,9 +60,9 @@ theirs. Loss settings are short runs on one CPU: they say what learns fast, not 
 authors of a method in them. Intervals leave the reference out, which gains nothing by definition."""
 RATES = """\
 Where a method was measured at several rates in one setting of at most 100,000 tokens: what the best of them gained more
-than the one nearest to what each way would have taken. A floor raises the seeds that lie lower in their method's own
-range of rates; picked from the other methods it is no better than the seed so far, so the published seeds stand, with
-what the rules multiply them by."""
+than the one nearest to what each way would have taken. A floor raises the seeds that lie lower in the range of rates
+searched for their method, on its logarithm; a search whose trials are short raises them to its middle, 0.5. The floor
+from the other methods is the one that serves those best, and so was not chosen with the method at hand."""
 UNITS = ("points", "per cent of the loss")
 
 

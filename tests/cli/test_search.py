@@ -108,7 +108,7 @@ def trials(out):
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(autopeft, tiny_models, toy, tmp_path):
-    """SIGINT in the second trial exits with 130 and names --resume; resuming keeps the first, or goes on with it, to the end."""
+    """SIGINT in the second trial exits with 130 and names --resume, which ends the search with what the first was."""
     out = tmp_path / "out"
     command = ("search", "--model", tiny_models["bert"], "--data", toy, *SMALL, "--output", out, "--json")
     child = subprocess.Popen(
