@@ -1,14 +1,15 @@
 """What Python code calls: the same values that the commands print."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft.profiling import profile
 from autopeft.recommend.suggest import suggest
-from autopeft.values.candidates import Candidate, Constraints
+from autopeft.values.candidates import Candidate, Constraints, Team
 from autopeft.values.costs import RunCost
-from autopeft.values.names import ParameterValue, Task
+from autopeft.values.names import ParameterValue, Strategy, Task
 from autopeft.values.outcomes import SearchResult
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def search(
     storage: str | None = None,
     study: str = "autopeft",
     ray: str | None = None,
+    strategy: Strategy = "none",
+    devices: int = 1,
     show: bool | None = None,
 ) -> SearchResult:
     """Returns the result of a search for the best way to fine-tune a model on some data.
@@ -139,6 +142,8 @@ def search(
         storage: URL of a PostgreSQL database in which any number of machines join one study.
         study: its name there.
         ray: address of a Ray cluster to train on, empty for the one that Ray finds or starts.
+        strategy: ``ddp`` or ``fsdp`` to train each trial on several devices: a whole model on each, or a share of it.
+        devices: how many train a trial together.
         show: whether to show the table; by default where the code runs in a notebook.
 
     Raises:
@@ -147,11 +152,13 @@ def search(
     """
     from autopeft.integration.notebook import observer
     from autopeft.report import write_report
-    from autopeft.tuning.crew import Spread
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import limits, run_search
+    from autopeft.tuning.spread import Spread
     from autopeft.tuning.trackers import Tracked
 
+    if strategy != "none" or devices != 1:
+        constraints = replace(constraints, team=Team(strategy=strategy, devices=devices))
     request = Request(
         model=model,
         data=data,

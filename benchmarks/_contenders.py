@@ -9,6 +9,7 @@ from typing import Any
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import LONGEST_EPOCHS
 from autopeft.tuning.compare import Comparison, default_recipe
+from autopeft.tuning.contest import OwnContest
 from autopeft.tuning.cost import measured_speed, settle
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.limits import Limits
@@ -66,10 +67,16 @@ class Bench:
     def comparison(self) -> Comparison:
         """Returns the final training: the same tokens for all, with a seed that no trial has used."""
         plan = Plan(tokens=self.settings.size.tokens, seed=self.prepared.seed + len(self.prepared.parts))
-        return Comparison(
-            self.worker, self.prepared.encoded, plan, self.prepared.objective, folder=self.folder / "trained",
-            seconds=float("inf"), racing_rows=self.settings.size.pruning_rows,
+        return self.trained(plan, "trained", float("inf"))
+
+    def trained(self, plan: Plan, folder: str, seconds: float) -> Comparison:
+        """Returns a comparison of what trains for a plan, each for so many seconds at most, kept in a folder."""
+        objective = self.prepared.objective
+        contest = OwnContest(
+            self.worker, self.prepared.encoded, plan, objective, seconds=seconds,
+            racing_rows=self.settings.size.pruning_rows,
         )  # fmt: skip
+        return Comparison(contest, objective, plan.seed, self.folder / folder)
 
 
 def bench(request: Request, folder: Path, seconds: float) -> Bench:
@@ -127,10 +134,7 @@ def raced(given: Bench) -> Chosen:
     train = given.prepared.encoded["train"]
     tokens = min(given.settings.tokens_per_second * given.seconds / 2, LONGEST_EPOCHS * sum(train.lengths))
     plan = Plan(tokens=max(given.settings.size.tokens, int(tokens)), seed=given.prepared.seed)
-    race = Comparison(
-        given.worker, given.prepared.encoded, plan, given.prepared.objective, folder=given.folder / "race",
-        seconds=given.seconds, racing_rows=given.settings.size.pruning_rows,
-    )  # fmt: skip
+    race = given.trained(plan, "race", given.seconds)
     performance = race.raced("race", given.default)
     seconds = min(given.seconds, time.monotonic() - began)
     return Chosen(candidate=performance.candidate, trials=4, completed=1, seconds=seconds)

@@ -58,6 +58,10 @@ def command(
         ),
     ] = None,
     study: Annotated[str, typer.Option(metavar="NAME", help="Its name in that database.")] = "autopeft",
+    strategy: Annotated[
+        str, typer.Option(help="Train each trial on several devices: ddp, or fsdp where one cannot hold the model.")
+    ] = "none",
+    devices: Annotated[int, typer.Option(metavar="N", help="Devices that train a trial together.")] = 1,
     ray: Annotated[
         str | None, typer.Option(metavar="[ADDRESS]", help="Train on a Ray cluster, by default the one that Ray finds.")
     ] = None,
@@ -113,12 +117,12 @@ def command(
     from autopeft.cli.search_view import LiveView, cost_view, preparation_view, result_view
     from autopeft.profiling.sizes import parse_bytes
     from autopeft.report import write_report
-    from autopeft.tuning.crew import Spread
     from autopeft.tuning.prepare import Request
     from autopeft.tuning.session import dry_run as plan_only
     from autopeft.tuning.session import limits, run_search
+    from autopeft.tuning.spread import Spread
     from autopeft.tuning.trackers import Tracked
-    from autopeft.values.candidates import Constraints
+    from autopeft.values.candidates import Constraints, Team
 
     request = Request(
         model=model,
@@ -137,6 +141,7 @@ def command(
             mergeable_only=no_inference_latency,
             methods=parse_names(methods),
             exclude=parse_names(exclude),
+            team=Team(strategy=strategy, devices=devices),  # type: ignore[arg-type]  # refused by name where unknown
         ),
         max_trainable=max_trainable,
         spaces=search_spaces,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from autopeft.errors import close_match, invalid, unknown
 from autopeft.estimation.estimate import planned_tokens
@@ -14,7 +13,7 @@ from autopeft.profiling.model import default_task, read_model
 from autopeft.quantization import get_quantization
 from autopeft.tasks import get_task
 from autopeft.values.candidates import Candidate, Setup
-from autopeft.values.names import DTYPES, Dtype, ParameterValue
+from autopeft.values.names import DTYPES, STRATEGIES, Dtype, ParameterValue, Strategy
 from autopeft.values.profiles import Device, HardwareProfile, ModelProfile
 
 OWNER = "an estimate"
@@ -23,9 +22,6 @@ TOKENS = 512
 
 SELECTORS = ("targets", "layers")
 """What may be set beside the method's own parameters."""
-
-Strategy = Literal["none", "ddp", "fsdp"]
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
 @dataclass(frozen=True, kw_only=True)

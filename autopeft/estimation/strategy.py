@@ -6,8 +6,9 @@ from dataclasses import replace
 from autopeft.estimation.memory import UNQUANTIZED_BYTES
 from autopeft.methods._targets import linear_modules
 from autopeft.quantization import get_quantization
-from autopeft.values.candidates import Estimate, MemoryEstimate, Setup
+from autopeft.values.candidates import Estimate, MemoryEstimate, Setup, Team
 from autopeft.values.names import DTYPE_BYTES
+from autopeft.values.profiles import Device
 
 COMMUNICATOR_BYTES = 256 << 20
 """What the collective library holds on each device outside torch's allocator: an assumption, not measured."""
@@ -15,6 +16,18 @@ COMMUNICATOR_BYTES = 256 << 20
 SHARDED = ("weights", "adapter", "gradients", "optimizer_state")
 GATHERED_LAYERS = 2
 """Layers gathered at once: the one that computes, and the next one, fetched ahead."""
+
+
+def on_team(estimate: Estimate, setup: Setup, team: Team, device: Device) -> Estimate:
+    """Returns the estimate of one device for one of the devices that train together.
+
+    Processors share one main memory, into which each process loads the whole base before it is divided: nothing less.
+    """
+    if team.strategy == "ddp":
+        return data_parallel(estimate, team.devices)
+    if team.strategy == "fsdp" and device.kind != "cpu":
+        return fully_sharded(estimate, setup, team.devices)
+    return estimate
 
 
 def data_parallel(estimate: Estimate, devices: int) -> Estimate:

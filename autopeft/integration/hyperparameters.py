@@ -21,8 +21,9 @@ from autopeft.recommend.setting import Setting, setting_of
 from autopeft.tasks import get_task
 from autopeft.training.devices import memory_guard
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
-from autopeft.tuning.prepare import METHODS_TRIED, obstacles, starting_candidates
+from autopeft.tuning.feasible import obstacles
 from autopeft.tuning.proposal import Proposal, proposal
+from autopeft.tuning.selection import METHODS_TRIED, starting_candidates
 from autopeft.values.candidates import Candidate, Constraints, Setup
 from autopeft.values.data import DataSpec
 from autopeft.values.names import Status, Task

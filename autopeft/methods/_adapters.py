@@ -1,6 +1,7 @@
 """What the adapters share: where they stand and how they are hooked on; one call declares one from what is its own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -130,6 +131,7 @@ def declare(
     unfit: Callable[[Setup], tuple[str, ...]] = _nothing,
     attach: Callable[[Any, Setup], Any] | None = None,
     effective: Callable[[Any], dict[str, ParameterValue]] = effective,
+    shardable: bool = True,
     **facts: Unpack[AdapterFacts],
 ) -> Method:
     """Returns the adapter; what is not given is as in plain bottlenecks.
@@ -141,12 +143,14 @@ def declare(
         unfit: setup that is legal otherwise → what only this adapter refuses.
         attach: (task model, legal setup) → the attached model.
         effective: as in `Method`.
+        shardable: as in `Capabilities`.
         facts: the other fields of `Method`.
     """
     checks = partial(_checks, roles=roles, legal=legal, unfit=unfit)
     apply = partial(_apply, checks=checks, attach=attach or partial(stand, roles=roles, build=bottlenecks))
     return Method(
-        family="adapter", capabilities=CAPABILITIES, legal=legal, trainable=trainable or partial(_plain, roles=roles),
+        family="adapter", capabilities=replace(CAPABILITIES, shardable=shardable), legal=legal,
+        trainable=trainable or partial(_plain, roles=roles),
         violations=checks, apply=apply, peft_config=_native.no_peft_config, effective=effective,
         detach=_native.detach, merge=None, save=_native.save, load=partial(_load, apply=apply), **facts,
     )  # fmt: skip

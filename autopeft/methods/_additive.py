@@ -5,7 +5,7 @@ what is added to its output, of shape (…, out), and return the update as a mat
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -107,10 +107,10 @@ class Functions(TypedDict):
     load: Callable[[Any, Setup, Path], Any]
 
 
-def functions(form: Form) -> Functions:
+def functions(form: Form, *, shardable: bool = True) -> Functions:
     """Returns what a declaration of this kind takes from here: ``Method(…, **functions(form))``."""
     return Functions(
-        capabilities=CAPABILITIES,
+        capabilities=replace(CAPABILITIES, shardable=shardable),
         violations=partial(violations, form=form),
         apply=partial(apply, form=form),
         peft_config=_native.no_peft_config,

@@ -101,6 +101,7 @@ def _together(first: Capabilities, second: Capabilities) -> Capabilities:
         takes_layers=first.takes_layers,
         gradient_checkpointing=first.gradient_checkpointing and second.gradient_checkpointing,
         uses_context=first.uses_context or second.uses_context,
+        shardable=first.shardable and second.shardable,
     )
 
 

@@ -45,6 +45,7 @@ class Capabilities:
         gradient_checkpointing: works with it.
         uses_context: takes room from the input sequence.
         servers: inference servers that load its adapters as they are.
+        shardable: trains alike where each of several devices holds a share of every parameter (FSDP).
     """
 
     tasks: tuple[Task, ...]
@@ -60,6 +61,7 @@ class Capabilities:
     uses_context: bool = False
     servers: tuple[str, ...] = ()
     moves_base: bool = False
+    shardable: bool = True
 
     @property
     def trains_base(self) -> bool:

@@ -88,12 +88,18 @@ def _load(model: Any, setup: Setup, folder: Path, apply: Callable[[Any, Setup], 
     return _peft.load_into(apply(model, setup), folder)
 
 
-def capable(*, quantized_base: bool = False, mergeable: bool = True, identity_at_start: bool = True) -> Capabilities:
+def capable(
+    *,
+    quantized_base: bool = False,
+    mergeable: bool = True,
+    identity_at_start: bool = True,
+    shardable: bool = True,
+) -> Capabilities:
     """Returns the capabilities of a method whose layers stand beside any linear layer of any model."""
     return Capabilities(
         tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=quantized_base, mergeable=mergeable,
         identity_at_start=identity_at_start, adds_latency=not mergeable, changes_base=False, takes_targets=True,
-        takes_layers=True,
+        takes_layers=True, shardable=shardable,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from autopeft.values.names import ParameterValue
 LEGAL = {**_lora.LEGAL, "initial_rank": IntDistribution(2, 1536, log=True)}
 CAPABILITIES = Capabilities(
     tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True,
+    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True, shardable=False,
 )  # fmt: skip
 FEWEST_STEPS = 10
 """Below this the schedule has no step in which to warm up, to allocate, and to settle."""

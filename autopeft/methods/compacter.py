@@ -104,4 +104,5 @@ METHOD = _adapters.declare(
     attach=partial(_adapters.stand, roles=ROLES, build=_build),
     effective=_effective,
     memory_factor=0.5,
+    shardable=False,  # all layers share the factors, and each is its own unit of sharding
 )  # fmt: skip

@@ -93,5 +93,5 @@ METHOD = Method(
         ),
     ),
     trainable=_dimension,
-    **_additive.functions(FORM),
+    **_additive.functions(FORM, shardable=False),
 )  # fmt: skip

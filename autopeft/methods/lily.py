@@ -93,7 +93,7 @@ METHOD = _injected.declare(
         title="Low-Rank Interconnected Adaptation across Layers", year=2024, address="https://arxiv.org/abs/2407.09946"
     ),
     summary="Shares LoRA's factors across layers and routes between second factors; best of the measured runs.",
-    capabilities=_injected.capable(quantized_base=True, mergeable=False),
+    capabilities=_injected.capable(quantized_base=True, mergeable=False, shardable=False),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-5, 1e-2, log=True),
     seeds=(

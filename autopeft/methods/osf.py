@@ -69,7 +69,7 @@ METHOD = _injected.declare(
         year=2025, address="https://arxiv.org/abs/2504.07097",
     ),
     summary="Trains only directions that each weight hardly uses, to forget nothing: for one task after the other.",
-    capabilities=_injected.capable(),
+    capabilities=_injected.capable(shardable=False),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-6, 5e-3, log=True),
     seeds=(

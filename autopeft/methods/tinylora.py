@@ -64,7 +64,7 @@ METHOD = _injected.declare(
     family="low-rank",
     paper=Paper(title="Learning to Reason in 13 Parameters", year=2026, address="https://arxiv.org/abs/2602.04118"),
     summary="Trains from a few to a few thousand numbers in all; made for reinforcement learning, weak otherwise.",
-    capabilities=_injected.capable(),
+    capabilities=_injected.capable(shardable=False),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-4, 1.0, log=True),
     seeds=(

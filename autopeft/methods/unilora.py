@@ -60,7 +60,7 @@ METHOD = _injected.declare(
     ),
     summary="Projects one trained vector to the factors of all layers: the parameters are what you say they are.",
     # peft keeps the projection's scales in the dtype of the weights, where those of quantized ones all become 0.
-    capabilities=_injected.capable(identity_at_start=False),
+    capabilities=_injected.capable(identity_at_start=False, shardable=False),
     legal=LEGAL,
     learning_rate=FloatDistribution(1e-4, 1e-1, log=True),
     seeds=(

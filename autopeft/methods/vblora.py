@@ -70,7 +70,7 @@ METHOD = _injected.declare(
         year=2024, address="https://arxiv.org/abs/2405.15179",
     ),
     summary="Builds LoRA's factors from a shared bank of vectors: little to store, since only the best few are kept.",
-    capabilities=_injected.capable(quantized_base=True, identity_at_start=False),
+    capabilities=_injected.capable(quantized_base=True, identity_at_start=False, shardable=False),
     legal=LEGAL,
     # One rate for all; the authors give the bank a tenth of the logits' 1e-2.
     learning_rate=FloatDistribution(1e-4, 5e-2, log=True),

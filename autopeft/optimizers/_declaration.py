@@ -15,6 +15,7 @@ class Optimizer:
         trainer_name: the value of ``TrainingArguments.optim`` that comes nearest.
         options: fixed options, such as LoRA+'s ratio, for the catalogue.
         needs_cuda: whether it only runs on a CUDA device.
+        shardable: steps alike where each of several devices holds a share of every parameter (FSDP).
         typical_matrix: a trained matrix of a size that it is meant for.
     """
 
@@ -26,5 +27,6 @@ class Optimizer:
     options: Mapping[str, float]
     needs_cuda: bool
     source: str
+    shardable: bool = False
     typical_matrix: tuple[int, int] = (16, 1024)
     kind: Literal["optimizer"] = field(default="optimizer", init=False)

@@ -17,6 +17,7 @@ OPTIMIZER = Optimizer(
     build=_build,
     trainer_name="adamw_torch_fused",
     options={},
+    shardable=True,
     needs_cuda=False,
     source="Loshchilov & Hutter, arXiv 1711.05101: two moments, fp32 for the fp32 parameters that train",
 )

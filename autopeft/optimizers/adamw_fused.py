@@ -29,6 +29,7 @@ OPTIMIZER = Optimizer(
     build=_build,
     trainer_name="adamw_torch_fused",
     options={},
+    shardable=True,
     needs_cuda=False,
     source="Loshchilov & Hutter, arXiv 1711.05101; the kernel is torch's. 'adamw' takes it too, where there is one",
 )

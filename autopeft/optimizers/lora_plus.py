@@ -42,6 +42,7 @@ OPTIMIZER = Optimizer(
     build=_build,
     trainer_name="adamw_torch_fused",
     options={"ratio": _RATIO},
+    shardable=True,
     needs_cuda=False,
     source="Hayou et al., LoRA+, arXiv 2402.12354: a ratio of about 16 between the two learning rates",
 )

@@ -17,6 +17,7 @@ class Quantization:
             where it is the dtype's own size.
         config: compute dtype → transformers' quantization config, None for no quantization.
         source: where the sizes come from.
+        shardable: its weights can be divided over several devices (FSDP).
     """
 
     name: str
@@ -25,4 +26,5 @@ class Quantization:
     bytes_per_weight: float | None
     config: Callable[[Dtype], Any]
     source: str
+    shardable: bool = False
     kind: Literal["quantization"] = field(default="quantization", init=False)

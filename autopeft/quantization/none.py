@@ -14,5 +14,6 @@ QUANTIZATION = Quantization(
     bits=0,
     bytes_per_weight=None,
     config=_config,
+    shardable=True,
     source="a weight takes its dtype's own bytes",
 )

@@ -45,7 +45,7 @@ def confirmed(suggestion: Suggestion, setting: Setting) -> Suggestion:
             break
         seen.add(repr(candidate))
         traced = _trace(candidate, setting)
-        if _fits(traced, setting) or not _fits(best[1], setting):
+        if _fits(candidate, traced, setting) or not _fits(*best, setting):
             best = candidate, traced
     return _suggested(*best, suggestion, setting)
 
@@ -53,10 +53,12 @@ def confirmed(suggestion: Suggestion, setting: Setting) -> Suggestion:
 def _suggested(candidate: Candidate, traced: Estimate, drafted: Suggestion, setting: Setting) -> Suggestion:
     """Returns the suggestion with what was traced; its rate and its prediction are as they were."""
     method = get_method(candidate.method)
+    traced = setting.shared(traced, plan_setup(setting, candidate))
     reasons = reasons_for(Case(method=method, candidate=candidate, estimate=traced, setting=setting))
     reasons += tuple(reason for reason in drafted.reasons if reason.rule == RATE)
     found = replace(
-        drafted, candidate=candidate, estimate=traced, fits=_fits(traced, setting), reasons=reasons,
+        drafted, candidate=candidate, estimate=traced, reasons=reasons,
+        fits=traced.memory.total_bytes <= setting.memory_limit,
         score=sum(reason.weight for reason in reasons),
     )  # fmt: skip
     return found if found.prediction is None else repredicted(found, found.prediction)
@@ -93,5 +95,6 @@ def _trace(candidate: Candidate, setting: Setting) -> Estimate:
     return estimate(plan_setup(setting, candidate), tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
 
 
-def _fits(cost: Estimate, setting: Setting) -> bool:
+def _fits(candidate: Candidate, traced: Estimate, setting: Setting) -> bool:
+    cost = setting.shared(traced, plan_setup(setting, candidate))
     return cost.memory.total_bytes <= setting.memory_limit

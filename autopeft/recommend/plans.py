@@ -8,6 +8,7 @@ from autopeft.estimation import draft
 from autopeft.methods import Method, Seed
 from autopeft.quantization import all_quantizations
 from autopeft.recommend.conditions import AMPLE_RANK
+from autopeft.recommend.dividing import undivided
 from autopeft.recommend.rules import RATE, rate_rules, reasons_for
 from autopeft.recommend.setting import MANY_ROWS, Case, Setting, plan_setup
 from autopeft.values.candidates import Candidate, Estimate, Reason
@@ -212,11 +213,11 @@ def _batches(method: Method, candidate: Candidate) -> Iterator[Candidate]:
 
 def _measured(method: Method, candidate: Candidate, setting: Setting, cost: EstimateFunction) -> Planned:
     setup = plan_setup(setting, candidate)
-    violations = method.violations(setup)
+    violations = (*undivided(candidate, setting.constraints.team), *method.violations(setup))
     if violations:
         return Planned(candidate=candidate, estimate=None, violations=violations)
     found = cost(setup, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)
-    return Planned(candidate=candidate, estimate=found)
+    return Planned(candidate=candidate, estimate=setting.shared(found, setup))
 
 
 def _finished(method: Method, planned: Planned, setting: Setting) -> Planned:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from autopeft.errors import NothingFitsError, invalid, unknown
 from autopeft.methods import Method, all_methods, get_method
 from autopeft.recommend.confirm import confirmed
+from autopeft.recommend.dividing import undivided_method
 from autopeft.recommend.expect import with_predictions
 from autopeft.recommend.own import counted, with_own
 from autopeft.recommend.plans import Planned, plan, seed_candidates
@@ -121,6 +122,7 @@ def _unsuited(method: Method, setting: Setting) -> tuple[str, ...]:
         because.append(f"It does not apply to {setting.model.kind} models.")
     if setting.constraints.mergeable_only and able.adds_latency:
         because.append("It cannot be merged into the weights and adds latency at inference.")
+    because.extend(undivided_method(method, setting.constraints.team))
     server = setting.constraints.server
     if server is not None and served(method, server) is None:
         because.append(f"{server} does not serve it, and it cannot be merged into the weights.")

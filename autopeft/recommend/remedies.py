@@ -76,7 +76,7 @@ def _shorter_rows(least: Suggestion, setting: Setting) -> int | None:
     setup = plan_setup(setting, least.candidate)
     while tokens >= SHORTEST_ROW:
         cost = draft(setup, tokens_per_row=tokens, hardware=setting.hardware)
-        if cost.memory.total_bytes <= setting.memory_limit:
+        if setting.shared(cost, setup).memory.total_bytes <= setting.memory_limit:
             return tokens
         tokens //= 2
     return None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from autopeft.estimation.estimate import grows_with_depth
+from autopeft.estimation.strategy import on_team
 from autopeft.methods import Method
 from autopeft.methods._targets import target_modules
 from autopeft.recommend.needs import TaskNeeds, task_needs
@@ -61,6 +62,10 @@ class Setting:
     def many_texts(self) -> bool:
         """Whether there are many rows to learn to write from, which hold more than a small rank does."""
         return self.needs.generative and self.task.training_rows >= MANY_ROWS
+
+    def shared(self, cost: Estimate, setup: Setup) -> Estimate:
+        """Returns one device's cost of a run where several of them train together."""
+        return on_team(cost, setup, self.constraints.team, self.hardware.device)
 
     def steps(self, effective_batch: int) -> int:
         """Returns the optimizer steps of a plan of three epochs."""

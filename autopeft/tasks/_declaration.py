@@ -35,6 +35,14 @@ class Predictions:
 
 Metric = Callable[[Predictions], float]
 
+IGNORED = -100
+"""The label of a token that no loss counts."""
+
+
+def counted_labels(labels: Any) -> Any:
+    """Returns which of a batch's labels the model's own loss is the mean over: a tensor of booleans."""
+    return labels != IGNORED
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskType:
@@ -51,6 +59,7 @@ class TaskType:
             the caller has put the model into evaluation mode and the batch on its device.
         losses: (model, batch) → losses and weights per row as in `Predictions`, without decoding any text: the
             cheap signal that trials are pruned on.
+        counted: labels of a batch → which of them the model's own loss is the mean over.
         metrics: every metric by name, higher better unless named in ``lower_is_better``.
         default_metric: the one that decides, given the share of the rarest label (0 to 1; 1 without labels).
     """
@@ -67,3 +76,4 @@ class TaskType:
     metrics: Mapping[str, Metric]
     default_metric: Callable[[float], str]
     lower_is_better: frozenset[str] = frozenset()
+    counted: Callable[[Any], Any] = counted_labels

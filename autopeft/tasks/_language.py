@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from autopeft.tasks._declaration import Encoded, Predictions, Row
+from autopeft.tasks._declaration import IGNORED, Encoded, Predictions, Row, counted_labels
 from autopeft.values.names import ModelKind
 
-IGNORED = -100
 CAUSAL: dict[ModelKind, str] = {"decoder": "AutoModelForCausalLM"}
 
 
@@ -95,6 +94,11 @@ def _closed(tokens: list[int], end: int | None) -> list[int]:
     if end in tokens:
         return tokens[: len(tokens) - tokens[::-1].index(end)]
     return [*tokens, end]
+
+
+def counted_next(labels: Any) -> Any:
+    """Returns which labels a decoder's loss counts: the first token of a row is not predicted."""
+    return counted_labels(labels[:, 1:])
 
 
 def completion_losses(model: Any, batch: Mapping[str, Any]) -> tuple[list[float], list[float]]:

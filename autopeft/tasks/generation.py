@@ -4,6 +4,7 @@ from autopeft.tasks._declaration import TaskType
 from autopeft.tasks._language import (
     CAUSAL,
     completion_losses,
+    counted_next,
     encode_plain,
     perplexity_decides,
     predict_losses,
@@ -23,4 +24,5 @@ TASK = TaskType(
     metrics={"perplexity": perplexity},
     default_metric=perplexity_decides,
     lower_is_better=frozenset({"perplexity"}),
+    counted=counted_next,
 )

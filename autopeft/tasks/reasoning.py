@@ -7,6 +7,7 @@ from autopeft.tasks._language import (
     CAUSAL,
     completion_losses,
     continue_prompts,
+    counted_next,
     encode_instruction,
     predict_with,
 )
@@ -51,4 +52,5 @@ TASK = TaskType(
     metrics={"exact_match": exact_match, "perplexity": perplexity},
     default_metric=_default_metric,
     lower_is_better=frozenset({"perplexity"}),
+    counted=counted_next,
 )

@@ -1,5 +1,7 @@
 """One number per text or pair of texts."""
 
+from typing import Any
+
 from autopeft.tasks._declaration import TaskType
 from autopeft.tasks._metrics import mae, pearson, r2, spearman
 from autopeft.tasks._sequence import SEQUENCE_CLASSES, encode_number, number_losses, predict_number
@@ -8,6 +10,10 @@ from autopeft.tasks._sequence import SEQUENCE_CLASSES, encode_number, number_los
 def _default_metric(rarest_share: float) -> str:
     del rarest_share  # a number has no labels
     return "spearman"
+
+
+def _counted(labels: Any) -> Any:
+    return labels == labels
 
 
 TASK = TaskType(
@@ -23,4 +29,5 @@ TASK = TaskType(
     metrics={"spearman": spearman, "pearson": pearson, "r2": r2, "mae": mae},
     default_metric=_default_metric,
     lower_is_better=frozenset({"mae"}),
+    counted=_counted,
 )

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autopeft.tasks._declaration import Encoded, Row, TaskType
-from autopeft.tasks._language import IGNORED, predict_with, write_targets
+from autopeft.tasks._declaration import IGNORED, Encoded, Row, TaskType
+from autopeft.tasks._language import predict_with, write_targets
 from autopeft.tasks._metrics import exact_match, perplexity, rouge_l
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autopeft.tasks._declaration import Encoded, Predictions, Row, TaskType
+from autopeft.tasks._declaration import IGNORED, Encoded, Predictions, Row, TaskType
 from autopeft.tasks._metrics import seqeval_f1, tag_accuracy
-
-_IGNORED = -100
 
 
 def _encode(row: Row, tokenizer: Any, labels: Sequence[str], limit: int) -> Encoded:
@@ -17,7 +15,7 @@ def _encode(row: Row, tokenizer: Any, labels: Sequence[str], limit: int) -> Enco
     encoding = tokenizer(row["tokens"], is_split_into_words=True, truncation=True, max_length=limit)
     words = encoding.word_ids()
     tags = [
-        labels.index(row["tags"][word]) if word is not None and word != before else _IGNORED
+        labels.index(row["tags"][word]) if word is not None and word != before else IGNORED
         for word, before in zip(words, [None, *words[:-1]], strict=True)
     ]
     encoded: Encoded = {**encoding, "labels": tags}
@@ -36,7 +34,7 @@ def _predict(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> Prediction
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits.float()
     logits = logits[:, -labels.shape[1] :]  # soft prompts in front may have logits of their own
     names = model.config.id2label
-    counted = labels != _IGNORED
+    counted = labels != IGNORED
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")  # 0 where ignored
     words = counted.sum(-1)
     return Predictions(

@@ -6,10 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from autopeft.training.run import RunState
+from autopeft.methods import get_method
+from autopeft.training.run import RunState, TrainingRun
 
 _TENSOR = "\u0000tensor"
 _TUPLE = "\u0000tuple"
+_TRAINED = "trained.safetensors"
 _ITEMS = "\u0000items"
 
 
@@ -36,6 +38,30 @@ def load_state(path: Path) -> RunState:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         return RunState(**_unpack(json.loads(file.metadata()["state"]), tensors))
+
+
+def save_trained(run: TrainingRun, folder: Path) -> None:
+    """Writes what a run has trained, for `Worker.attached` to put back: as its method saves it, or whole where divided.
+
+    All processes that train together must call it; the first one writes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if run.parallel.sharded:
+        weights = run.weights()
+        if run.parallel.rank == 0:
+            from safetensors.torch import save_file
+
+            save_file({str(place): value.contiguous() for place, value in enumerate(weights)}, folder / _TRAINED)
+    elif run.parallel.rank == 0:
+        get_method(run.candidate.method).save(run.model, folder)
+
+
+def load_trained(folder: Path) -> tuple[Any, ...]:
+    """Returns the whole weights that `save_trained` wrote for a run that was divided."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / _TRAINED)
+    return tuple(tensors[str(place)] for place in range(len(tensors)))
 
 
 def _pack(value: Any, tensors: dict[str, Any]) -> Any:

@@ -5,6 +5,21 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def loss_weight(counted: Any, labels: Any, weights: Sequence[float] | None) -> float:
+    """Returns what the mean loss over some labels weighs beside others': how many are counted, or their weights.
+
+    Args:
+        counted: which of the labels the loss counts, as the task says; fewer columns where the first has no loss.
+        labels: of a batch.
+        weights: one per class, None where all count alike.
+    """
+    if weights is None:
+        return float(counted.sum())
+    import torch
+
+    return float(torch.tensor(tuple(weights))[labels[counted].cpu()].sum())
+
+
 @contextmanager
 def weighted_loss(model: Any, weights: Sequence[float] | None) -> Iterator[None]:
     """Replaces the loss of a classifier's output by its class-weighted cross entropy while the context lasts."""

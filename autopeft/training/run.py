@@ -1,9 +1,8 @@
 """One training run: a budget in tokens, a schedule, advanced in parts, resumable from its state."""
 
-import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from autopeft.methods import get_method
 from autopeft.optimizers import get_optimizer
 from autopeft.schedules import get_schedule
 from autopeft.training.devices import autocast
+from autopeft.training.parallel import ALONE, Parallel, parted, whole
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 
@@ -39,7 +39,12 @@ def plan_steps(dataset: EncodedDataset, candidate: Candidate, plan: Plan) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """Everything a run needs to go on later on a freshly attached model."""
+    """Everything a run needs to go on later on a freshly attached model.
+
+    Attributes:
+        weights: what trains, whole, wherever it was divided.
+        random: state of the random numbers of each process that trains, by rank.
+    """
 
     done: int
     tokens: int
@@ -69,6 +74,9 @@ class TrainingRun:
         steps: Sequence[Step],
         device: str,
         deadline: float = math.inf,
+        *,
+        parallel: Parallel = ALONE,
+        weight: Callable[[Any], float] = len,
     ) -> None:
         """Prepares the optimizer and the schedule.
 
@@ -80,14 +88,19 @@ class TrainingRun:
             steps: from `plan_steps` for the same arguments.
             device: torch's name for it.
             deadline: on ``time.monotonic``'s clock, no step is begun after it.
+            parallel: the processes that train together, of which all make a run with the same arguments.
+            weight: batch's labels → what its mean loss weighs beside that of other rows.
         """
         import torch
 
-        self.model, self.dataset, self.candidate, self.steps = model, dataset, candidate, steps
+        self.dataset, self.candidate, self.steps = dataset, candidate, steps
+        self.parallel, self._weight = parallel, weight
         self.device, self._limit, self._deadline = device, plan.max_gradient_norm, deadline
         self.done, self.tokens, self.seconds = 0, 0, 0.0
-        self._trainable = [p for p in model.parameters() if p.requires_grad]
-        self._optimizer = get_optimizer(candidate.optimizer).build(model, candidate.learning_rate, plan.weight_decay)
+        self.model = parallel.divided(model, device)
+        self._trainable = [p for p in self.model.parameters() if p.requires_grad]
+        build = get_optimizer(candidate.optimizer).build
+        self._optimizer = build(self.model, candidate.learning_rate, plan.weight_decay)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, get_schedule(candidate.schedule).over(len(steps), plan.warmup_share)
         )
@@ -119,9 +132,11 @@ class TrainingRun:
     def _step(self, step: Step) -> float:
         import torch
 
-        if time.monotonic() > self._deadline:
+        (late,) = self.parallel.total(time.monotonic() > self._deadline)
+        if late:
             raise TimedOutError(f"Its time was over at step {self.done + 1} of {len(self.steps)}.")
-        loss = sum(self._backward(batch, len(step)) for batch in step)
+        (loss,) = self.parallel.total(sum(self._backward(batch, len(step)) for batch in step))
+        self.parallel.sum_gradients(self._trainable)
         if not math.isfinite(loss):
             raise DivergedError(f"The training loss became {loss} at step {self.done + 1}; lower the learning rate.")
         self._scaler.unscale_(self._optimizer)
@@ -137,10 +152,25 @@ class TrainingRun:
         return loss
 
     def _backward(self, batch: Sequence[int], parts: int) -> float:
+        rows, share = self._share(batch)
         with autocast(self.device, self.candidate.dtype):
-            loss = self.model(**collate(self.dataset, batch, self.device)).loss / parts
+            loss = self.model(**collate(self.dataset, rows, self.device)).loss * share / parts
         self._scaler.scale(loss).backward()
         return float(loss.detach())
+
+    def _share(self, batch: Sequence[int]) -> tuple[Sequence[int], float]:
+        """Returns this process's rows of a micro-batch, and the share that their mean loss has in the batch's.
+
+        Sharded layers compute only where all processes do, so one without rows takes the first, which counts nothing.
+        """
+        if self.parallel.size == 1:
+            return batch, 1.0
+        mine = self.parallel.share(batch)
+        if not mine:
+            return batch[:1], 0.0
+        own, every = (self._weight(collate(self.dataset, rows, "cpu")["labels"]) for rows in (mine, batch))
+        # Nothing to learn from a batch: its loss is no number here either.
+        return mine, own / every if every else 1.0
 
     def state(self) -> RunState | None:
         """Returns a copy of the run's state; None where the method keeps state of its own between steps."""
@@ -152,11 +182,11 @@ class TrainingRun:
             done=self.done,
             tokens=self.tokens,
             seconds=self.seconds,
-            weights=tuple(p.detach().clone() for p in self._trainable),
-            optimizer=copy.deepcopy(self._optimizer.state_dict()),
+            weights=self.weights(),
+            optimizer=_copied(self._optimizer.state_dict()),
             schedule=self._schedule.state_dict(),
             scaler=self._scaler.state_dict(),
-            random=(torch.get_rng_state(), *self._device_random()),
+            random=self.parallel.gathered((torch.get_rng_state(), *self._device_random())),
         )
 
     def load_state(self, state: RunState) -> None:
@@ -164,22 +194,52 @@ class TrainingRun:
         import torch
 
         self.done, self.tokens, self.seconds = state.done, state.tokens, state.seconds
-        with torch.no_grad():
-            for parameter, value in zip(self._trainable, state.weights, strict=True):
-                parameter.copy_(value)
-        self._optimizer.load_state_dict(state.optimizer)
+        self.load_weights(state.weights)
+        self._optimizer.load_state_dict(self._parted(state.optimizer))
         self._schedule.load_state_dict(state.schedule)
         self._scaler.load_state_dict(state.scaler)
-        general, *own = state.random
+        general, *own = state.random[self.parallel.rank]
         torch.set_rng_state(general)
         if own:
             torch.cuda.set_rng_state(own[0], self.device)
+
+    def weights(self) -> tuple[Any, ...]:
+        """Returns copies of all that trains, whole; where it is divided, all processes must call this."""
+        return tuple(whole(p) for p in self._trainable)
+
+    def load_weights(self, weights: Sequence[Any]) -> None:
+        """Writes what `weights` returned for a run with the same arguments back in place."""
+        import torch
+
+        with torch.no_grad():
+            for parameter, value in zip(self._trainable, weights, strict=True):
+                parameter.copy_(parted(value, parameter))
+
+    def _parted(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Returns an optimizer's whole state divided as its parameters are."""
+        if not self.parallel.sharded:
+            return state
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        divided = {
+            place: {key: parted(value, parameters[place]) for key, value in entry.items()}
+            for place, entry in state["state"].items()
+        }
+        return {**state, "state": divided}
 
     def _device_random(self) -> tuple[Any, ...]:
         """Returns the state of the device's own random numbers, which dropout on a GPU draws from."""
         import torch
 
         return (torch.cuda.get_rng_state(self.device),) if self.device.startswith("cuda") else ()
+
+
+def _copied(value: Any) -> Any:
+    """Returns a copy of an optimizer's state, its tensors whole."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(item) for item in value)
+    return whole(value)
 
 
 def collate(dataset: EncodedDataset, indices: Sequence[int], device: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from autopeft.data import EncodedDataset
 from autopeft.tasks import Metric, Predictions, TaskType
 from autopeft.training.devices import autocast
+from autopeft.training.parallel import ALONE, Parallel
 from autopeft.training.run import collate
 from autopeft.values.candidates import SCORED_ON_CPU
 from autopeft.values.names import Dtype
@@ -66,18 +67,27 @@ def held_out_loss(
     device: str,
     rows: int,
     batch_size: int = SCORED_ON_CPU,
+    parallel: Parallel = ALONE,
 ) -> float:
-    """Returns the weighted mean loss of some of a split's rows, in nats: the smooth signal trials are pruned on."""
+    """Returns the weighted mean loss of some of a split's rows, in nats: the smooth signal trials are pruned on.
+
+    Processes that train together take so many rows each at once, and all return the mean over all rows.
+    """
     import torch
 
     order = sorted(spread(len(dataset), rows), key=lambda index: dataset.lengths[index])
     total, weight = 0.0, 0.0
     model.eval()
     with torch.no_grad(), autocast(device, dtype):
-        for start in range(0, len(order), batch_size):
-            losses, weights = task.losses(model, collate(dataset, order[start : start + batch_size], device))
-            total += sum(loss * part for loss, part in zip(losses, weights, strict=True))
-            weight += sum(weights)
+        for start in range(0, len(order), batch_size * parallel.size):
+            together = order[start : start + batch_size * parallel.size]
+            # One without rows computes along: sharded layers do so only where all processes do.
+            mine = parallel.share(together)
+            losses, weights = task.losses(model, collate(dataset, mine or together[:1], device))
+            if mine:
+                total += sum(loss * part for loss, part in zip(losses, weights, strict=True))
+                weight += sum(weights)
+    total, weight = parallel.total(total, weight)
     return float(total / weight)
 
 

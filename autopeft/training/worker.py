@@ -1,4 +1,8 @@
-"""A worker: keeps one base model loaded, attaches candidates to it, and proves that it stays as it was."""
+"""A worker: keeps one base model loaded, attaches candidates to it, and proves that it stays as it was.
+
+A base that is divided over several processes is not put together again: it is thrown away after each run, and the next
+one loads it anew.
+"""
 
 import gc
 import itertools
@@ -13,9 +17,11 @@ from autopeft.data import EncodedDataset
 from autopeft.methods import get_method
 from autopeft.tasks import get_task
 from autopeft.training.base import Base, copy_weights, fingerprint, load_base, restore_weights
-from autopeft.training.class_weights import weighted_loss
+from autopeft.training.checkpoint import load_trained
+from autopeft.training.class_weights import loss_weight, weighted_loss
 from autopeft.training.devices import reset_peak, training_device
 from autopeft.training.gradients import layer_gradient_norms, strongest
+from autopeft.training.parallel import ALONE, Parallel
 from autopeft.training.run import RunState, Step, TrainingRun, collate, plan_steps
 from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.plans import Plan
@@ -36,9 +42,10 @@ class Worker:
         head_seed: int,
         label_names: tuple[str, ...] = (),
         class_weights: tuple[float, ...] | None = None,
+        parallel: Parallel = ALONE,
     ) -> None:
         """Prepares a worker; the base is loaded when the first run asks for it."""
-        self.profile, self.device = profile, training_device(hardware)
+        self.profile, self.device, self.parallel = profile, training_device(hardware), parallel
         self._class_weights, self._label_names = class_weights, label_names
         self.task = get_task(profile.task)
         self._head_seed = head_seed
@@ -57,7 +64,8 @@ class Worker:
                 quantization=candidate.quantization,
                 dtype=candidate.dtype,
                 head_seed=self._head_seed,
-                device=self.device,
+                # What is divided before it trains need not fit one device.
+                device="cpu" if self.parallel.sharded else self.device,
                 label_names=self._label_names,
             )
             self._base_key = key
@@ -81,13 +89,15 @@ class Worker:
     ) -> Iterator[TrainingRun]:
         """Lends the base with the candidate's method attached, ready to train, and takes it back unchanged.
 
+        A base that is divided over processes is thrown away instead.
+
         Args:
             candidate: what to attach.
             plan: the run's budget.
             dataset: the training rows.
             deadline: on ``time.monotonic``'s clock; the run stops there.
             state: where an earlier run with the same arguments stopped.
-            saved: folder with what such a run had trained, as its method saved it.
+            saved: folder with what such a run had trained, as `save_trained` wrote it.
 
         Raises:
             RuntimeError: the base is not what it was, bit for bit, after the method was detached: a defect of
@@ -99,23 +109,52 @@ class Worker:
         candidate = self._resolved(base, candidate, dataset)
         steps = plan_steps(dataset, candidate, plan)
         setup = Setup(model=self.profile, task=self.profile.task, candidate=candidate, total_steps=len(steps))
-        before = copy_weights(base.model) if method.capabilities.changes_base else None
+        sharded = self.parallel.sharded
+        before = copy_weights(base.model) if method.capabilities.changes_base and not sharded else None
         torch.manual_seed(plan.seed)
-        model = method.apply(base.model, setup) if saved is None else method.load(base.model, setup, saved)
+        whole = None if sharded else saved
+        model = method.apply(base.model, setup) if whole is None else method.load(base.model, setup, whole)
         try:
             with weighted_loss(base.model, self._class_weights), _checkpointing(base.model, candidate):
-                if method.prepare is not None and saved is None:
+                if method.prepare is not None and whole is None:
                     method.prepare(model, setup, self._first_batches(dataset, steps))
-                run = TrainingRun(model, dataset, candidate, plan, steps, self.device, deadline)
+                run = TrainingRun(
+                    model, dataset, candidate, plan, steps, self.device, deadline,
+                    parallel=self.parallel, weight=self._loss_weight,
+                )  # fmt: skip
+                if self.parallel.rank > 0:
+                    # Dropout draws anew for every row, so processes with rows of their own draw different numbers.
+                    torch.manual_seed(plan.seed + self.parallel.rank)
                 if state is not None:
                     run.load_state(state)
+                if saved is not None and sharded:
+                    run.load_weights(load_trained(saved))
                 yield run
         finally:
-            method.detach(model)
-            base.model.zero_grad(set_to_none=True)
-            if before is not None:
-                restore_weights(base.model, before)
-        self._prove_unchanged(base, candidate)
+            if sharded:
+                self._base = self._base_key = None
+            else:
+                method.detach(model)
+                base.model.zero_grad(set_to_none=True)
+                if before is not None:
+                    restore_weights(base.model, before)
+        if not sharded:
+            self._prove_unchanged(base, candidate)
+
+    @contextmanager
+    def bare(self, candidate: Candidate) -> Iterator[Any]:
+        """Lends the base as it is, for scoring alone; one that is divided over processes is thrown away after it."""
+        model = self.base(candidate).model
+        if not self.parallel.sharded:
+            yield model
+            return
+        try:
+            yield self.parallel.divided(model, self.device)
+        finally:
+            self._base = self._base_key = None
+
+    def _loss_weight(self, labels: Any) -> float:
+        return loss_weight(self.task.counted(labels), labels, self._class_weights)
 
     def _first_batches(self, dataset: EncodedDataset, steps: tuple[Step, ...]) -> list[dict[str, Any]]:
         batches = itertools.chain.from_iterable(steps)

@@ -18,10 +18,11 @@ from uuid import uuid4
 from autopeft.environment import permissions
 from autopeft.errors import StudyError, invalid
 from autopeft.files import write_bytes
-from autopeft.tuning.crew import Crew, Spread
+from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.hired import Job, torch_runner
 from autopeft.tuning.runner import Runner
+from autopeft.tuning.spread import Spread
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Desk, attempt, most_seconds, plan_of
 from autopeft.tuning.workers import LOOK_SECONDS

@@ -1,4 +1,4 @@
-"""How a search is spread: over processes of this machine, over machines, over a cluster."""
+"""The processes that a search starts on this machine, each for trials of its own."""
 
 import os
 from collections.abc import Mapping
@@ -6,29 +6,8 @@ from dataclasses import dataclass, replace
 
 from autopeft.errors import invalid
 from autopeft.tuning.prepare import Prepared
-from autopeft.tuning.storage import Beats
+from autopeft.tuning.spread import Spread
 from autopeft.values.profiles import HardwareProfile
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Where trials run.
-
-    Attributes:
-        workers: processes on this machine; None for one per GPU where ``gpus`` are named, else for none beside this.
-        gpus: names as ``CUDA_VISIBLE_DEVICES`` has them, one process for each.
-        storage: URL of the database that machines share; None keeps the study in the output folder.
-        study: its name there.
-        ray: address of a Ray cluster that trains, empty for the one that Ray finds or starts; None for none.
-        beats: how workers that share a database are missed; None for the default.
-    """
-
-    workers: int | None = None
-    gpus: tuple[str, ...] = ()
-    storage: str | None = None
-    study: str = "autopeft"
-    ray: str | None = None
-    beats: Beats | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

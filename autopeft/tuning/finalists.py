@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from autopeft.errors import DivergedError, OutOfMemoryError, StudyError
 from autopeft.training.scoring import Objective
-from autopeft.tuning.compare import Comparison, Performance, Rehearsal
+from autopeft.tuning.compare import Comparison
+from autopeft.tuning.contest import Performance, Rehearsal
 from autopeft.tuning.pareto import indistinct
 from autopeft.values.outcomes import Finalist, TrialOutcome
 

@@ -98,9 +98,7 @@ class OutputFolder:
 
     def keep_states(self, numbers: Collection[int]) -> None:
         """Removes the state of all stopped trials but these."""
-        for path in self.states.glob("*"):
-            if path.stem not in {str(number) for number in numbers}:
-                path.unlink()
+        keep_states(self.states, numbers)
 
     def settings(self) -> Settings | None:
         """Returns the settings of the study in the folder, None where there is none."""
@@ -152,6 +150,13 @@ class OutputFolder:
         if not self.result.exists():
             return None
         return parse(SearchResult, read_json(self.result), str(self.result))
+
+
+def keep_states(folder: Path, numbers: Collection[int]) -> None:
+    """Removes the state of all stopped trials but these."""
+    for path in folder.glob("*"):
+        if path.stem not in {str(number) for number in numbers}:
+            path.unlink()
 
 
 _COLUMNS = (

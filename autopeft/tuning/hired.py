@@ -13,18 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autopeft.tuning.cost import measured_speed
+from autopeft.tuning.fates import DONE
 from autopeft.tuning.folder import Settings, storage_errors
-from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared
-from autopeft.tuning.runner import Runner, TorchRunner
+from autopeft.tuning.runner import Runner
 from autopeft.tuning.storage import Beats, open_storage
 from autopeft.tuning.study import NAME, TrialStudy
+from autopeft.tuning.trainer import OwnTrainer
 from autopeft.tuning.trials import Trials
-
-DONE = "done"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +50,10 @@ class Job:
 
 def torch_runner(job: Job) -> tuple[Runner, float]:
     """Returns the runner that trains, its base loaded, and its speed beside the other workers."""
-    prepared = job.prepared
-    worker = prepared.worker()
+    trainer = OwnTrainer(job.prepared)
     # What loading takes is no trial's time, and processes that share a processor are slower than one alone.
-    speed = measured_speed(prepared, worker)
-    gauge = Gauge(worker, prepared)
-    return TorchRunner(worker, prepared.parts, prepared.objective, job.settings.size, job.states, gauge), speed
+    speed = trainer.speed()
+    return trainer.runner(job.settings.size, job.states), speed
 
 
 def work(job: Job, guard: Callable[[], None]) -> None:

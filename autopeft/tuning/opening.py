@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autopeft.training.devices import threads
-from autopeft.training.worker import Worker
 from autopeft.tuning.cluster import connected
-from autopeft.tuning.cost import cost_of, download_bytes, measured_speed, settle
-from autopeft.tuning.crew import Crew, Spread, crew_of
+from autopeft.tuning.cost import cost_of, download_bytes, settle
+from autopeft.tuning.crew import Crew, crew_of
 from autopeft.tuning.folder import OutputFolder, Settings, check_same
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
+from autopeft.tuning.spread import Spread
 from autopeft.tuning.starts import begun
 from autopeft.tuning.storage import Storage, open_storage
 from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.teams import check_spread
+from autopeft.tuning.trainer import Trainer, trainer_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Opened:
     """A search whose trials can begin.
 
     Attributes:
-        worker: of this process; it holds no base where others train.
+        trainer: of this process, or of those that train together; it holds nothing where others train.
         crew: the processes that train, None where this one does.
         study: with its starts in the queue, and what a killed run left open settled.
         known: numbers of the trials that were there before.
@@ -34,7 +36,7 @@ class Opened:
     settings: Settings
     folder: OutputFolder
     spread: Spread
-    worker: Worker
+    trainer: Trainer
     crew: Crew | None
     study: TrialStudy
     known: frozenset[int]
@@ -49,20 +51,19 @@ def opened(
     Raises:
         AutopeftError: bad input, nothing fits, or another study in the folder or the database.
     """
+    check_spread(request.constraints.team, spread)
     prepared = prepare(request, folder.encoded)
-    crews = (
-        nullcontext(crew_of(spread, prepared.hardware)) if spread.ray is None else connected(spread, prepared.hardware)
-    )
+    crews = nullcontext(_crew(spread, prepared)) if spread.ray is None else connected(spread, prepared.hardware)
     with crews as crew:
         storage = None if spread.storage is None else open_storage(spread.storage, spread.beats)
         identity = prepared.identity(request)
         held = _held(prepared, identity, folder, spread, storage, resume=resume)
         if held is not None:
             prepared = prepared.starting_from(held.starts, request.spaces)
-        worker = prepared.worker()
+        trainer = trainer_of(prepared)
         if missing := download_bytes(prepared):
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
-        settings = _settled(prepared, worker, request, stops, crew, held, shared=storage is not None)
+        settings = _settled(prepared, trainer, request, stops, crew, held, shared=storage is not None)
         if held is None:
             prepared = begun(prepared, settings.starts, request.spaces)
         if storage is not None:
@@ -77,10 +78,17 @@ def opened(
         study = _study(prepared, folder, spread, storage)
         study.enqueue(prepared.starts)
         study.recover(restarted=True)
-        yield Opened(
-            prepared=prepared, settings=settings, folder=folder, spread=spread, worker=worker, crew=crew, study=study,
-            known=frozenset(outcome.number for outcome in study.outcomes()),
-        )  # fmt: skip
+        try:
+            yield Opened(
+                prepared=prepared, settings=settings, folder=folder, spread=spread, trainer=trainer, crew=crew,
+                study=study, known=frozenset(outcome.number for outcome in study.outcomes()),
+            )  # fmt: skip
+        finally:
+            trainer.release()
+
+
+def _crew(spread: Spread, prepared: Prepared) -> Crew | None:
+    return crew_of(spread, prepared.hardware) if prepared.team.alone else None
 
 
 def _study(prepared: Prepared, folder: OutputFolder, spread: Spread, storage: Storage | None) -> TrialStudy:
@@ -109,12 +117,12 @@ def _held(
 
 
 def _settled(
-    prepared: Prepared, worker: Worker, request: Request, stops: Limits, crew: Crew | None, held: Settings | None,
+    prepared: Prepared, trainer: Trainer, request: Request, stops: Limits, crew: Crew | None, held: Settings | None,
     *, shared: bool,
 ) -> Settings:  # fmt: skip
     """Returns the settings of a search; the speed of a new one, and of each machine, as one of its processes has it."""
     if held is not None and not shared:
         return held
     with threads(None if crew is None else crew.threads):
-        speed = measured_speed(prepared, worker)
+        speed = trainer.speed()
     return settle(prepared, speed, request, stops) if held is None else replace(held, tokens_per_second=speed)

@@ -1,7 +1,6 @@
 """Everything a search needs before its first trial: profiles, data, objective, and the candidates to start from."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,48 +14,34 @@ from autopeft.data import (
     UserMetric,
     class_weights,
     encode,
-    folds,
     load_data,
     load_metric,
     row_cache,
     token_limit,
 )
-from autopeft.errors import NothingFitsError, invalid
-from autopeft.estimation import draft, estimate
+from autopeft.errors import invalid
 from autopeft.files import plain
-from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
-from autopeft.profiling.sizes import format_bytes
 from autopeft.profiling.task import describe_task
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend import recommend
 from autopeft.recommend.budget import parse_budget
-from autopeft.recommend.confirm import near, settled
-from autopeft.recommend.setting import Setting, setting_of
+from autopeft.recommend.setting import setting_of
 from autopeft.tasks import Metric, Predictions, get_task
 from autopeft.training.forgetting import general_texts
+from autopeft.training.parallel import ALONE, Parallel
 from autopeft.training.scoring import Objective
 from autopeft.training.worker import Worker
+from autopeft.tuning.feasible import obstacles, weighed
+from autopeft.tuning.folding import check_folds, parts_of
 from autopeft.tuning.pareto import check_objectives
 from autopeft.tuning.proposal import Proposal, proposal
-from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Setup, Suggestion
+from autopeft.tuning.selection import METHODS_TRIED, starting_candidates
+from autopeft.tuning.teams import check_team
+from autopeft.values.candidates import ONE_DEVICE, Candidate, Constraints, Recommendation, Setup, Team
 from autopeft.values.names import Criterion, EstimateSource, Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
-
-METHODS_TRIED = 8
-"""How many methods a search starts from when the user names none: the recommender's first."""
-
-KIN = 0.5
-"""What a method's score loses for each of its family that is tried before it."""
-
-FOLDED_BELOW = 3000
-"""Below so many training rows one validation split is too noisy, and trials are cross-validated."""
-
-FOLDS, REPEATS = 3, 2
-"""Folds of the cross-validation, and how often it is done, each time with other folds."""
-
-MOST_TRAININGS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +92,7 @@ class Prepared:
         starts: the candidates tried first, in order.
         objectives: what a good configuration is judged by, quality first.
         texts: general text to measure forgetting on, where that is one of them.
+        team: the devices that train each trial together.
     """
 
     hardware: HardwareProfile
@@ -126,19 +112,28 @@ class Prepared:
     notes: tuple[str, ...]
     objectives: tuple[Criterion, ...] = ("quality",)
     texts: tuple[str, ...] = ()
+    team: Team = ONE_DEVICE
 
     def obstacles(self, candidate: Candidate) -> list[str]:
         """Returns why a candidate cannot run here: what its method refuses, and what it needs beyond the limits."""
         setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
-        return obstacles(setup, self.task.tokens.longest, self.hardware, self.memory_bytes, self.max_trainable)
+        longest = self.task.tokens.longest
+        return obstacles(setup, longest, self.hardware, self.memory_bytes, self.max_trainable, self.team)
 
     def memory_of(self, candidate: Candidate) -> tuple[int, EstimateSource]:
         """Returns the bytes that a candidate is estimated to need, context included, and by what: formula or trace."""
         setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
-        cost, how = _weighed(setup, self.task.tokens.longest, self.hardware, self.memory_bytes)
+        cost, how = weighed(setup, self.task.tokens.longest, self.hardware, self.memory_bytes, self.team)
         return cost.memory.total_bytes, how
 
-    def worker(self) -> Worker:
+    def on_device(self, rank: int) -> "Prepared":
+        """Returns the same search as one of the processes that train together sees it: with its own device."""
+        if self.hardware.device.kind == "cpu":
+            return self
+        device = replace(self.hardware.devices[rank], index=rank)
+        return replace(self, hardware=replace(self.hardware, devices=(device,), selected=0))
+
+    def worker(self, parallel: Parallel = ALONE) -> Worker:
         """Returns what holds the base model; it is loaded when the first run asks for it."""
         return Worker(
             self.model,
@@ -146,11 +141,15 @@ class Prepared:
             head_seed=self.seed,
             label_names=self.data.spec.labels,
             class_weights=self.data.spec.class_weights,
+            parallel=parallel,
         )
 
     def starting_from(self, starts: tuple[Candidate, ...], spaces: Path | None) -> "Prepared":
         """Returns the same search with the candidates that its study began with: advice changes as trials teach it."""
-        return replace(self, starts=starts, proposal=proposal(starts, self.model.layers, spaces)) if starts else self
+        if not starts:
+            return self
+        proposed = proposal(starts, self.model.layers, spaces, gradients=self.team.alone)
+        return replace(self, starts=starts, proposal=proposed)
 
     def identity(self, request: Request) -> dict[str, Any]:
         """Returns what makes this search this search, for the check when it is resumed."""
@@ -159,6 +158,8 @@ class Prepared:
             asked["objectives"] = list(self.objectives)
         if self.texts:
             asked["general_text"] = _hash(self.texts)
+        if not self.team.alone:
+            asked["team"] = f"{self.team.strategy} on {self.team.devices} devices"
         if self.model.own_code:
             asked["own_code"] = True
         return {
@@ -175,32 +176,6 @@ class Prepared:
         }
 
 
-def obstacles(
-    setup: Setup, tokens_per_row: int, hardware: HardwareProfile, memory_bytes: int, max_trainable: int | None
-) -> list[str]:
-    """Returns why a candidate cannot run: what its method refuses, and what it needs beyond the limits."""
-    problems = list(get_method(setup.candidate.method).violations(setup))
-    if problems:
-        return problems
-    cost, _ = _weighed(setup, tokens_per_row, hardware, memory_bytes)
-    needed = cost.memory.total_bytes
-    if needed > memory_bytes:
-        problems.append(f"It is estimated to need {format_bytes(needed)}; there are {format_bytes(memory_bytes)}.")
-    if max_trainable is not None and cost.trainable_parameters > max_trainable:
-        problems.append(f"It trains {cost.trainable_parameters:,} parameters; the limit is {max_trainable:,}.")
-    return problems
-
-
-def _weighed(
-    setup: Setup, tokens_per_row: int, hardware: HardwareProfile, memory_bytes: int
-) -> tuple[Estimate, EstimateSource]:
-    """Returns the estimate by formula where it is far from the limit, and by trace where that decides."""
-    cost = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware)
-    if not near(cost, memory_bytes):
-        return cost, "formula"
-    return estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware), "trace"
-
-
 def prepare(request: Request, folder: Path | None = None) -> Prepared:
     """Returns a search ready to start: everything that can be wrong with the request is found here.
 
@@ -214,7 +189,8 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
     objectives = check_objectives(request.objectives)
     texts = general_texts(request.general_text) if "forgetting" in objectives else ()
     hardware = probe_hardware()
-    _check_folds(request)
+    check_team(request.constraints.team, hardware, objectives)
+    check_folds(request.folds, request.repeats)
     data = load_data(
         request.data,
         task=request.task,
@@ -228,16 +204,17 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
     model = read_model(request.model, data.spec.task, max(1, len(data.spec.labels)))
     tokenizer = load_tokenizer(request.model)
     task = describe_task(data, tokenizer)
-    constraints = _constraints(request, model)
+    constraints = _constraints(request, model, hardware)
     recommendation = recommend(hardware, model, task, constraints, traced=0)
     setting = setting_of(hardware, model, task, constraints)
     starts = starting_candidates(recommendation, setting, limit=None if request.constraints.methods else METHODS_TRIED)
     limit = constraints.memory_bytes or hardware.device.free_memory_bytes
-    proposed = proposal(starts, model.layers, request.spaces)
+    proposed = proposal(starts, model.layers, request.spaces, gradients=constraints.team.alone)
     longest = token_limit(data.spec, tokenizer)
     rows = row_cache(folder, data.spec, tokenizer, model.kind, longest) if folder else RowCache()
     encoded = encode(data, tokenizer, model.kind, rows)
-    parts = tuple(encode(part, tokenizer, model.kind, rows) for part in _parts(data, request)) or (encoded,)
+    folded = parts_of(data, request.folds, request.repeats, request.seed)
+    parts = tuple(encode(part, tokenizer, model.kind, rows) for part in folded) or (encoded,)
     return Prepared(
         hardware=hardware,
         model=model,
@@ -254,15 +231,21 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
         max_trainable=constraints.max_trainable,
         objectives=objectives,
         texts=texts,
+        team=constraints.team,
         seed=request.seed,
         notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *proposed.moved()),
     )
 
 
-def _constraints(request: Request, model: ModelProfile) -> Constraints:
-    if request.max_trainable is None:
-        return request.constraints
-    return replace(request.constraints, max_trainable=parse_budget(request.max_trainable, model.parameters))
+def _constraints(request: Request, model: ModelProfile, hardware: HardwareProfile) -> Constraints:
+    found = request.constraints
+    if request.max_trainable is not None:
+        found = replace(found, max_trainable=parse_budget(request.max_trainable, model.parameters))
+    if found.team.alone or hardware.device.kind != "cpu":
+        return found
+    # Processes on one processor share its memory.
+    memory = found.memory_bytes or hardware.device.free_memory_bytes
+    return replace(found, memory_bytes=memory // found.team.devices)
 
 
 def _weights(data: Data) -> tuple[float, ...]:
@@ -287,52 +270,6 @@ def _hash(content: Any) -> str:
 
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_folds(request: Request) -> None:
-    count, repeats = request.folds, request.repeats
-    if repeats is not None and repeats < 1:
-        raise invalid("repeats", "a search", "at least 1", repeats)
-    if count is None or count == 1:
-        return
-    if count < 1 or count * (repeats or REPEATS) > MOST_TRAININGS:
-        expected = f"at least 1, and with its {repeats or REPEATS} repeats at most {MOST_TRAININGS} trainings per trial"
-        raise invalid("folds", "a search", expected, count)
-
-
-def _parts(data: Data, request: Request) -> list[Data]:
-    """Returns the folds of a repeated cross-validation, or nothing where the plain split is large enough."""
-    count = request.folds
-    if count is None:
-        count = FOLDS if len(data.rows["train"]) < FOLDED_BELOW else 1
-    if count == 1:
-        return []
-    repeats = range(request.repeats or REPEATS)
-    return [part for repeat in repeats for part in folds(data, count, request.seed + repeat)]
-
-
-def starting_candidates(recommendation: Recommendation, setting: Setting, limit: int | None) -> tuple[Candidate, ...]:
-    """Returns the first candidate of each recommended method that fits, by score, kin of those before set back.
-
-    Rules are a prior. Within a family methods behave alike, so a short search learns less from one more of them.
-    """
-    first: dict[str, Suggestion] = {}
-    for suggestion in recommendation.candidates:
-        if suggestion.fits:
-            first.setdefault(suggestion.candidate.method, suggestion)
-    if not first:
-        raise NothingFitsError("None of the recommended candidates fits the memory there is.")
-    chosen: list[Candidate] = []
-    kin: Counter[str] = Counter()
-    while first and (limit is None or len(chosen) < limit):
-        name = max(first, key=lambda name: first[name].score - KIN * kin[get_method(name).family])
-        suggestion = settled(first.pop(name), setting)
-        if suggestion.fits:
-            chosen.append(suggestion.candidate)
-            kin[get_method(name).family] += 1
-    if not chosen:
-        raise NothingFitsError("None of the recommended candidates fits the memory there is, once it is traced.")
-    return tuple(chosen)
 
 
 def _own_metric(name: str) -> Metric:

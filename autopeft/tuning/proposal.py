@@ -159,7 +159,7 @@ def proposal(
         starts: the recommended candidates, one for each method.
         depth: layers of the model, which ``last:1/2`` and ``gradient:1/2`` are shares of.
         folder: of search spaces of the user's own.
-        gradients: whether layers can be picked by their gradients; a quantized base gives none.
+        gradients: whether layers can be picked by their gradients; a base that is quantized, or shared out, gives none.
     """
     return Proposal(
         spaces={start.method: _narrowed(start, depth, folder, gradients=gradients) for start in starts},

@@ -24,18 +24,20 @@ def untuned(worker: Worker, data: EncodedData, objective: Objective, candidate: 
     a logistic regression is fitted on the frozen model's mean token embedding of up to `PROBE_ROWS` training
     rows. For the other tasks with a fresh head there is no such score, and None is returned.
     """
-    base = worker.base(candidate)
     if not worker.task.fresh_head:
-        said = predict(
-            base.model, data["test"], worker.task, base.tokenizer, dtype=candidate.dtype, device=worker.device,
-            batch_size=rows_at_once(candidate, worker.device),
-        )  # fmt: skip
+        tokenizer = worker.base(candidate).tokenizer
+        with worker.bare(candidate) as model:
+            said = predict(
+                model, data["test"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device,
+                batch_size=rows_at_once(candidate, worker.device),
+            )  # fmt: skip
         return score(said, objective, seed)
     if worker.task.name not in _PROBED:
         return None
     sample = spread(len(data["train"]), PROBE_ROWS)
-    train = _embeddings(worker, base.model, data["train"], sample)
-    test = _embeddings(worker, base.model, data["test"], range(len(data["test"])))
+    with worker.bare(candidate) as model:
+        train = _embeddings(worker, model, data["train"], sample)
+        test = _embeddings(worker, model, data["test"], range(len(data["test"])))
     labels = _labels(data["train"])
     return _linear(train, [labels[index] for index in sample], test, _labels(data["test"]), objective, seed)
 
@@ -82,13 +84,18 @@ def _embeddings(worker: Worker, model: Any, dataset: EncodedDataset, rows: Seque
     import numpy as np
     import torch
 
-    parts = []
+    parts: list[Any] = []
+    states: list[Any] = []
+    # The body is read on the way through the whole model, for parts of a sharded one do not compute by themselves.
+    handle = model.base_model.register_forward_hook(lambda _body, _inputs, said: states.append(said.last_hidden_state))
     model.eval()
     with torch.no_grad():
         for start in range(0, len(rows), 32):
             batch = collate(dataset, rows[start : start + 32], worker.device)
             del batch["labels"]
-            hidden = model.base_model(**batch).last_hidden_state.float()
+            model(**batch)
+            hidden = states.pop().float()
             mask = batch["attention_mask"].unsqueeze(-1)
             parts.append(((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy())
+    handle.remove()
     return np.concatenate(parts)

@@ -16,6 +16,7 @@ from autopeft.training.run import RunState, TrainingRun
 from autopeft.training.scoring import Objective, held_out_loss, predict, standard_error
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.folder import keep_states
 from autopeft.tuning.gauge import Gauge
 from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.names import Status
@@ -137,9 +138,7 @@ class TorchRunner:
 
     def keep(self, numbers: Collection[int]) -> None:
         """Removes the state of all stopped trials but these."""
-        for path in self._states.glob("*"):
-            if path.stem not in {str(number) for number in numbers}:
-                path.unlink()
+        keep_states(self._states, numbers)
 
     def _state_of(self, number: int) -> Path:
         return self._states / f"{number}.safetensors"
@@ -194,7 +193,7 @@ class TorchRunner:
                 reading = self._reading(run, candidate, fold, train_loss, record)
                 if share < 1.0 and stops(reading):
                     state = run.state()
-                    if state is not None:
+                    if state is not None and self._worker.parallel.rank == 0:
                         save_state(state, self._state_of(outcome.number))
                     return outcome, None
             metrics = self._metrics(run, candidate, fold, record)
@@ -222,6 +221,7 @@ class TorchRunner:
             loss = held_out_loss(
                 run.model, fold["validation"], self._worker.task, dtype=candidate.dtype, device=self._worker.device,
                 rows=self._size.pruning_rows, batch_size=rows_at_once(candidate, self._worker.device),
+                parallel=self._worker.parallel,
             )  # fmt: skip
         if not math.isfinite(loss):
             raise DivergedError(f"The validation loss became {loss}; lower the learning rate.")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from autopeft.errors import NothingFitsError, StudyError
-from autopeft.training.worker import Worker
+from autopeft.tasks import get_task
 from autopeft.tuning.compare import Comparison, default_recipe
 from autopeft.tuning.finalists import finalists, hold_final
 from autopeft.tuning.folder import OutputFolder, Settings
@@ -12,8 +12,9 @@ from autopeft.tuning.observer import Observer
 from autopeft.tuning.pareto import Front, explained, search_front, unmeasured
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.ranking import ranking
-from autopeft.tuning.references import tfidf, untuned
+from autopeft.tuning.references import tfidf
 from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.trainer import Trainer
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import STATUSES
 from autopeft.values.outcomes import Score, SearchResult, TrialOutcome
@@ -22,7 +23,7 @@ from autopeft.values.plans import Plan
 
 def finish(
     prepared: Prepared,
-    worker: Worker,
+    trainer: Trainer,
     study: TrialStudy,
     folder: OutputFolder,
     settings: Settings,
@@ -45,16 +46,9 @@ def finish(
         raise (NothingFitsError if infeasible else StudyError)(_nothing_completed(outcomes, folder))
     # Fold k of a trial trains with the search's seed plus k.
     plan = Plan(tokens=settings.size.tokens, seed=prepared.seed + len(prepared.parts))
-    data, objective = prepared.encoded, prepared.objective
-    comparison = Comparison(
-        worker,
-        data,
-        plan,
-        objective,
-        folder=folder.path / "comparison",
-        seconds=study.seconds,
-        racing_rows=settings.size.pruning_rows,
-    )
+    objective = prepared.objective
+    contest = trainer.contest(plan, seconds=study.seconds, racing_rows=settings.size.pruning_rows)
+    comparison = Comparison(contest, objective, plan.seed, folder.path / "comparison")
     found = search_front(outcomes, prepared.objectives)
     first, reserve = _first_and_reserve(found, ranked, study.seconds)
     final = hold_final(comparison, first, reserve, objective, plan.seed, observer.phase)
@@ -72,7 +66,7 @@ def finish(
             "default_lora": comparison.difference(winner, default_lora),
             "raced_lora": comparison.difference(winner, raced_lora),
         },
-        references=_references(prepared, worker, winner.candidate),
+        references=_references(prepared, comparison, winner.candidate),
         trials={status: sum(o.status == status for o in outcomes) for status in STATUSES},
         seconds=study.seconds,
         comparison_seconds=time.monotonic() - started,
@@ -104,11 +98,11 @@ def _overhead(study: TrialStudy, outcomes: Sequence[TrialOutcome]) -> float:
     return study.seconds * (there - busy) / there if there else 0.0
 
 
-def _references(prepared: Prepared, worker: Worker, candidate: Candidate) -> Mapping[str, Score]:
+def _references(prepared: Prepared, comparison: Comparison, candidate: Candidate) -> Mapping[str, Score]:
     seed, objective = prepared.seed + 1, prepared.objective
     scores = {
-        "untuned": untuned(worker, prepared.encoded, objective, candidate, seed),
-        "tfidf_logistic_regression": tfidf(prepared.data, worker.task, objective, seed),
+        "untuned": comparison.untuned(candidate, seed),
+        "tfidf_logistic_regression": tfidf(prepared.data, get_task(prepared.model.task), objective, seed),
     }
     return {name: value for name, value in scores.items() if value is not None}
 

@@ -13,12 +13,10 @@ from autopeft.tuning.cost import (
     cost_of,
     download_bytes,
     estimated_speed,
-    measured_speed,
     settle,
 )
-from autopeft.tuning.crew import Crew, Spread
+from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder, storage_errors
-from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.hired import Job
 from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
@@ -26,10 +24,11 @@ from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.opening import Opened, opened
 from autopeft.tuning.prepare import Prepared, Request, prepare
-from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.search import finish
+from autopeft.tuning.spread import Spread
 from autopeft.tuning.starts import begun
 from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.trainer import trainer_of
 from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
 from autopeft.tuning.workers import work_together
@@ -55,10 +54,18 @@ def dry_run(request: Request, stops: Limits) -> tuple[Prepared, Cost]:
     Speed is measured where the weights are on this machine, and estimated where they have yet to be downloaded.
     """
     prepared = prepare(request)
-    speed = estimated_speed(prepared) if download_bytes(prepared) else measured_speed(prepared, prepared.worker())
+    speed = estimated_speed(prepared) if download_bytes(prepared) else _measured(prepared)
     settings = settle(prepared, speed, request, stops)
     prepared = begun(prepared, settings.starts, request.spaces)
     return prepared, cost_of(prepared, settings, stops)
+
+
+def _measured(prepared: Prepared) -> float:
+    trainer = trainer_of(prepared)
+    try:
+        return trainer.speed()
+    finally:
+        trainer.release()
 
 
 def run_search(
@@ -110,14 +117,12 @@ _ELSEWHERE = (
 
 
 def _run_trials(search: Opened, stops: Limits, began: float, observer: Observer) -> None:
-    prepared, settings, folder, worker = search.prepared, search.settings, search.folder, search.worker
+    prepared, settings, folder, trainer = search.prepared, search.settings, search.folder, search.trainer
     if search.crew is not None:
-        worker.release()
+        trainer.release()
         _run_crew(search, search.crew, stops, began, observer)
         return
-    gauge = Gauge(worker, prepared)
-    runner = TorchRunner(worker, prepared.parts, prepared.objective, settings.size, folder.states, gauge)
-    Trials(search.study, runner, prepared, settings, observer).run(stops, began)
+    Trials(search.study, trainer.runner(settings.size, folder.states), prepared, settings, observer).run(stops, began)
 
 
 def _run_crew(search: Opened, crew: Crew, stops: Limits, began: float, observer: Observer) -> None:
@@ -148,7 +153,7 @@ def _finished(folder: OutputFolder, study: TrialStudy) -> SearchResult | None:
 
 def _finish(search: Opened, observer: Observer) -> SearchResult:
     prepared, folder = search.prepared, search.folder
-    result = finish(prepared, search.worker, search.study, folder, search.settings, observer)
+    result = finish(prepared, search.trainer, search.study, folder, search.settings, observer)
     tuned_config(prepared, result).save(folder.tuned)
     folder.write_result(result)
     return result

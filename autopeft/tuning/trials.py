@@ -84,6 +84,9 @@ class Desk:
 
     def done(self, trial: "Trial", outcome: TrialOutcome, keep: Callable[[Collection[int]], None]) -> None:
         """Stores an outcome, and has the states forgotten that nobody will go on from: all but those to keep."""
+        if outcome.status == "worker_lost":
+            self._study.give_up(trial, outcome.reason)
+            return
         with self._study.exclusive():
             self._study.tell(trial, outcome)
             running = self._study.running

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,10 +11,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from autopeft import errors
 from autopeft.errors import StudyError
 from autopeft.tuning.crew import Crew
-from autopeft.tuning.hired import DONE, Job
+from autopeft.tuning.fates import DONE, cause_of_death, met
+from autopeft.tuning.hired import Job
 from autopeft.tuning.study import TrialStudy
 
 LOOK_SECONDS = 0.5
@@ -27,13 +26,6 @@ MOST_IDLE_DEATHS = 3
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from autopeft.tuning.hired import main; main()"
 )
-
-
-class WorkerTraceback(Exception):  # noqa: N818 - it is no error of its own, but the cause of one
-    """Where an error arose in a worker's process, as text."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +60,7 @@ def work_together(job: Job, crew: Crew, study: TrialStudy, look: Callable[[], No
                 hand = hands.pop(slot)
                 if _came_to_its_end(hand):
                     continue
-                idle_deaths += not study.lose(hand.process.pid, _cause(hand.process.returncode))
+                idle_deaths += not study.lose(hand.process.pid, cause_of_death(hand.process.returncode))
                 if idle_deaths > MOST_IDLE_DEATHS:
                     raise StudyError(f"Workers end before they have begun a trial. {hand.log} says more.")
                 hands[slot] = _hire(job, crew, slot, logs)
@@ -113,14 +105,4 @@ def _came_to_its_end(hand: Hand) -> bool:
     fate = json.loads(said)
     if fate["fate"] == DONE:
         return True
-    cause = WorkerTraceback(fate["traceback"])
-    kind = getattr(errors, fate["fate"], None)
-    if kind is not None:
-        raise kind(fate["message"]) from cause
-    raise RuntimeError(f"A worker met {fate['fate']}: {fate['message']}. The study can be resumed.") from cause
-
-
-def _cause(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "its process was killed, as the kernel does when memory runs out"
-    return f"its process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+    raise met(fate["fate"], fate["message"], fate["traceback"])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from autopeft.values.names import Dtype, ParameterValue, Task
+from autopeft.values.names import Dtype, ParameterValue, Strategy, Task
 from autopeft.values.predictions import Prediction, ProbeRun
 from autopeft.values.profiles import ModelProfile
 
@@ -169,6 +169,31 @@ class Rejection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Team:
+    """How many devices of one machine train one model together, and how they share it.
+
+    Attributes:
+        strategy: ``ddp`` for a whole model on each, ``fsdp`` for a share of it, ``none`` for one device.
+    """
+
+    strategy: Strategy = "none"
+    devices: int = 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether one device trains by itself."""
+        return self.strategy == "none"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each device holds a share of the model."""
+        return self.strategy == "fsdp"
+
+
+ONE_DEVICE = Team()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Constraints:
     """What the user demands of a candidate.
 
@@ -179,6 +204,7 @@ class Constraints:
         server: that must be able to serve what was trained, as an adapter or merged; None for any.
         methods: only these; empty means all.
         exclude: never these.
+        team: the devices that train one candidate together.
     """
 
     memory_bytes: int | None = None
@@ -187,6 +213,7 @@ class Constraints:
     server: str | None = None
     methods: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    team: Team = ONE_DEVICE
 
 
 @dataclass(frozen=True, kw_only=True)

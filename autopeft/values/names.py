@@ -35,6 +35,9 @@ CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 
 EstimateSource = Literal["formula", "trace"]
 
+Strategy = Literal["none", "ddp", "fsdp"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
 ForgettingMeasure = Literal["perplexity", "masked_lm_loss", "representation_drift"]
 
 ParameterValue = bool | int | float | str

@@ -12,7 +12,7 @@ import pytest
 from autopeft.cli.search import SearchCommand
 from autopeft.errors import InvalidValueError, StudyError
 from autopeft.tuning.cluster import _crew, connected
-from autopeft.tuning.crew import Spread
+from autopeft.tuning.spread import Spread
 from tests.tuning.test_crew import machine
 
 CACHE = Path(__file__).parents[2] / ".cache" / "ray"
@@ -76,7 +76,7 @@ SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from autopeft.tuning.cluster import connected, work_on_cluster
-from autopeft.tuning.crew import Spread
+from autopeft.tuning.spread import Spread
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.watch import Watch

@@ -9,7 +9,8 @@ import pytest
 from autopeft.cli.options import parse_gpus
 from autopeft.environment import permissions, trust_remote_code
 from autopeft.errors import InvalidValueError
-from autopeft.tuning.crew import Spread, crew_of
+from autopeft.tuning.crew import crew_of
+from autopeft.tuning.spread import Spread
 from autopeft.values.profiles import Device, HardwareProfile
 
 

@@ -5,7 +5,8 @@ import pytest
 from autopeft.errors import StudyError
 from autopeft.training.run import TrainingRun
 from autopeft.training.worker import Worker
-from autopeft.tuning.compare import Comparison, Rehearsal
+from autopeft.tuning.compare import Comparison
+from autopeft.tuning.contest import OwnContest, Rehearsal
 from autopeft.tuning.finalists import finalists, hold_final
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.values.candidates import Candidate, Constraints
@@ -35,10 +36,10 @@ def ready(tiny_models, tmp_path_factory):
 
 def comparison(ready, folder):
     prepared, worker = ready
-    return Comparison(
-        worker, prepared.encoded, Plan(tokens=1500, seed=5), prepared.objective, folder=folder, seconds=60.0,
-        racing_rows=16,
-    )  # fmt: skip
+    contest = OwnContest(
+        worker, prepared.encoded, Plan(tokens=1500, seed=5), prepared.objective, seconds=60.0, racing_rows=16
+    )
+    return Comparison(contest, prepared.objective, 5, folder)
 
 
 METHODS = [
@@ -67,7 +68,7 @@ def test_what_was_trained_meets_the_test_split_as_it_was(ready, tmp_path, candid
 def test_validation_chooses_and_the_test_split_is_touched_once(ready, tmp_path, monkeypatch):
     """The best fresh validation wins whatever its trial scored, its test score alone is taken, nothing stays behind."""
     made, asked, seeds = comparison(ready, tmp_path / "final"), [], []
-    predict, rehearse = Comparison._predict, Comparison._rehearse
+    predict, rehearse = OwnContest._predict, OwnContest.rehearse
 
     def counted(self, run, candidate, *, test):
         asked.append(test)
@@ -83,8 +84,8 @@ def test_validation_chooses_and_the_test_split_is_touched_once(ready, tmp_path, 
             **{**vars(found), "validation": type(found.validation)(**{**vars(found.validation), "predicted": right})}
         )
 
-    monkeypatch.setattr(Comparison, "_predict", counted)
-    monkeypatch.setattr(Comparison, "_rehearse", told)
+    monkeypatch.setattr(OwnContest, "_predict", counted)
+    monkeypatch.setattr(OwnContest, "rehearse", told)
     trials = [
         trial(number, 0.9 - number / 100, candidate=Candidate(method="ia3", learning_rate=rate, batch_size=8))
         for number, rate in enumerate((1e-3, 2e-3, 3e-3))

@@ -1,0 +1,192 @@
+"""The trainings of the comparison at the end: a race, a finalist, what a finalist trained, and the untuned model."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from autopeft.data import EncodedData
+from autopeft.errors import DivergedError, TimedOutError
+from autopeft.tasks import Predictions
+from autopeft.training.checkpoint import save_trained
+from autopeft.training.devices import memory_guard
+from autopeft.training.run import RunState, TrainingRun
+from autopeft.training.scoring import Objective, held_out_loss, predict
+from autopeft.training.worker import Worker
+from autopeft.tuning.references import untuned
+from autopeft.values.candidates import Candidate, rows_at_once
+from autopeft.values.outcomes import Score
+from autopeft.values.plans import Plan
+
+_RACE_SHARES = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """A contender as trained: what it said on validation and on test, row by row."""
+
+    candidate: Candidate
+    validation: Predictions
+    test: Predictions
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """A finalist as trained, with what it said on validation alone; what it trained lies in a folder beside it."""
+
+    candidate: Candidate
+    validation: Predictions
+    tokens: int
+    seconds: float
+    seed: int
+
+
+class Contest(Protocol):
+    """Trains whoever is compared, all for the same tokens; it keeps nothing but what a finalist trained."""
+
+    def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
+        """Returns the best rate's performance: all train to the first share, the better half to the next."""
+        ...
+
+    def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
+        """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
+        ...
+
+    def perform(self, rehearsal: Rehearsal, folder: Path) -> Performance:
+        """Returns the performance of what `rehearse` left in a folder, trained once more where it is gone."""
+        ...
+
+    def untuned(self, candidate: Candidate, seed: int) -> Score | None:
+        """Returns the base's own test score: see `autopeft.tuning.references`."""
+        ...
+
+
+class OwnContest:
+    """Trains on one worker of this process."""
+
+    def __init__(
+        self, worker: Worker, data: EncodedData, plan: Plan, objective: Objective, *, seconds: float, racing_rows: int
+    ) -> None:
+        """Prepares the contest.
+
+        Args:
+            worker: holds the base model.
+            data: train, validation and test.
+            plan: the winner's tokens, with a seed that no trial has used.
+            objective: the metric that decides.
+            seconds: the winner's search seconds: no baseline may take more.
+            racing_rows: validation rows that a race is decided on.
+        """
+        self._worker, self._data, self._plan, self._objective = worker, data, plan, objective
+        self._seconds, self._racing_rows = seconds, racing_rows
+
+    def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
+        """Returns the best rate's performance: all train to the first share, the better half to the next."""
+        started = time.monotonic()
+        deadline = started + self._seconds
+        standing: list[tuple[float, RunState | None]] = [(rate, None) for rate in rates]
+        spent = 0
+        for share in _RACE_SHARES[:-1] if len(rates) > 1 else ():
+            ranked = []
+            for rate, state in standing:
+                loss, after, tokens = self._lap(replace(candidate, learning_rate=rate), state, share, deadline)
+                spent += tokens
+                ranked.append((loss, rate, after))
+            ranked.sort(key=lambda entry: entry[:2])
+            standing = [(rate, state) for _, rate, state in ranked[: len(ranked) // 2]]
+        rate, state = standing[0]
+        best = replace(candidate, learning_rate=rate)
+        with memory_guard(), self._run(best, state, deadline) as run:
+            before = run.tokens
+            # A contender whose time is up is scored as it stands; its tokens say so.
+            with suppress(TimedOutError):
+                run.advance(1.0)
+            seconds = time.monotonic() - started
+            return Performance(
+                candidate=run.candidate,
+                validation=self._predict(run, best, test=False),
+                test=self._predict(run, best, test=True),
+                tokens=spent + run.tokens - before,
+                seconds=seconds,
+            )
+
+    def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
+        """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
+        started = time.monotonic()
+        plan = replace(self._plan, seed=seed)
+        with (
+            memory_guard(),
+            self._worker.attached(candidate, plan, self._data["train"], started + self._seconds) as run,
+        ):
+            # A finalist whose time is up is judged as it stands; its tokens say so.
+            with suppress(TimedOutError):
+                run.advance(1.0)
+            seconds = time.monotonic() - started
+            save_trained(run, folder)
+            return Rehearsal(
+                candidate=run.candidate,
+                seconds=seconds,
+                validation=self._predict(run, candidate, test=False),
+                tokens=run.tokens,
+                seed=seed,
+            )
+
+    def perform(self, rehearsal: Rehearsal, folder: Path) -> Performance:
+        """Returns the performance of what `rehearse` left in a folder, trained once more where it is gone."""
+        candidate, plan = rehearsal.candidate, replace(self._plan, seed=rehearsal.seed)
+        if not folder.exists():  # an earlier final, which this one did not win, has cleared it away
+            self.rehearse(candidate, rehearsal.seed, folder)
+        with memory_guard(), self._worker.attached(candidate, plan, self._data["train"], saved=folder) as run:
+            return Performance(
+                candidate=candidate,
+                validation=rehearsal.validation,
+                test=self._predict(run, candidate, test=True),
+                tokens=rehearsal.tokens,
+                seconds=rehearsal.seconds,
+            )
+
+    def untuned(self, candidate: Candidate, seed: int) -> Score | None:
+        """Returns the base's own test score: see `autopeft.tuning.references`."""
+        return untuned(self._worker, self._data, self._objective, candidate, seed)
+
+    def _lap(
+        self, candidate: Candidate, state: RunState | None, share: float, deadline: float
+    ) -> tuple[float, RunState | None, int]:
+        """Returns validation loss, state and tokens of one lap; a rate that diverges comes last."""
+        with memory_guard(), self._run(candidate, state, deadline) as run:
+            before = run.tokens
+            try:
+                with suppress(TimedOutError):
+                    run.advance(share)
+            except DivergedError:
+                return float("inf"), state, run.tokens - before
+            loss = held_out_loss(
+                run.model,
+                self._data["validation"],
+                self._worker.task,
+                dtype=candidate.dtype,
+                device=self._worker.device,
+                rows=self._racing_rows,
+                batch_size=rows_at_once(candidate, self._worker.device),
+                parallel=self._worker.parallel,
+            )
+            return loss, run.state(), run.tokens - before
+
+    def _run(self, candidate: Candidate, state: RunState | None, deadline: float) -> Any:
+        return self._worker.attached(candidate, self._plan, self._data["train"], deadline, state)
+
+    def _predict(self, run: TrainingRun, candidate: Candidate, *, test: bool) -> Predictions:
+        worker = self._worker
+        return predict(
+            run.model,
+            self._data["test"] if test else self._data["validation"],
+            worker.task,
+            worker.base(candidate).tokenizer,
+            dtype=candidate.dtype,
+            device=worker.device,
+            batch_size=rows_at_once(candidate, worker.device),
+        )

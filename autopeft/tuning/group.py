@@ -1,0 +1,165 @@
+"""Processes that train one model together: started as one, asked as one, ended as one.
+
+Each runs `autopeft.tuning.member`. What one is asked, all are; one that dies or meets an error, or runs out of memory
+while the others wait for it, ends them all, and the next question starts new ones. They end with their owner too.
+"""
+
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from autopeft.errors import StudyError
+from autopeft.tuning.fates import cause_of_death, met
+from autopeft.tuning.member import Answer, Asked, Call, Done, Failed, Function, Place, environment
+from autopeft.tuning.prepare import Prepared
+
+GRACE_SECONDS = 2.0
+"""After one process has failed, another one that was killed and so caused it shows within these."""
+
+MOST_LOST = 8
+"""Groups in a row that lose a process before the search gives up."""
+
+_START = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from autopeft.tuning.member import main; main()"
+)
+_LAST_WORDS = 1000
+
+
+class LostError(Exception):
+    """One of the processes ended without a word; the message says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def send(self, message: Any) -> None:
+        if self.process.stdin is None:
+            raise RuntimeError("A process of the group has no standard input.")
+        with suppress(BrokenPipeError):  # one that has died is seen when it is listened to
+            pickle.dump(message, self.process.stdin)
+            self.process.stdin.flush()
+
+    def hear(self) -> Any:
+        """Returns the next message, None where the process has ended before it was whole."""
+        try:
+            return pickle.load(self.process.stdout) if self.process.stdout else None
+        except (EOFError, pickle.UnpicklingError):
+            return None
+
+
+class Group:
+    """So many processes on this machine; they start with the first question."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        """Prepares the group; ``prepared`` names its size and strategy."""
+        self._prepared = prepared
+        self._members: list[_Member] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._lost = 0
+
+    def call(
+        self,
+        function: Function,
+        *arguments: Any,
+        answer: Callable[[Any], Any] | None = None,
+        last: Callable[[Any], bool] = lambda _value: False,
+    ) -> list[Any]:
+        """Returns what a function returned in each process, by rank.
+
+        Args:
+            function: of a module, called in each with its `Here` and the arguments.
+            arguments: what follows.
+            answer: answers what the first process asks meanwhile.
+            last: whether a value ends the group at once, the others wherever they are; it is then the only one.
+
+        Raises:
+            LostError: a process was killed.
+            StudyError: that has happened too often.
+            AutopeftError: a process met it.
+            RuntimeError: a process met a defect; its traceback is the cause.
+        """
+        try:
+            if not self._members:
+                self._start()
+            for member in self._members:
+                member.send(Call(function=function, arguments=arguments))
+            values = self._values(answer, last)
+        except LostError as error:
+            self._give_up_in_time(error)
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self._lost = 0
+        return values
+
+    def close(self) -> None:
+        """Ends all processes; none is left when this returns."""
+        for member in self._members:
+            member.process.kill()
+        for member in self._members:
+            member.process.communicate()
+        self._members = []
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _start(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
+        folder = Path(self._folder.name)
+        for rank in range(self._prepared.team.devices):
+            log = folder / f"{rank}.log"
+            with log.open("wb") as stream:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream,
+                    env=environment(self._prepared, rank),
+                    start_new_session=True,  # Ctrl-C is for the process that the user sees: it stops the others
+                )  # fmt: skip
+            self._members.append(_Member(process=process, log=log))
+        for rank, member in enumerate(self._members):
+            member.send(sys.path)
+            member.send(Place(prepared=self._prepared, rank=rank, meeting=folder / "meeting"))
+
+    def _values(self, answer: Callable[[Any], Any] | None, last: Callable[[Any], bool]) -> list[Any]:
+        values: dict[int, Any] = {}
+        while len(values) < len(self._members):
+            pipes: dict[Any, int] = {m.process.stdout: r for r, m in enumerate(self._members) if r not in values}
+            for pipe in wait(list(pipes)):
+                rank = pipes[pipe]
+                said = self._members[rank].hear()
+                if isinstance(said, Asked) and answer is not None:
+                    self._members[rank].send(Answer(value=answer(said.value)))
+                elif isinstance(said, Done):
+                    values[rank] = said.value
+                    if last(said.value):
+                        self.close()
+                        return [said.value]
+                else:
+                    raise self._end_of(rank, said)
+        return [values[rank] for rank in sorted(values)]
+
+    def _end_of(self, rank: int, said: Any) -> Exception:
+        """Returns why a process ended: its own error, unless another one was killed and took it along."""
+        if not isinstance(said, Failed):
+            return LostError(cause_of_death(self._members[rank].process.wait()))
+        for member in (*self._members[:rank], *self._members[rank + 1 :]):
+            with suppress(subprocess.TimeoutExpired):
+                if (code := member.process.wait(timeout=GRACE_SECONDS)) < 0:
+                    return LostError(cause_of_death(code))
+        return met(said.name, said.message, said.traceback)
+
+    def _give_up_in_time(self, error: LostError) -> None:
+        self._lost += 1
+        words = self._members[0].log.read_text(errors="replace")[-_LAST_WORDS:]
+        self.close()
+        if self._lost > MOST_LOST:
+            raise StudyError(f"Processes that train together end again and again: {error}.\n{words}") from error

@@ -1,0 +1,242 @@
+"""One of the processes that train a model together: see `autopeft.tuning.group`, which starts and asks it.
+
+All of them run the same functions with the same arguments and agree on every decision; the first one alone asks the
+owner, writes files, and has the say. A process ends when its standard input does, and so with its owner.
+"""
+
+import os
+import pickle
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from autopeft.training.parallel import Parallel
+from autopeft.training.worker import Worker
+from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.contest import OwnContest, Performance, Rehearsal
+from autopeft.tuning.cost import measured_speed
+from autopeft.tuning.gauge import Gauge
+from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.runner import TorchRunner
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Measurement, Score, TrialOutcome
+from autopeft.values.plans import Plan
+
+Function = Callable[..., Any]
+"""What is called in each process: takes its `Here` first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a process is told first: the search, its rank, and the file in which all of them meet."""
+
+    prepared: Prepared
+    rank: int
+    meeting: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A function to run, with what follows its `Here`."""
+
+    function: Function
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the owner says to `Asked`."""
+
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the first process asks its owner in the middle of a call."""
+
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a call returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The error that a call met; the process ends with it."""
+
+    name: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Here:
+    """What a call finds in its process."""
+
+    prepared: Prepared
+    worker: Worker
+    ask: Callable[[Any], Any]
+
+    @property
+    def parallel(self) -> Parallel:
+        """This process's place among those that train together."""
+        return self.worker.parallel
+
+    @property
+    def first(self) -> bool:
+        """Whether this process has the say."""
+        return self.parallel.rank == 0
+
+
+def speed(here: Here) -> float:
+    """Returns training tokens per second of the first candidate, in all processes together."""
+    return measured_speed(here.prepared, here.worker)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A trial to run, as `autopeft.tuning.runner.Runner.run` takes it, with its size and the folder of states.
+
+    Attributes:
+        asked: when its owner asked for it, on ``time.monotonic``'s clock, which all processes of a machine share.
+    """
+
+    number: int
+    candidate: Candidate
+    plan: Plan
+    size: TrialSize
+    states: Path
+    deadline: float
+    asked: float
+    earlier: TrialOutcome | None = None
+
+
+def train(here: Here, trial: Trial) -> TrialOutcome:
+    """Returns what came of a trial; the owner is asked at every reading whether it stops there."""
+    prepared, worker = here.prepared, here.worker
+    # What starting and loading take is no trial's time: a base that is shared out is loaded anew for each.
+    worker.base(trial.candidate)
+    deadline = trial.deadline + time.monotonic() - trial.asked
+    # Estimates are the first one's to make; other measurements are refused where several processes train.
+    gauge = Gauge(worker, prepared) if here.first else None
+    runner = TorchRunner(worker, prepared.parts, prepared.objective, trial.size, trial.states, gauge)
+
+    def stops(reading: Measurement) -> bool:
+        return bool(here.parallel.agreed(here.ask(reading) if here.first else None))
+
+    return runner.run(trial.number, trial.candidate, trial.plan, stops, deadline, trial.earlier)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On what terms contenders train at the end: see `autopeft.tuning.contest.OwnContest`."""
+
+    plan: Plan
+    seconds: float
+    racing_rows: int
+
+
+def race(here: Here, terms: Terms, candidate: Candidate, rates: Sequence[float]) -> Performance | None:
+    """Returns the performance of a race's winner, from the first process."""
+    found = _contest(here, terms).race(candidate, rates)
+    return found if here.first else None
+
+
+def rehearse(here: Here, terms: Terms, candidate: Candidate, seed: int, folder: Path) -> Rehearsal | None:
+    """Returns a finalist as trained, from the first process."""
+    found = _contest(here, terms).rehearse(candidate, seed, folder)
+    return found if here.first else None
+
+
+def perform(here: Here, terms: Terms, rehearsal: Rehearsal, folder: Path) -> Performance | None:
+    """Returns a finalist's performance, from the first process."""
+    found = _contest(here, terms).perform(rehearsal, folder)
+    return found if here.first else None
+
+
+def untuned(here: Here, terms: Terms, candidate: Candidate, seed: int) -> Score | None:
+    """Returns the base's own test score."""
+    return _contest(here, terms).untuned(candidate, seed)
+
+
+def _contest(here: Here, terms: Terms) -> OwnContest:
+    prepared = here.prepared
+    return OwnContest(
+        here.worker, prepared.encoded, terms.plan, prepared.objective, seconds=terms.seconds,
+        racing_rows=terms.racing_rows,
+    )  # fmt: skip
+
+
+def environment(prepared: Prepared, rank: int) -> Mapping[str, str]:
+    """Returns the environment of a process: torch's names for its place, and its share of the processors."""
+    size = prepared.team.devices
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    shared = max(1, prepared.hardware.cpu_count // size)
+    return {**os.environ, "OMP_NUM_THREADS": str(shared), **{key: str(value) for key, value in own.items()}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """Both ends of what this process and its owner say to each other."""
+
+    out: Any
+    heard: "SimpleQueue[Any]" = field(default_factory=SimpleQueue)
+
+    def say(self, message: Any) -> None:
+        pickle.dump(message, self.out)
+        self.out.flush()
+
+    def ask(self, value: Any) -> Any:
+        self.say(Asked(value=value))
+        return self.heard.get().value
+
+    def listen(self) -> None:
+        while True:
+            try:
+                message = pickle.load(sys.stdin.buffer)
+            except EOFError:
+                os._exit(1)
+            self.heard.put(message)
+
+
+def main() -> None:
+    """Joins the others and answers calls until the owner is gone."""
+    # Whatever libraries print goes where errors go; the pipe is for messages.
+    line = _Line(out=os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)
+    threading.Thread(target=line.listen, daemon=True).start()
+    try:
+        here = _joined(line.heard.get(), line)
+        while True:
+            call = line.heard.get()
+            line.say(Done(value=call.function(here, *call.arguments)))
+    except BaseException as error:  # noqa: BLE001 - the owner raises it
+        line.say(Failed(name=type(error).__name__, message=str(error), traceback=traceback.format_exc()))
+        traceback.print_exc()
+        # The thread that listens holds the standard input, over which the interpreter would stumble on its way out.
+        os._exit(1)
+
+
+def _joined(place: Place, line: _Line) -> Here:
+    import torch
+
+    size = place.prepared.team.devices
+    prepared = place.prepared.on_device(place.rank)
+    cuda = prepared.hardware.device.kind in ("cuda", "rocm")
+    if cuda:
+        torch.cuda.set_device(place.rank)
+    torch.distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo", init_method=place.meeting.as_uri(), rank=place.rank, world_size=size
+    )
+    parallel = Parallel(rank=place.rank, size=size, strategy=prepared.team.strategy)
+    return Here(prepared=prepared, worker=prepared.worker(parallel), ask=line.ask)

@@ -1,0 +1,39 @@
+"""Which of the recommended candidates a search starts from."""
+
+from collections import Counter
+
+from autopeft.errors import NothingFitsError
+from autopeft.methods import get_method
+from autopeft.recommend.confirm import settled
+from autopeft.recommend.setting import Setting
+from autopeft.values.candidates import Candidate, Recommendation, Suggestion
+
+METHODS_TRIED = 8
+"""How many methods a search starts from when the user names none: the recommender's first."""
+
+KIN = 0.5
+"""What a method's score loses for each of its family that is tried before it."""
+
+
+def starting_candidates(recommendation: Recommendation, setting: Setting, limit: int | None) -> tuple[Candidate, ...]:
+    """Returns the first candidate of each recommended method that fits, by score, kin of those before set back.
+
+    Rules are a prior. Within a family methods behave alike, so a short search learns less from one more of them.
+    """
+    first: dict[str, Suggestion] = {}
+    for suggestion in recommendation.candidates:
+        if suggestion.fits:
+            first.setdefault(suggestion.candidate.method, suggestion)
+    if not first:
+        raise NothingFitsError("None of the recommended candidates fits the memory there is.")
+    chosen: list[Candidate] = []
+    kin: Counter[str] = Counter()
+    while first and (limit is None or len(chosen) < limit):
+        name = max(first, key=lambda name: first[name].score - KIN * kin[get_method(name).family])
+        suggestion = settled(first.pop(name), setting)
+        if suggestion.fits:
+            chosen.append(suggestion.candidate)
+            kin[get_method(name).family] += 1
+    if not chosen:
+        raise NothingFitsError("None of the recommended candidates fits the memory there is, once it is traced.")
+    return tuple(chosen)

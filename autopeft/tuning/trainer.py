@@ -1,0 +1,175 @@
+"""Who trains for a search: this process on its own device, or processes that train each trial together."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from autopeft.errors import StudyError
+from autopeft.tuning import member
+from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.contest import Contest, OwnContest, Performance, Rehearsal
+from autopeft.tuning.cost import measured_speed
+from autopeft.tuning.folder import keep_states
+from autopeft.tuning.gauge import Gauge
+from autopeft.tuning.group import Group, LostError
+from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.runner import Runner, Stops, TorchRunner
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Score, TrialOutcome
+from autopeft.values.plans import Plan
+
+
+class Trainer(Protocol):
+    """Trains for one search."""
+
+    def speed(self) -> float:
+        """Returns training tokens per second of the first candidate, measured here; loads the weights."""
+        ...
+
+    def runner(self, size: TrialSize, states: Path) -> Runner:
+        """Returns what runs the trials, the states of stopped ones kept in a folder."""
+        ...
+
+    def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
+        """Returns what trains the contenders at the end: see `autopeft.tuning.contest.OwnContest`."""
+        ...
+
+    def release(self) -> None:
+        """Gives back the memory that is held for the next training, and ends what was started for it."""
+        ...
+
+
+def trainer_of(prepared: Prepared) -> Trainer:
+    """Returns who trains for a search."""
+    return OwnTrainer(prepared) if prepared.team.alone else TeamTrainer(prepared)
+
+
+class OwnTrainer:
+    """Trains in this process, which keeps one base model loaded."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        """Prepares it; nothing is loaded yet."""
+        self._prepared, self._worker = prepared, prepared.worker()
+
+    def speed(self) -> float:
+        """Returns training tokens per second of the first candidate, measured here; loads the weights."""
+        return measured_speed(self._prepared, self._worker)
+
+    def runner(self, size: TrialSize, states: Path) -> Runner:
+        """Returns what runs the trials, the states of stopped ones kept in a folder."""
+        prepared = self._prepared
+        gauge = Gauge(self._worker, prepared)
+        return TorchRunner(self._worker, prepared.parts, prepared.objective, size, states, gauge)
+
+    def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
+        """Returns what trains the contenders at the end."""
+        prepared = self._prepared
+        return OwnContest(
+            self._worker, prepared.encoded, plan, prepared.objective, seconds=seconds, racing_rows=racing_rows
+        )
+
+    def release(self) -> None:
+        """Gives the base model's memory back; the next training loads it anew."""
+        self._worker.release()
+
+
+class TeamTrainer:
+    """Has everything trained by processes that each take their share of a batch, and under FSDP of the model."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        """Prepares it; the processes start with the first training."""
+        self._group = Group(prepared)
+
+    def speed(self) -> float:
+        """Returns training tokens per second of all processes together."""
+        return float(_asked(self._group, member.speed)[0])
+
+    def runner(self, size: TrialSize, states: Path) -> Runner:
+        """Returns what runs the trials, the states of stopped ones kept in a folder."""
+        return TeamRunner(self._group, size, states)
+
+    def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
+        """Returns what trains the contenders at the end."""
+        return TeamContest(self._group, member.Terms(plan=plan, seconds=seconds, racing_rows=racing_rows))
+
+    def release(self) -> None:
+        """Ends the processes; the next training starts new ones."""
+        self._group.close()
+
+
+class TeamRunner:
+    """Has a trial trained by a group; one that loses a process is lost, and the next one starts a new group."""
+
+    def __init__(self, group: Group, size: TrialSize, states: Path) -> None:
+        """Prepares the runner: see `autopeft.tuning.runner.TorchRunner`."""
+        self._group, self._size, self._states = group, size, states
+
+    def run(
+        self,
+        number: int,
+        candidate: Candidate,
+        plan: Plan,
+        stops: Stops,
+        deadline: float,
+        earlier: TrialOutcome | None,
+    ) -> TrialOutcome:
+        """Returns the outcome as the first process has it, with the largest peak of all."""
+        trial = member.Trial(
+            number=number, candidate=candidate, plan=plan, size=self._size, states=self._states, deadline=deadline,
+            asked=time.monotonic(), earlier=earlier,
+        )  # fmt: skip
+        try:
+            outcomes: list[TrialOutcome] = self._group.call(member.train, trial, answer=stops, last=_ran_out)
+        except LostError as error:
+            continues = earlier.number if earlier else None
+            return TrialOutcome(
+                number=number, status="worker_lost", candidate=candidate, reason=str(error), continues=continues
+            )
+        peaks = [outcome.peak_bytes for outcome in outcomes if outcome.peak_bytes is not None]
+        return replace(outcomes[0], peak_bytes=max(peaks, default=None))
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Removes the state of all stopped trials but these."""
+        keep_states(self._states, numbers)
+
+
+def _ran_out(outcome: TrialOutcome) -> bool:
+    # The others wait for this one in the middle of a step, for ever.
+    return outcome.status == "out_of_memory"
+
+
+class TeamContest:
+    """Has contenders trained by a group."""
+
+    def __init__(self, group: Group, terms: member.Terms) -> None:
+        """Prepares the contest."""
+        self._group, self._terms = group, terms
+
+    def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
+        """Returns the best rate's performance: all train to the first share, the better half to the next."""
+        found: Performance = _asked(self._group, member.race, self._terms, candidate, rates)[0]
+        return found
+
+    def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
+        """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
+        found: Rehearsal = _asked(self._group, member.rehearse, self._terms, candidate, seed, folder)[0]
+        return found
+
+    def perform(self, rehearsal: Rehearsal, folder: Path) -> Performance:
+        """Returns the performance of what `rehearse` left in a folder, trained once more where it is gone."""
+        found: Performance = _asked(self._group, member.perform, self._terms, rehearsal, folder)[0]
+        return found
+
+    def untuned(self, candidate: Candidate, seed: int) -> Score | None:
+        """Returns the base's own test score: see `autopeft.tuning.references`."""
+        found: Score | None = _asked(self._group, member.untuned, self._terms, candidate, seed)[0]
+        return found
+
+
+def _asked(group: Group, function: member.Function, *arguments: object) -> list[Any]:
+    try:
+        return group.call(function, *arguments)
+    except LostError as error:
+        raise StudyError(f"A process of the search was lost: {error}. What is done is kept: --resume.") from error
