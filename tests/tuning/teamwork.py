@@ -34,7 +34,7 @@ def train_short_of_memory(here: member.Here, trial: member.Trial) -> TrialOutcom
             raise torch.OutOfMemoryError("CUDA out of memory")
         return backward(run, *arguments)
 
-    TrainingRun._backward = full  # type: ignore[method-assign]
+    TrainingRun._backward = full  # type: ignore[assignment, method-assign]
     return member.train(here, trial)
 
 

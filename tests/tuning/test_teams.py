@@ -82,7 +82,11 @@ def test_rows_and_losses_are_shared_out_by_what_they_count_for():
 @pytest.mark.parametrize(
     ("team", "objectives", "message"),
     [
-        (Team(strategy="fdsp", devices=2), (), "`--strategy` of a search must be one of ddp, fsdp, none; got 'fdsp'"),
+        (
+            Team(strategy="fdsp", devices=2),
+            (),  # type: ignore[arg-type]
+            "`--strategy` of a search must be one of ddp, fsdp, none; got 'fdsp'",
+        ),
         (Team(devices=2), (), "`--devices` of a search without a strategy must be 1; got 2"),
         (Team(strategy="fsdp"), (), "`--devices` of a search with --strategy fsdp must be at least 2; got 1"),
         (
