@@ -83,8 +83,8 @@ def test_rows_and_losses_are_shared_out_by_what_they_count_for():
     ("team", "objectives", "message"),
     [
         (
-            Team(strategy="fdsp", devices=2),
-            (),  # type: ignore[arg-type]
+            Team(strategy="fdsp", devices=2),  # type: ignore[arg-type]
+            (),
             "`--strategy` of a search must be one of ddp, fsdp, none; got 'fdsp'",
         ),
         (Team(devices=2), (), "`--devices` of a search without a strategy must be 1; got 2"),
