@@ -121,7 +121,8 @@ def _lower(tuned: TunedConfig, score: Score | None) -> bool:
 
 def _chosen(candidate: Candidate) -> dict[str, Any]:
     parts = [f"{key} {value}" for key, value in candidate.parameters.items()]
-    parts += [candidate.targets, f"rate {candidate.learning_rate:.3g}"]
+    parts += [candidate.targets] if candidate.targets != "none" else []
+    parts += [f"rate {candidate.learning_rate:.3g}"]
     parts += [candidate.quantization] if candidate.quantization != "none" else []
     return {"method": candidate.method, "settings": ", ".join(parts)}
 

@@ -23,7 +23,9 @@ def command(
     from autopeft.comparison import compare
 
     found = compare(paths)
-    table = Table("", *(escape(entry.name) for entry in found.entries))
+    table = Table()
+    for title in ("", *(escape(entry.name) for entry in found.entries)):
+        table.add_column(title, overflow="fold")
     for title, cells in _rows(found.entries).items():
         if any(cells):
             table.add_row(title, *(escape(cell) for cell in cells))

@@ -61,7 +61,7 @@ def _number(value: Any) -> str:
 def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
     """Yields what the search will cost."""
     how = "estimated" if cost.download_bytes else "measured here"
-    trials = "" if limits.trials is None else f"{limits.trials} trials, "
+    trials = "" if limits.trials is None else f"{limits.trials} trial{'s' if limits.trials > 1 else ''}, "
     lines = [
         f"a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
         f"at {cost.tokens_per_second:,.0f} tokens/s {how};",

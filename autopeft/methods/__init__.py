@@ -3,7 +3,7 @@
 from functools import cache
 
 from autopeft.discovery import discover
-from autopeft.errors import named
+from autopeft.errors import close_match, invalid
 from autopeft.methods import _additive as additive
 from autopeft.methods._declaration import Capabilities, Family, Kind, Method, Paper, Seed
 from autopeft.methods._imported import imported
@@ -44,7 +44,13 @@ def get_method(name: str) -> Method:
     """
     if "." in name:
         return imported(name)
-    return named(all_methods(), name, "method", "the catalogue")
+    known = all_methods()
+    if name not in known:
+        # Sixty names would hide the sentence; a file may name one that was here, or lies elsewhere.
+        expected = f"one of the {len(known)} that this autopeft has, or the import path of your own"
+        advice = close_match(name, known) or "`autopeft methods` lists them; your own must be importable."
+        raise invalid("method", "a configuration", expected, name, advice)
+    return known[name]
 
 
 def baseline(name: str) -> tuple[str, Seed]:

@@ -241,6 +241,9 @@ def test_bad_configs_are_refused_before_a_folder_is_made(tuned, source, tmp_path
     gone = replace(tuned, candidate=replace(LORA, method="lorra"))
     with pytest.raises(InvalidValueError, match="Did you mean"):
         train(gone, source, out)
+    own = replace(tuned, candidate=replace(LORA, method="zzz"))
+    with pytest.raises(InvalidValueError, match=r"one of the \d+ that this autopeft has.*\n`autopeft methods` "):
+        train(own, source, out)
     other = tiny_model_folder("gpt2", tmp_path / "other")
     wrong = replace(tuned, model=replace(tuned.model, source=str(other)))
     with pytest.raises(ModelError, match="must be the model that was tuned"):
