@@ -1,13 +1,14 @@
 """The search's own loop on recorded runs: `autopeft.tuning.trials.Trials` with a simulated clock."""
 
 import random
-from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from autopeft.tuning import halving, trials
+from autopeft.tuning.halving import READINGS, REDUCTION
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.ranking import best_trial
@@ -158,25 +159,18 @@ class RecordedStudy:
         """Does nothing: the simulated clock counts."""
 
 
-@contextmanager
-def halved(readings: tuple[float, ...], reduction: int) -> Iterator[None]:
-    """Sets the search's readings and reduction while the context lasts."""
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(halving, "READINGS", readings))
-        stack.enter_context(patch.object(trials, "READINGS", readings))
-        stack.enter_context(patch.object(halving, "REDUCTION", reduction))
-        yield
-
-
-def play(pool: Pool, sampler: Sampler, seconds: float, *, signal: str, seed: int) -> Arm | None:
+def play(
+    pool: Pool, sampler: Sampler, seconds: float, *, signal: str, seed: int,
+    readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
+) -> Arm | None:  # fmt: skip
     """Returns the run that the search would pick after so many simulated seconds, None where none was read."""
     clock = Clock()
     study: Any = RecordedStudy(pool, sampler)
     runner = RecordedRunner(pool, signal, clock, seed)
     prepared: Any = SimpleNamespace(obstacles=lambda _: [], seed=seed, parts=(pool,))
-    size = SimpleNamespace(tokens=TOKENS)
+    size = SimpleNamespace(tokens=TOKENS, readings=readings)
     settings: Any = SimpleNamespace(size=size, tokens_per_second=TOKENS / pool.mean_seconds)
-    with patch.object(trials, "time", clock):
+    with patch.object(trials, "time", clock), patch.object(halving, "REDUCTION", reduction):
         trials.Trials(study, runner, prepared, settings, Silent()).run(
             Limits(trials=len(pool.arms), seconds=seconds), 0.0
         )

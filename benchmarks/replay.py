@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autopeft import resources
 from autopeft.files import plain, to_json, write_text
-from autopeft.tuning.halving import READINGS, REDUCTION
+from autopeft.tuning.halving import EARLY_READING, READINGS, REDUCTION
 from benchmarks import _others, _ours
 from benchmarks._arms import Arm, Pool, pools
 from benchmarks._intervals import Mean, mean
@@ -32,13 +32,13 @@ _QUARTERS = ((1.0, 4.0), (2.0, 8.0), (4.0, 16.0))
 MODELLED = "TPE"
 """What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
 
-OURS, OURS_TPE = "promotions, random", "promotions, TPE (autopeft)"
-FINE_TPE, EIGHTH_TPE = "promotions from 0.06 on, TPE", "promotions from 0.12 on, TPE"
+OURS, OURS_TPE = "promotions, random", "promotions, TPE (autopeft, short trials)"
+FINE_TPE, EIGHTH_TPE = "promotions from 0.06 on, TPE", "promotions from 0.12 on, TPE (autopeft, long trials)"
 _FLOOR = 0.05
 """Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
 
 _FINE = (0.06, 0.12, 0.25, 0.5, 1.0)
-_EIGHTH = (0.12, 0.25, 0.5, 1.0)
+_EIGHTH = (EARLY_READING, *READINGS)
 OPTUNA = "Optuna: TPE + Hyperband"
 
 Search = Callable[[Pool, str, Sequence[float], int], list[Arm | None]]
@@ -61,14 +61,13 @@ def promoted(
     tpe: bool = False, readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
 ) -> list[Arm | None]:  # fmt: skip
     """Returns the picks of the search's own loop, which is run anew for each budget: it plans its last seconds."""
-    with _ours.halved(readings, reduction):
-        return [
-            _ours.play(
-                pool, TpeSampler(pool, seed, grouped_tpe) if tpe else RandomSampler(pool, seed), budget,
-                signal=signal, seed=seed,
-            )
-            for budget in budgets
-        ]  # fmt: skip
+    return [
+        _ours.play(
+            pool, TpeSampler(pool, seed, grouped_tpe) if tpe else RandomSampler(pool, seed), budget,
+            signal=signal, seed=seed, readings=readings, reduction=reduction,
+        )
+        for budget in budgets
+    ]  # fmt: skip
 
 
 def stopped(

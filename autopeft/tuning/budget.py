@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from autopeft.data import EncodedData, EncodedDataset
 from autopeft.training.worker import Worker
-from autopeft.tuning.halving import READINGS, REDUCTION
+from autopeft.tuning.halving import READINGS, REDUCTION, readings
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 
@@ -33,11 +33,13 @@ class TrialSize:
         tokens: trained on.
         pruning_rows: validation rows behind each reading's loss.
         scoring_rows: validation rows behind the score at the end.
+        readings: shares of the tokens after which a trial is read, the last of them 1.
     """
 
     tokens: int
     pruning_rows: int
     scoring_rows: int
+    readings: tuple[float, ...] = READINGS
 
 
 def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset) -> float:
@@ -52,7 +54,7 @@ def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset)
 
 
 def trial_size(
-    data: EncodedData, tokens_per_second: float, seconds: float | None, given: int | None, parts: int
+    data: EncodedData, tokens_per_second: float, seconds: float | None, given: int | None, parts: int, step_rows: int
 ) -> TrialSize:
     """Returns the size of a full trial, so that about ten of them, scored, fill the time.
 
@@ -65,6 +67,7 @@ def trial_size(
         seconds: the search's time limit, None for no limit.
         given: tokens the user asked for; they win.
         parts: how many trainings a full trial takes, folds times repeats.
+        step_rows: of an optimizer step.
     """
     train, validation = data["train"], data["validation"]
     tokens = LONGEST_EPOCHS * sum(train.lengths)
@@ -72,9 +75,11 @@ def trial_size(
         tokens = given
     elif seconds is not None:
         affordable = tokens_per_second * seconds / FULL_TRIALS / _trainings(parts)
-        scored = _scored_rows(_sized(train, validation, affordable)) * _mean(validation.lengths) * FORWARD_SHARE
+        scored = (
+            _scored_rows(_sized(train, validation, affordable, step_rows)) * _mean(validation.lengths) * FORWARD_SHARE
+        )
         tokens = max(1, min(tokens, int(max(affordable - scored, affordable / 2))))
-    return _sized(train, validation, tokens)
+    return _sized(train, validation, tokens, step_rows)
 
 
 def _trainings(parts: int) -> float:
@@ -82,18 +87,19 @@ def _trainings(parts: int) -> float:
     return 1 + (parts - 1) / REDUCTION
 
 
-def _sized(train: EncodedDataset, validation: EncodedDataset, tokens: float) -> TrialSize:
+def _sized(train: EncodedDataset, validation: EncodedDataset, tokens: float, step_rows: int) -> TrialSize:
     rows = tokens / _mean(train.lengths)
     least, most = _READING_ROWS
     return TrialSize(
         tokens=int(tokens),
         pruning_rows=min(len(validation), max(least, min(most, int(rows / 8)))),
         scoring_rows=min(len(validation), max(_SCORING_ROWS, int(rows / 2))),
+        readings=readings(rows / step_rows),
     )
 
 
 def _scored_rows(size: TrialSize) -> int:
-    return len(READINGS) * size.pruning_rows + size.scoring_rows
+    return len(size.readings) * size.pruning_rows + size.scoring_rows
 
 
 def evaluation_seconds(size: TrialSize, validation: EncodedDataset, tokens_per_second: float) -> float:

@@ -66,7 +66,11 @@ def estimated_speed(prepared: Prepared) -> float:
 
 def settle(prepared: Prepared, tokens_per_second: float, request: Request, limits: Limits) -> Settings:
     """Returns the settings of a new search, sized by the first candidate's speed."""
-    size = trial_size(prepared.parts[0], tokens_per_second, limits.seconds, request.tokens, len(prepared.parts))
+    first = prepared.starts[0]
+    size = trial_size(
+        prepared.parts[0], tokens_per_second, limits.seconds, request.tokens, len(prepared.parts),
+        first.batch_size * first.accumulation,
+    )  # fmt: skip
     return Settings(
         schema_version=SCHEMA_VERSION,
         identity=prepared.identity(request),
@@ -82,7 +86,7 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
     training = size.tokens / speed
     scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
     trial = (training + scoring) * len(prepared.parts)
-    by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials)
+    by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials, size.readings)
     by_tokens = math.inf if limits.tokens is None else limits.tokens / speed * (training + scoring) / training
     by_time = math.inf if limits.seconds is None else limits.seconds
     return Cost(

@@ -18,6 +18,12 @@ READINGS = (0.25, 0.5, 1.0)
 """Shares of a full trial at which it is read. Short trials tell little before: at a ninth of 90,000 tokens the
 losses of all methods still lay within noise of the untrained model's (see benchmarks/LOG.md)."""
 
+EARLY_READING = 0.12
+"""Share at which longer trials are read besides: by replay better at every budget (benchmarks/results/replay.md)."""
+
+EARLY_STEPS = 100
+"""Optimizer steps before which nothing is read early: it takes steps, not a share, until losses tell trials apart."""
+
 KEPT = 4
 """Trials per reading whose state is kept on disk; any other that is promoted after all begins anew."""
 
@@ -53,7 +59,7 @@ def _first_waiting(
     lost = Counter(o.continues for o in outcomes if o.status == "worker_lost" and o.continues is not None)
     taken = {other.continues for other in running}
     here = [outcome for outcome in outcomes if outcome.number not in taken]
-    for position in reversed(range(len(READINGS) - 1)):
+    for position in reversed(range(_stopped(here))):
         ranked: list[tuple[float, int, TrialOutcome | None]] = [
             (*loss_at(outcome, position), outcome) for outcome in here if len(outcome.curve) > position
         ]
@@ -82,16 +88,26 @@ def begun(outcomes: Sequence[TrialOutcome]) -> int:
 def waiting(outcomes: Sequence[TrialOutcome]) -> frozenset[int]:
     """Returns the numbers of the best trials that wait at each reading: those whose state is worth keeping."""
     found: set[int] = set()
-    for position in range(len(READINGS) - 1):
+    for position in range(_stopped(outcomes)):
         stopped = [o for o in outcomes if o.status == "pruned" and len(o.curve) == position + 1]
         found |= {o.number for o in sorted(stopped, key=lambda o: loss_at(o, position))[:KEPT]}
     return frozenset(found)
 
 
-def full_trials(count: int) -> float:
+def _stopped(outcomes: Sequence[TrialOutcome]) -> int:
+    """Returns how many readings the trial had that was stopped last of all; 0 where none was."""
+    return max((len(outcome.curve) for outcome in outcomes if outcome.status == "pruned"), default=0)
+
+
+def readings(steps: float) -> tuple[float, ...]:
+    """Returns the shares at which a trial of so many optimizer steps is read."""
+    return (EARLY_READING, *READINGS) if EARLY_READING * steps >= EARLY_STEPS else READINGS
+
+
+def full_trials(count: int, readings: Sequence[float]) -> float:
     """Returns how many full trials' training so many started ones come to, when no more are started."""
     total, before = 0.0, 0.0
-    for share in READINGS:
+    for share in readings:
         total += count * (share - before)
         before, count = share, max(1, count // REDUCTION)
     return total

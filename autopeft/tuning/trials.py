@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autopeft.tuning.folder import Settings
-from autopeft.tuning.halving import READINGS, best_waiting, promotable, waiting
+from autopeft.tuning.halving import best_waiting, promotable, waiting
 from autopeft.tuning.limits import Limits, may_begin, may_go_on
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared
@@ -174,7 +174,7 @@ class Trials:
 
 def plan_of(settings: Settings, prepared: Prepared) -> Plan:
     """Returns the plan of a full trial."""
-    return Plan(tokens=settings.size.tokens, seed=prepared.seed, readings=READINGS)
+    return Plan(tokens=settings.size.tokens, seed=prepared.seed, readings=settings.size.readings)
 
 
 def deadline_of(limits: Limits, began: float, spent_before: float) -> float:

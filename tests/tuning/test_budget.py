@@ -3,10 +3,12 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autopeft.tuning.budget import FULL_TRIALS, LONGEST_EPOCHS, evaluation_seconds, trial_size
+from autopeft.tuning.halving import READINGS
 
 
 class _Split(SimpleNamespace):
@@ -25,14 +27,14 @@ def data_of(rows, validation, length) -> Any:
 def test_a_scored_trial_fits_its_share_of_the_time(rows, length, speed, seconds, parts):
     """Training and scoring together stay in the share, unless the fewest rows that say something take more."""
     data = data_of(rows, rows // 8, length)
-    size = trial_size(data, speed, seconds, None, parts)
+    size = trial_size(data, speed, seconds, None, parts, 16)
     share = seconds / FULL_TRIALS / (1 + (parts - 1) / 3)
     training = size.tokens / speed
     scoring = evaluation_seconds(size, data["validation"], speed)
     assert 1 <= size.tokens <= LONGEST_EPOCHS * rows * length
     assert 1 <= size.pruning_rows <= len(data["validation"])
     assert 1 <= size.scoring_rows <= len(data["validation"])
-    fewest = (3 * 16 + 32) * length / 3 / speed
+    fewest = (len(size.readings) * 16 + 32) * length / 3 / speed
     assert training <= share + 1 / speed
     assert training + scoring <= share + max(fewest, 0.0) + 2 / speed
 
@@ -40,12 +42,20 @@ def test_a_scored_trial_fits_its_share_of_the_time(rows, length, speed, seconds,
 def test_tokens_that_a_user_gives_win():
     """A given budget is taken as it is, and the rows that are scored follow from it."""
     data = data_of(1000, 500, 20)
-    size = trial_size(data, 1e9, 60.0, 8000, 1)
+    size = trial_size(data, 1e9, 60.0, 8000, 1, 16)
     assert (size.tokens, size.pruning_rows, size.scoring_rows) == (8000, 50, 200)
 
 
 def test_scoring_takes_a_small_part_of_a_long_trial():
     """Where there is time the readings and the score take less than a third of the training's seconds."""
     data = data_of(20000, 20000, 50)
-    size = trial_size(data, 5000.0, 3600.0, None, 1)
+    size = trial_size(data, 5000.0, 3600.0, None, 1, 16)
     assert evaluation_seconds(size, data["validation"], 5000.0) < size.tokens / 5000.0 / 3
+
+
+@pytest.mark.parametrize(("steps", "first"), [(833, 0.25), (834, 0.12)])
+def test_a_long_trial_is_read_early(steps, first):
+    """A trial is read before its first quarter where a hundred steps lie before that, and else not."""
+    size = trial_size(data_of(100_000, 500, 20), 1e9, 60.0, steps * 8 * 20, 1, 8)
+    assert size.readings[0] == first
+    assert size.readings[-3:] == READINGS

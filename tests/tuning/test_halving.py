@@ -27,7 +27,7 @@ from autopeft.values.outcomes import Measurement, TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared
 
 CANDIDATE = Candidate(method="ia3", learning_rate=1e-3)
-SETTINGS: Any = SimpleNamespace(size=SimpleNamespace(tokens=900), tokens_per_second=1000.0)
+SETTINGS: Any = SimpleNamespace(size=SimpleNamespace(tokens=900, readings=READINGS), tokens_per_second=1000.0)
 
 
 def trial(number, *losses, status="pruned", continues=None):
@@ -80,7 +80,7 @@ def test_a_share_of_every_reading_goes_on(losses):
         assert gone == {o.number for o in read[: max(1, len(read) // REDUCTION)]}
     shares = [0.0, *READINGS]
     trained = sum(shares[len(o.curve)] for o in outcomes)
-    assert trained == pytest.approx(full_trials(len(losses)))
+    assert trained == pytest.approx(full_trials(len(losses), READINGS))
 
 
 @given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=40))
@@ -136,7 +136,7 @@ def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
 
     search(tmp_path, 2, Watched(0.0))
     assert all(LEAST_SECONDS - 1 < seconds <= LEAST_SECONDS for seconds in given)
-    slow: Any = SimpleNamespace(size=SimpleNamespace(tokens=40_000), tokens_per_second=1000.0)
+    slow: Any = SimpleNamespace(size=SimpleNamespace(tokens=40_000, readings=READINGS), tokens_per_second=1000.0)
     loop = Trials(open_study(tmp_path), Watched(0.0), prepared(), slow, Silent())
     loop.run(Limits(trials=4, seconds=None), time.monotonic())
     assert given[-1] == pytest.approx(SLOWEST * 40.0, abs=1.0)
