@@ -33,7 +33,7 @@ TARGETS = {
     ("query", "key", "value", "projection"): "attention",
     ("query", "key", "value", "projection", "mlp"): "all-linear",
 }
-SCHEMES = {"": "none", "None": "none", "bnb.nf4": "nf4", "bnb.nf4-dq": "nf4_double"}
+SCHEMES = {"": "none", "None": "none", "bnb.nf4": "nf4", "bnb.nf4-dq": "nf4-double"}
 FOLDERS = {"gemma2b": "gemma2-2b"}
 PARAMETERS_NOTE = "The model's size is the one in its name."
 

@@ -6,6 +6,7 @@ import pytest
 
 from autopeft.errors import FileFormatError
 from autopeft.methods import all_methods
+from autopeft.quantization import all_quantizations
 from autopeft.recommend.evidence import gains, measured_gain, published_runs, read_runs, shipped_runs, to_line
 from autopeft.values.evidence import Run, RunModel, RunPoint, RunQuality, RunTask
 
@@ -32,11 +33,12 @@ def file_of(folder, *lines):
 
 
 def test_every_shipped_run_is_valid_and_names_the_catalogue():
-    """The evidence that comes with autopeft follows its schema; its methods and parameters exist and are legal."""
+    """The evidence that comes with autopeft follows its schema; methods, codes and parameters exist and are legal."""
     runs = shipped_runs()
     assert len(runs) > 180
     methods = all_methods()
     for run in runs:
+        assert run.quantization in all_quantizations(), run.name
         if run.method is None:
             continue
         legal = methods[run.method].legal
@@ -159,4 +161,5 @@ def test_authors_do_not_vouch_for_their_own_method():
     assert len(own) >= 9
     gain = measured_gain("dora")
     assert gain is not None
-    assert gain.models == ("meta-llama/Llama-3.2-3B",)
+    assert "meta-llama/Llama-3.2-3B" in gain.models
+    assert not {run.model.name for run in own} & set(gain.models)
