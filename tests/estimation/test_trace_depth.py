@@ -70,7 +70,7 @@ def test_a_few_layers_give_the_whole_model(root, name):
     assert len(_same_as_whole_depth(setup).kept) < setup.model.layers
 
 
-CHANGES = [
+CHANGES: list[dict[str, object]] = [
     {"gradient_checkpointing": True},
     {"quantization": "nf4-double", "gradient_checkpointing": True, "optimizer": "paged_adamw_8bit"},
     {"quantization": "int8"},

@@ -74,6 +74,7 @@ class Recorder(TorchDispatchMode):
         self._border_layers: list[int | None] = [None]
         self._kind: Kind | None = None
         self._pool: Pool = "device"
+        self._adopted: int | None = None
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -138,6 +139,23 @@ class Recorder(TorchDispatchMode):
         found = self._known.get(tensor.untyped_storage()._cdata)
         if found is not None:
             self.blocks[found].kind = kind
+
+    def block_of(self, tensor: torch.Tensor) -> int | None:
+        """Returns the block of a known storage."""
+        return self._known.get(tensor.untyped_storage()._cdata)
+
+    @contextmanager
+    def adopting(self, block: int) -> Iterator[None]:
+        """Takes the storage made inside for a block that is there already."""
+        self._adopted = block
+        try:
+            yield
+        finally:
+            self._adopted = None
+
+    def forget_work(self) -> None:
+        """Drops what was counted so far."""
+        self._work.clear()
 
     def layer_of(self, tensor: torch.Tensor) -> int | None:
         """Returns the layer that a known storage belongs to."""
@@ -236,12 +254,18 @@ class Recorder(TorchDispatchMode):
         return True
 
     def _allocate(self, storage: torch.UntypedStorage, tensor: torch.Tensor) -> None:
+        number = self._adopted
+        if number is None:
+            number = self._recorded(storage, tensor)
+        self._known[storage._cdata] = number
+        self._watch[number] = weakref.ref(storage, partial(self._released, storage._cdata, number))
+
+    def _recorded(self, storage: torch.UntypedStorage, tensor: torch.Tensor) -> int:
         number = len(self.blocks)
         block = RecordedBlock(storage.nbytes(), self._kind or self._guess(tensor), self._pool, self._layer)
         self.blocks.append(block)
         self.events.append(RecordedEvent(number, allocates=True, layer=self._layer))
-        self._known[storage._cdata] = number
-        self._watch[number] = weakref.ref(storage, partial(self._released, storage._cdata, number))
+        return number
 
     def _guess(self, tensor: torch.Tensor) -> Kind:
         if self._width and tensor.dim() > 1 and tensor.shape[-1] == self._width and self._running is None:

@@ -14,6 +14,7 @@ from torch.autograd.graph import _engine_run_backward
 from torch.fx.experimental import _config as fx_config
 
 from autopeft.estimation.collector import uncollected
+from autopeft.estimation.tracing.again import passed, repeat
 from autopeft.estimation.tracing.attention import Kernels
 from autopeft.estimation.tracing.build import Network
 from autopeft.estimation.tracing.dispatch import TargetDevice, autocasting, forgetting
@@ -124,29 +125,43 @@ def _train(network: Network, batch: Batch, recorder: Recorder, kernels: Kernels)
     setup, model = network.setup, network.model
     candidate = setup.candidate
     trained = [p for p in model.parameters() if p.requires_grad]
-    method = get_method(candidate.method)
     optimizer = get_optimizer(candidate.optimizer).build(model, candidate.learning_rate, 0.01)
     model.train()
     if candidate.gradient_checkpointing:
         network.base.gradient_checkpointing_enable({"use_reentrant": False})
     scaled = candidate.dtype == "float16" and kernels.device == "cuda"
-    for parts in (1, 2 if candidate.accumulation > 1 else 1):
-        for part in range(parts):
+    backward = partial(_backward, setup, model, batch, recorder, trained, scaled=scaled)
+    step = partial(_step, network, optimizer, recorder, trained)
+    start = len(recorder.events)
+    recorder.counting = candidate.accumulation == 1
+    backward()
+    first = passed(recorder, start, trained)
+    recorder.counting = False
+    step()
+    recorder.stepped = True
+    if candidate.accumulation > 1 or not repeat(recorder, first):
+        recorder.forget_work()
+        for last in (False, True) if candidate.accumulation > 1 else (True,):
             # The steady step's work is counted, of one micro-batch: the last.
-            recorder.counting = recorder.stepped and part == parts - 1
-            _backward(setup, model, batch, recorder, trained, scaled=scaled)
-        recorder.phase("optimizer_step")
-        clip(trained, recorder)
-        update(optimizer, recorder)
-        if method.after_step is not None:
-            with recorder.storing("optimizer_state"):
-                method.after_step(model, 1)
-        for parameter in trained:
-            parameter.grad = None
-        recorder.stepped = True
+            recorder.counting = last
+            backward()
+    recorder.counting = True
+    step()
     recorder.counting = False
     if candidate.gradient_checkpointing:
         network.base.gradient_checkpointing_disable()
+
+
+def _step(network: Network, optimizer: Any, recorder: Recorder, trained: list[Any]) -> None:
+    recorder.phase("optimizer_step")
+    clip(trained, recorder)
+    update(optimizer, recorder)
+    method = get_method(network.setup.candidate.method)
+    if method.after_step is not None:
+        with recorder.storing("optimizer_state"):
+            method.after_step(network.model, 1)
+    for parameter in trained:
+        parameter.grad = None
 
 
 def _backward(setup: Setup, model: Any, batch: Batch, recorder: Recorder, trained: list[Any], *, scaled: bool) -> None:
