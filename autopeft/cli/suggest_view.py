@@ -48,6 +48,7 @@ def flat(suggestion: Suggestion, rank: int, server: str | None) -> dict[str, Any
         "quantization": candidate.quantization,
         "dtype": candidate.dtype,
         "optimizer": candidate.optimizer,
+        "schedule": candidate.schedule,
         "learning_rate": candidate.learning_rate,
         "batch_size": candidate.batch_size,
         "accumulation": candidate.accumulation,

@@ -81,6 +81,7 @@ def trial_run(
         name=name, setting=setting, model=model, task=task, method=candidate.method, original=candidate.method,
         parameters=dict(candidate.parameters), targets=candidate.targets, layers=candidate.layers,
         quantization=candidate.quantization, dtype=candidate.dtype, optimizer=candidate.optimizer,
+        schedule=candidate.schedule,
         learning_rate=candidate.learning_rate, batch_size=_rows(candidate), tokens=outcome.tokens, seed=seed,
         reference=reference, trainable_parameters=outcome.trainable_parameters, status=outcome.status,
         reason=outcome.reason, quality=_quality(outcome, metric, scored_rows, lower_is_better=lower_is_better),

@@ -93,6 +93,7 @@ class Run:
         targets: as candidates have it; empty where the source does not say.
         reference: whether it is plain LoRA, which the other runs of its setting are measured against.
         interested: whether those who measured it had proposed one of the methods that they compare.
+        schedule: of the learning rate; empty where the source does not say.
         batch_size: rows per optimizer step.
         tokens: trained on; padding not counted where the source says so.
         forgetting: rise of the loss, in nats, on text that has nothing to do with the task.
@@ -118,6 +119,7 @@ class Run:
     quantization: str = "none"
     dtype: str = ""
     optimizer: str = ""
+    schedule: str = ""
     learning_rate: float | None = None
     batch_size: int | None = None
     sequence_limit: int | None = None

@@ -19,7 +19,7 @@ GIB = 1024**3
 DESCRIBED = ("--task", "classification", "--rows", "5000", "--tokens-per-row", "64")
 CANDIDATE_KEYS = {
     "estimate_notes",
-    "method", "parameters", "targets", "layers", "quantization", "dtype", "optimizer", "learning_rate",
+    "method", "parameters", "targets", "layers", "quantization", "dtype", "optimizer", "schedule", "learning_rate",
     "batch_size", "accumulation", "gradient_checkpointing", "trainable_parameters", "peak_memory_bytes", "fits",
     "step_seconds", "score", "reasons", "rank", "predicted",
     "on_front", "served", "probe",
