@@ -1,4 +1,4 @@
-"""Tables of language models that answer questions: arithmetic and commonsense, by the authors of adapters."""
+"""Tables of language models that answer questions: arithmetic, commonsense, quantum computing."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +30,11 @@ SWIFT = Table(
     source="https://github.com/modelscope/ms-swift/blob/46922151e06cdfc110882e182757674f12352f2c/docs/source_en/LLM/"
     "Benchmark.md",
     licence="Apache-2.0", date="2024-05-08", interested=False, label="swift", device="NVIDIA A100",
+)  # fmt: skip
+QUANTUM = Table(
+    source="https://github.com/samuellimabraz/quantum-assistant/blob/35b5b00/docs/finetune.md",
+    licence="Apache-2.0", date="2025-12-11", interested=False, label="quantum-assistant",
+    device="NVIDIA RTX PRO 6000 Blackwell",
 )  # fmt: skip
 
 MATH_TASKS = ("MultiArith", "GSM8K", "AddSub", "AQuA", "SingleEq", "SVAMP")
@@ -127,6 +132,16 @@ adalora adamw     26.8389   1.07
 """
 """Method, optimizer, trained millions, loss on held-out rows."""
 
+QUANTUM_LOSSES = """
+lora   0.6455
+rslora 0.6217
+dora   0.6217
+pissa  0.6573
+olora  0.7416
+"""
+"""Method, loss on held-out rows after the only epoch. The page's later ranks change decay and dropout too and stay out,
+as does its run with a frozen projection of images."""
+
 
 def math_runs() -> Iterator[Run]:
     """Yields the arithmetic figures of LLM-Adapters."""
@@ -202,4 +217,17 @@ def swift_runs() -> Iterator[Run]:
             targets="all-linear" if shaped else "", optimizer="" if optimizer == "-" else optimizer,
             learning_rate=5e-5, trainable_parameters=round(float(millions) * MILLION),
             reference=method == "lora" and plain,
+        )  # fmt: skip
+
+
+def quantum_runs() -> Iterator[Run]:
+    """Yields losses of a model that reads circuits too; its projection of images trains beside every method."""
+    model = RunModel(name="Qwen3-VL-8B-Instruct", kind="decoder", model_type="qwen3_vl", parameters=8000 * MILLION)
+    task = RunTask(name="Quantum Assistant", task="instruction", rows=5837, language="en")
+    for method, loss in rows(QUANTUM_LOSSES):
+        unmapped: dict[str, ParameterValue] = {} if method in ("lora", "rslora") else {"use_rslora": True}
+        yield replace(
+            run(QUANTUM, model, task, method, method, loss, metric="validation_loss"),
+            parameters={"rank": 16, "alpha": 32, "dropout": 0.05}, unmapped=unmapped, targets="all-linear",
+            dtype="bfloat16", optimizer="adamw", learning_rate=2e-4, batch_size=32, steps=183,
         )  # fmt: skip

@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _tables_encoders import code_runs, finance_runs, prompt_runs, question_runs, summary_runs
+from _tables_encoders import abuse_runs, code_runs, film_runs, finance_runs, prompt_runs, question_runs, summary_runs
 from _tables_glue import adakron_runs, bias_runs, glue_runs, text_runs, tiny_runs
 from _tables_grids import domain_runs, rank_runs, rate_runs, shape_runs
-from _tables_llm import commonsense_runs, loftq_runs, math_runs, subspace_runs, swift_runs
+from _tables_llm import commonsense_runs, loftq_runs, math_runs, quantum_runs, subspace_runs, swift_runs
 
 from autopeft.files import write_text
 from autopeft.recommend.evidence import to_line
@@ -26,9 +26,10 @@ FILES: Mapping[str, Callable[[], Iterator[Run]]] = {
     "llm_adapters": math_runs, "dora_commonsense": commonsense_runs, "lora_glue": glue_runs, "lora_gpt2": text_runs,
     "subspace_commonsense": subspace_runs, "loftq_gsm8k": loftq_runs, "swift_qwen": swift_runs,
     "adakron_glue": adakron_runs, "bitfit_nlp_cub": bias_runs, "tinybert_glue": tiny_runs,
-    "bertimbau_squad": question_runs, "codetune": code_runs, "my_ai_finance": finance_runs, "eff_tl": prompt_runs,
-    "lora_vs_ia3": summary_runs, "domain_tweets": domain_runs, "lora_rank_scaling": rank_runs,
-    "arch_peft": shape_runs, "indic_rates": rate_runs,
+    "bertimbau_squad": question_runs, "codetune": code_runs, "my_ai_finance": finance_runs,
+    "imdb_films": film_runs, "eff_tl": prompt_runs, "lora_vs_ia3": summary_runs, "domain_tweets": domain_runs,
+    "lora_rank_scaling": rank_runs, "arch_peft": shape_runs, "indic_rates": rate_runs,
+    "quantum_losses": quantum_runs, "telugu_abuse": abuse_runs,
 }  # fmt: skip
 """What each file holds: the tables of one source."""
 
