@@ -15,6 +15,7 @@ from autopeft.recommend.needs import task_needs
 from autopeft.recommend.rules import reasons_for
 from autopeft.recommend.setting import Case, Setting, plan_setup
 from autopeft.values.candidates import Candidate, Constraints
+from autopeft.values.evidence import Run
 from autopeft.values.names import Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile, TokenLengths
 
@@ -57,6 +58,12 @@ def _hardware(*, cpu: bool) -> HardwareProfile:
     return probe_hardware() if cpu else probe_hardware(gpu="a100-80gb")
 
 
+def _asked(run: Run) -> Task:
+    """Returns the task that the rules are asked about: a decoder that chooses writes its answer."""
+    chooses = run.task.task == "multiple-choice" and run.model.kind == "decoder"
+    return "instruction" if chooses else run.task.task
+
+
 def score(row: Row) -> float | None:
     """Returns the rules' score of a run; None where they cannot be asked: a shape or a parameter is not known."""
     run = row.run
@@ -66,13 +73,13 @@ def score(row: Row) -> float | None:
     labels = tuple(str(place) for place in range(run.task.labels))
     mean = run.task.tokens_per_row or 200.0
     task = TaskProfile(
-        task=run.task.task, source="described", rows={"train": run.task.rows or 20_000},
+        task=_asked(run), source="described", rows={"train": run.task.rows or 20_000},
         tokens=TokenLengths(p50=round(mean), p95=round(2 * mean), longest=round(2 * mean), mean=mean), labels=labels,
         label_counts=dict.fromkeys(labels, 100), language=run.task.language,
     )  # fmt: skip
     setting = Setting(
         hardware=_hardware(cpu=run.model.name.startswith("minilm")),
-        model=_model(run.model.name, run.task.task, run.task.labels), task=task, needs=task_needs(run.task.task),
+        model=_model(run.model.name, task.task, run.task.labels), task=task, needs=task_needs(run.task.task),
         constraints=Constraints(),
     )  # fmt: skip
     candidate = Candidate(
