@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from autopeft.errors import ModelError
+from autopeft.profiling.code import code_hash
 from autopeft.profiling.model import read_model
 
 
@@ -70,3 +71,29 @@ def test_size_unknown_offline(hub_cache, monkeypatch, tiny_models, failure):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(config))
     profile = read_model("some/model", "classification")
     assert (profile.weight_format, profile.weight_bytes) == ("none", None)
+
+
+def test_code_of_other_repositories_counts_too(tmp_path, monkeypatch):
+    """The hash covers the model's own files and those of each repository that its classes are taken from."""
+    places = {"some/model": tmp_path / "own", "other/code": tmp_path / "other"}
+    for place in places.values():
+        place.mkdir()
+        (place / "modeling.py").write_text("A = 1\n")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, allow_patterns: str(places[name]))
+    config = {"auto_map": {"AutoConfig": "modeling.C", "AutoTokenizer": ["other/code--modeling.T", None]}}
+
+    def hashed():
+        return code_hash("some/model", tmp_path / "cache", config)
+
+    seen = [hashed()]
+    for place in places.values():
+        (place / "modeling.py").write_text("A = 2\n")
+        seen.append(hashed())
+    assert len(set(seen)) == 3
+
+    def refuse(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(ModelError, match=r"code of some/model cannot be fetched from the hub: no route"):
+        hashed()
