@@ -83,7 +83,7 @@ def test_every_python_block_is_python(block):
 
 MINUTES = "takes minutes"
 SHORTER = {
-    r"--time \w+": "--trials 1 --trial-tokens 2000",
+    r"--time \w+": "--trials 1 --trial-tokens 2000 --folds 1 --methods bitfit",
     r"--probe \w+": "--probe 5s",
     r"(autopeft train .*)": r"\1 --epochs 0.1",
 }
