@@ -102,6 +102,10 @@ TERMS = (
 )  # fmt: skip
 """What the prediction is linear in, beside the method itself."""
 
+UNSTATED_TOKENS = 10**7
+"""Training tokens of a run that does not state them: tables in papers are of whole trainings, and rates of those must
+not speak for short ones."""
+
 HOT = 0.2
 """Part of a method's range of rates above its middle from which a rate counts as hot."""
 
@@ -154,7 +158,7 @@ def _descriptors(described: Described) -> dict[str, float]:
         "labelled": float(described.task in WITH_LABELS),
         "log labels": math.log10(1 + described.labels),
         "log rows": _ten(described.rows, 3),
-        "log tokens": _ten(described.tokens, 5),
+        "log tokens": _ten(described.tokens or UNSTATED_TOKENS, 5),
         "budget unknown": float(described.tokens is None),
     }
 
