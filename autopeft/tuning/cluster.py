@@ -5,6 +5,7 @@ node. The study, the states and the comparison stay with this process.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -203,13 +204,16 @@ def train_rung(key: str, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | No
         _HELD[key] = runner, min(speed, job.settings.tokens_per_second), folder
     runner, speed, states = _HELD[key]
     settings = replace(job.settings, tokens_per_second=speed)
-    if rung.before is not None and rung.state is not None:
-        (states / f"{rung.before.number}.safetensors").write_bytes(rung.state)
-    outcome = _trained(runner, replace(job, settings=settings), rung)
-    path = states / f"{rung.number}.safetensors"
-    state = path.read_bytes() if outcome.status == "pruned" and path.exists() else None
-    runner.keep(())
-    return outcome, state
+    # Ray ends its processes without a word, so nothing lies on the node between two tasks.
+    states.mkdir(mode=0o700, exist_ok=True)
+    try:
+        if rung.before is not None and rung.state is not None:
+            (states / f"{rung.before.number}.safetensors").write_bytes(rung.state)
+        outcome = _trained(runner, replace(job, settings=settings), rung)
+        path = states / f"{rung.number}.safetensors"
+        return outcome, path.read_bytes() if outcome.status == "pruned" and path.exists() else None
+    finally:
+        shutil.rmtree(states)
 
 
 def _trained(runner: Runner, job: Job, rung: Rung) -> TrialOutcome:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from autopeft import __version__
-from autopeft.errors import RunningElsewhereError
+from autopeft.errors import RunningElsewhereError, StudyError
 from autopeft.training.run import plan_steps
 from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
 from autopeft.tuning.cluster import work_on_cluster
@@ -105,10 +105,17 @@ def run_search(
             keep_observations(search.prepared, study.own(), search.known)
         if not study.alone:
             raise RunningElsewhereError(_ELSEWHERE)
+        if not study.outcomes() and stops.seconds is not None:
+            raise StudyError(_NO_TIME.format(spent=time.monotonic() - began, given=stops.seconds))
         result = _finished(folder, study) or _finish(search, observer)
         folder.keep_states(())
         return result
 
+
+_NO_TIME = (
+    "Preparing took {spent:.0f} s of the {given:.0f} s that `--time` gives, so no trial was begun.\n"
+    "Give it more --time, and --resume: the clock starts with the command."
+)
 
 _ELSEWHERE = (
     "The trials of this machine are done, and others are still at theirs: the one that ends last compares.\n"

@@ -26,7 +26,8 @@ def held(here: member.Here, candidate: Candidate) -> tuple[int, int]:
 
 def train_short_of_memory(here: member.Here, trial: member.Trial) -> TrialOutcome:
     """A trial in which the second process runs out of memory in its third micro-batch."""
-    backward, seen = TrainingRun._backward, []
+    backward = TrainingRun._backward
+    seen: list[None] = []
 
     def full(run: TrainingRun, *arguments: Any) -> float:
         seen.append(None)
@@ -59,9 +60,10 @@ def shardable(prepared: Prepared) -> list[Candidate]:
     return found
 
 
-def losses(here: member.Here, candidates: list[Candidate]) -> dict[str, list[float]]:
-    """The losses of a short run of each candidate, by method."""
-    return {candidate.method: trained(here.worker, here.prepared, candidate) for candidate in candidates}
+def losses(here: member.Here, prepared: Prepared, candidates: list[Candidate]) -> dict[str, list[float]]:
+    """The losses of a short run of each candidate, by method, on a model that the group was not started for."""
+    worker = prepared.worker(here.parallel)
+    return {candidate.method: trained(worker, prepared, candidate) for candidate in candidates}
 
 
 def trained(worker: Worker, prepared: Prepared, candidate: Candidate) -> list[float]:

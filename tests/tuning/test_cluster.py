@@ -11,8 +11,10 @@ import pytest
 
 from autopeft.cli.search import SearchCommand
 from autopeft.errors import InvalidValueError, StudyError
-from autopeft.tuning.cluster import _crew, connected
+from autopeft.tuning.cluster import Rung, _crew, connected, train_rung
 from autopeft.tuning.spread import Spread
+from tests.tuning.child import STARTS, job
+from tests.tuning.swarm import stateful
 from tests.tuning.test_crew import machine
 
 CACHE = Path(__file__).parents[2] / ".cache" / "ray"
@@ -53,6 +55,16 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(StudyError, match=r"needs ray: pip install 'autopeft\[ray\]'"), connected(Spread(), machine(0)):
         pass
+
+
+def test_nothing_lies_on_a_node_between_two_tasks(tmp_path, monkeypatch):
+    """A task gives its state back and removes its folder, since Ray ends its processes without a word."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for number in range(2):
+        rung = Rung(number=number, candidate=STARTS[0], before=None, state=None, seconds=60.0)
+        outcome, state = train_rung("key", job(tmp_path / "out", 2, stateful), rung)
+        assert (outcome.status, state) == ("pruned", b"")
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from autopeft.tuning.teams import check_spread, check_team
 from autopeft.tuning.trainer import OwnTrainer, TeamTrainer
 from autopeft.values.candidates import Candidate, Constraints, Team
 from autopeft.values.plans import Plan
-from tests.toys import completion_jsonl
+from tests.toys import classification_csv, completion_jsonl
 from tests.tuning import teamwork
 
 SIZE = TrialSize(tokens=3000, pruning_rows=7, scoring_rows=12)
@@ -205,14 +205,33 @@ def test_every_method_that_claims_to_be_shardable_is(ready, sharing):
     """Its sharded losses are those of a single process."""
     candidates = teamwork.shardable(ready)
     assert len(candidates) > 30
-    found = sharing._group.call(teamwork.losses, candidates)[0]
-    worker = ready.worker()
-    wrong = {
-        candidate.method: (found[candidate.method], expected)
-        for candidate in candidates
-        if (expected := teamwork.trained(worker, ready, candidate)) != pytest.approx(found[candidate.method], abs=1e-5)
+    assert differing(sharing, ready, candidates) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "task"), [("bert", "classification"), ("gpt2", "generation"), ("t5", "seq2seq")]
+)
+def test_any_kind_of_model_can_be_sharded(sharing, request_, tiny_models, tmp_path, architecture, task):
+    """Encoders, whose embeddings are a layer class, tied embeddings, and two stacks train as in a single process."""
+    source = classification_csv(tmp_path / "toy.csv") if task == "classification" else request_.data
+    columns = {"source": "prompt", "target": "completion"} if task == "seq2seq" else None
+    asked = Request(model=str(tiny_models[architecture]), data=str(source), task=task, columns=columns, folds=1)
+    full = Candidate(method="full", targets="none", learning_rate=1e-3, batch_size=5)
+    checkpointed = replace(LORA, gradient_checkpointing=True, batch_size=1)
+    assert differing(sharing, prepare(asked), [full, checkpointed]) == {}
+
+
+def differing(sharing, prepared, candidates):
+    """Losses of shared and of single training by method, where they are not the same."""
+    found = sharing._group.call(teamwork.losses, prepared, candidates)[0]
+    worker = prepared.worker()
+    single = {candidate.method: teamwork.trained(worker, prepared, candidate) for candidate in candidates}
+    return {
+        method: (found[method], losses)
+        for method, losses in single.items()
+        if losses != pytest.approx(found[method], abs=1e-5)
     }
-    assert wrong == {}
 
 
 @pytest.mark.slow
