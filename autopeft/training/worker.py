@@ -183,6 +183,8 @@ def _checkpointing(model: object, candidate: Candidate) -> Iterator[None]:
         return
     # Reentrant checkpointing would need inputs that require gradients, which frozen embeddings do not give.
     model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[attr-defined]
+    # transformers has the embeddings' output ask for gradients all the same, and every layer is then recomputed.
+    model.disable_input_require_grads()  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -202,6 +202,24 @@ def test_gradient_layers_are_those_with_the_largest_norms(worker, data):
         assert all(f"layer.{run.candidate.layer_indices[0]}." in name for name in trained)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_layers_below_the_first_adapted_one_keep_no_graph(worker, data, checkpointing):
+    """With ``last:1`` nothing is recorded for a backward pass below the last layer: those layers cost a forward."""
+    recorded = []
+    candidate = replace(LORA, layers="last:1", gradient_checkpointing=checkpointing)
+    with worker.attached(candidate, Plan(tokens=500), data["train"]) as run:
+        layers = worker.base(candidate).model.bert.encoder.layer
+        for layer in layers:
+            layer.register_forward_hook(lambda _layer, _inputs, said: recorded.append(_first(said).requires_grad))
+        run.model.train()
+        run._backward(run.steps[0][0], 1)
+    assert recorded[: len(layers)] == [False, False, True]
+
+
+def _first(said):
+    return said[0] if isinstance(said, tuple) else said
+
+
 def test_labels_have_their_names(tiny_models):
     """The base knows its labels by the data's names, which metrics of tagged words read."""
     profile = read_model(str(tiny_models["bert"]), "token-classification", 3)

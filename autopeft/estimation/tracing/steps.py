@@ -129,6 +129,7 @@ def _train(network: Network, batch: Batch, recorder: Recorder, kernels: Kernels)
     model.train()
     if candidate.gradient_checkpointing:
         network.base.gradient_checkpointing_enable({"use_reentrant": False})
+        network.base.disable_input_require_grads()  # as a run does: frozen embeddings need no gradients
     scaled = candidate.dtype == "float16" and kernels.device == "cuda"
     backward = partial(_backward, setup, model, batch, recorder, trained, scaled=scaled)
     step = partial(_step, network, optimizer, recorder, trained)
