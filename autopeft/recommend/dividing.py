@@ -4,6 +4,7 @@ from autopeft.methods import Method, get_method
 from autopeft.optimizers import get_optimizer
 from autopeft.quantization import get_quantization
 from autopeft.values.candidates import Candidate, Team
+from autopeft.values.names import ModelKind
 
 
 def undivided_method(method: Method, team: Team) -> tuple[str, ...]:
@@ -17,8 +18,8 @@ def undivided_method(method: Method, team: Team) -> tuple[str, ...]:
     return ()
 
 
-def undivided(candidate: Candidate, team: Team) -> tuple[str, ...]:
-    """Returns why a candidate cannot be trained by a team."""
+def undivided(candidate: Candidate, kind: ModelKind, team: Team) -> tuple[str, ...]:
+    """Returns why a candidate cannot be trained by a team, on a model of that kind."""
     because = list(undivided_method(get_method(candidate.method), team))
     if team.alone:
         return ()
@@ -26,6 +27,8 @@ def undivided(candidate: Candidate, team: Team) -> tuple[str, ...]:
         because.append("`layers` by gradients are found in one process that holds the whole model.")
     if not team.sharded:
         return tuple(because)
+    if kind == "seq2seq":
+        because.append("An encoder-decoder, whose stacks share their embeddings, cannot be sharded.")
     if not get_quantization(candidate.quantization).shardable:
         because.append(f"A base quantized to {candidate.quantization} cannot be sharded.")
     if not get_optimizer(candidate.optimizer).shardable:

@@ -213,7 +213,7 @@ def _batches(method: Method, candidate: Candidate) -> Iterator[Candidate]:
 
 def _measured(method: Method, candidate: Candidate, setting: Setting, cost: EstimateFunction) -> Planned:
     setup = plan_setup(setting, candidate)
-    violations = (*undivided(candidate, setting.constraints.team), *method.violations(setup))
+    violations = (*undivided(candidate, setting.model.kind, setting.constraints.team), *method.violations(setup))
     if violations:
         return Planned(candidate=candidate, estimate=None, violations=violations)
     found = cost(setup, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware)

@@ -20,7 +20,10 @@ def obstacles(
     team: Team = ONE_DEVICE,
 ) -> list[str]:
     """Returns why a candidate cannot run: what its method refuses, and what it needs beyond the limits."""
-    problems = [*undivided(setup.candidate, team), *get_method(setup.candidate.method).violations(setup)]
+    problems = [
+        *undivided(setup.candidate, setup.model.kind, team),
+        *get_method(setup.candidate.method).violations(setup),
+    ]
     if problems:
         return problems
     cost, _ = weighed(setup, tokens_per_row, hardware, memory_bytes, team)
