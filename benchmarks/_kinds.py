@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from autopeft.recommend._surrogate_features import terms, vector
-from autopeft.recommend.surrogate import own_doubt
 
 TREES = 24
 SHRINKAGE = 3.0
@@ -79,17 +78,6 @@ def kept(rows: Sequence[Row]) -> Predictor:
     """Returns what ships: effects of methods drawn towards their families', descriptors and rates beside them."""
     made = uncalibrated(rows, "")
     return lambda others: predicted(others, made)[0]
-
-
-def cautious(rows: Sequence[Row]) -> Predictor:
-    """Returns what ships as advice weighs it: less where little is known of a candidate itself."""
-    made = uncalibrated(rows, "")
-
-    def of(others: Sequence[Row]) -> Array:
-        points, scale = predicted(others, made)
-        return np.asarray(points - own_doubt(scale, [row.unit for row in others], made))
-
-    return of
 
 
 KINDS: dict[str, Callable[[Sequence[Row]], Predictor]] = {

@@ -55,23 +55,14 @@ def repredicted(suggestion: Suggestion, prediction: Prediction) -> Suggestion:
 
 
 def _reason(prediction: Prediction) -> Reason:
-    weight = round(MOST * math.tanh(cautious(prediction) / POINTS), 3)
-    but = ", too unsure to speak for it" if weight <= 0 < prediction.points else ""
+    weight = round(MOST * math.tanh(prediction.points / POINTS), 3)
     return Reason(
         rule=RULE,
         verdict="prefer" if weight > 0 else "avoid",
-        because=f"Measured runs lead one to expect {said(prediction)} to the default recipe{but}.",
+        because=f"Measured runs lead one to expect {said(prediction)} to the default recipe.",
         source=EVIDENCE,
         weight=weight,
     )
-
-
-def cautious(prediction: Prediction) -> float:
-    """Returns the gain that a prediction is weighed by: less where little is known of the candidate itself.
-
-    On settings, models and sources held out, what is ordered so loses less than what is ordered by the gain alone.
-    """
-    return prediction.points - prediction.doubt
 
 
 def said(prediction: Prediction) -> str:

@@ -60,9 +60,8 @@ def _bounded(gains: Sequence[float | None]) -> dict[int, float]:
 def _moved(prediction: Prediction, share: float, by: float) -> Prediction:
     """Returns a prediction moved by a share of a surprise; the same share of its variance is gone."""
     points = prediction.points + share * by
-    left = math.sqrt(1 - share)
-    half = (prediction.high - prediction.low) / 2 * left
-    return replace(prediction, points=points, low=points - half, high=points + half, doubt=prediction.doubt * left)
+    half = (prediction.high - prediction.low) / 2 * math.sqrt(1 - share)
+    return replace(prediction, points=points, low=points - half, high=points + half)
 
 
 def _deviation(prediction: Prediction) -> float:

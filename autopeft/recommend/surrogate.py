@@ -130,12 +130,10 @@ def predict(
     points, scale, distances = estimate(candidates, [unit] * len(candidates), fitted)
     outside = _outside(np.array([vector(candidate) for candidate in candidates]), fitted)
     half = widths(candidates, level, fitted) * scale
-    doubt = own_doubt(scale, [unit] * len(candidates), fitted)
     return tuple(
         Prediction(
             points=float(points[row]), low=float(points[row] - half[row]), high=float(points[row] + half[row]),
-            level=level, doubt=float(doubt[row]), unit=unit,
-            extrapolates=_doubts(candidate, float(distances[row].min()), outside[row], fitted),
+            level=level, unit=unit, extrapolates=_doubts(candidate, float(distances[row].min()), outside[row], fitted),
             nearest=_nearest(distances[row], fitted, neighbours),
         )
         for row, candidate in enumerate(candidates)
@@ -167,13 +165,6 @@ def estimate(
     beyond = np.maximum(distances.min(axis=1) / fitted.usual, 1 + _outside(described, fitted).max(axis=1) / 2)
     scale = np.sqrt(known + fitted.method_variance * unseen + left) * beyond
     return inputs @ np.asarray(fitted.effects), scale, distances
-
-
-def own_doubt(scale: "np.ndarray[Any, Any]", units: Sequence[str], fitted: Surrogate) -> "np.ndarray[Any, Any]":
-    """Returns what standard deviations exceed those of settings and repeats by: what is not known of a candidate."""
-    import numpy as np
-
-    return scale - np.sqrt(fitted.setting_variance + np.array([fitted.noise[unit] for unit in units]))
 
 
 def _outside(described: "np.ndarray[Any, Any]", fitted: Surrogate) -> "np.ndarray[Any, Any]":

@@ -33,8 +33,6 @@ class Prediction:
         low: lower end of the interval.
         high: its upper end.
         level: share of such intervals that are to hold the truth.
-        doubt: standard deviations, in its unit, beyond what runs and settings differ by anyhow: what is not known of
-            the candidate itself.
         extrapolates: why the evidence says little here, one sentence each; empty where it does.
         nearest: the measured runs most like it, the nearest first.
     """
@@ -43,7 +41,6 @@ class Prediction:
     low: float
     high: float
     level: float
-    doubt: float = 0.0
     unit: Unit = "points"
     extrapolates: tuple[str, ...] = ()
     nearest: tuple[Neighbour, ...] = ()

@@ -7,7 +7,6 @@ import pytest
 from autopeft.methods import get_method
 from autopeft.recommend import expect, recommend
 from autopeft.recommend.expect import MOST, RULE, said, unit_of
-from autopeft.recommend.observed import combined
 from autopeft.recommend.setting import EPOCHS
 from autopeft.values.predictions import Prediction
 from tests.recommend.settings import SMALL, hardware, method, setting, task
@@ -21,16 +20,13 @@ def predicted(monkeypatch):
     """Stands in for the surrogate: points by method, and what it was asked about."""
     asked = []
 
-    def use(doubts=None, **points):
+    def use(**points):
         def predict(described, *, unit):
             asked.extend(described)
             return tuple(
-                Prediction(
-                    points=points[one.method.name], low=-9.0, high=9.0, level=0.8, unit=unit,
-                    doubt=(doubts or {}).get(one.method.name, 0.0),
-                )
+                Prediction(points=points[one.method.name], low=-9.0, high=9.0, level=0.8, unit=unit)
                 for one in described
-            )  # fmt: skip
+            )
 
         monkeypatch.setattr(expect, "predict", predict)
         return asked
@@ -49,27 +45,6 @@ def test_predictions_reorder_what_rules_leave_equal(catalogue, predicted):
         assert 0 < reason.weight < MOST
         assert found[0].prediction is not None
         assert found[0].prediction.points == 3.0
-
-
-def test_doubt_counts_against_a_prediction(catalogue, predicted):
-    """What is not known of a candidate is taken off its gain, and said where nothing is left of it."""
-    catalogue(PLAIN, TWIN)
-    predicted(doubts={"twin": 3.5}, plain=0.0, twin=3.0)
-    found = recommend(hardware(), SMALL, task(), traced=0).candidates
-    assert found[0].candidate.method == "plain"
-    doubted = next(s for s in found if s.candidate.method == "twin")
-    (reason,) = (r for r in doubted.reasons if r.rule == RULE)
-    assert reason.verdict == "avoid"
-    assert reason.because.endswith("to the default recipe, too unsure to speak for it.")
-
-
-def test_seeing_a_candidate_run_takes_its_doubt():
-    """A reading takes the same share of what was not known of the candidate as of its interval."""
-    before = Prediction(points=1.0, low=-9.0, high=11.0, level=0.8, doubt=2.0)
-    other = replace(before, points=0.0)
-    after, _ = combined((before, other), (5.0, 0.0), 1.0)
-    assert after.doubt / before.doubt == pytest.approx((after.high - after.low) / (before.high - before.low))
-    assert after.doubt < before.doubt
 
 
 def test_a_prediction_never_brings_back_what_is_refused(catalogue, predicted):
