@@ -31,7 +31,8 @@ LOADING = {
     ("pickle", "load"), ("pickle", "loads"), ("yaml", "load"), ("yaml", "unsafe_load"), ("yaml", "full_load"),
     ("torch", "load"), ("np", "load"),
 }  # fmt: skip
-PIPE = "sys.stdin.buffer"  # what a search sends to its own workers is no file that a stranger could have written
+PIPES = (["sys.stdin.buffer"], ["self.process.stdout"])
+"""What a search and its own workers send each other is no file that a stranger could have written."""
 
 
 class Touch:
@@ -284,7 +285,7 @@ def offences(source):
             function = node.func
             if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
                 named, told = (function.value.id, function.attr), [ast.unparse(one) for one in node.args]
-                yield from [".".join(named)] if named in LOADING and told != [PIPE] else []
+                yield from [".".join(named)] if named in LOADING and told not in PIPES else []
             for keyword in node.keywords:
                 on = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
                 yield from [keyword.arg] if on and keyword.arg in ("trust_remote_code", "allow_pickle") else []
