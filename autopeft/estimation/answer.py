@@ -7,7 +7,7 @@ from autopeft.estimation.fragmentation import fragmentation_notes
 from autopeft.estimation.maximize import Target, largest_that_fits, maximize_target
 from autopeft.estimation.question import Plan, Question, plan
 from autopeft.estimation.remedies import Remedy, remedies
-from autopeft.estimation.strategy import data_parallel, fully_sharded
+from autopeft.estimation.strategy import on_devices
 from autopeft.profiling.sizes import format_bytes
 from autopeft.values.candidates import Estimate
 from autopeft.values.costs import RunCost
@@ -110,11 +110,7 @@ def answer(question: Question, maximize: str | None = None) -> Answer:
 def cost(asked: Plan) -> Estimate:
     """Returns the estimate of a plan on one device, its strategy over several taken into account."""
     found = estimate(asked.setup, tokens_per_row=asked.tokens, hardware=asked.hardware)
-    if asked.strategy == "ddp":
-        return data_parallel(found, asked.devices)
-    if asked.strategy == "fsdp":
-        return fully_sharded(found, asked.setup, asked.devices)
-    return found
+    return on_devices(found, asked.setup, asked.strategy, asked.devices)
 
 
 def _answered(asked: Plan) -> Answer:

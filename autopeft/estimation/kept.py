@@ -1,6 +1,5 @@
 """Estimates kept on disk: to unfold a trace and replay it through the allocator takes a tenth of a second each time."""
 
-import json
 from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from autopeft import resources
 from autopeft.estimation.tracing.setup import trace_key
+from autopeft.estimation.tracing.store import key_of
 from autopeft.methods import get_method
 from autopeft.profiling.cache import cache_folder
 from autopeft.values.candidates import Setup
@@ -28,8 +28,7 @@ def estimate_path(setup: Setup, tokens_per_row: int, evaluation_rows: int, devic
         "device": asdict(device),
         "code": _code(),
     }
-    name = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "estimates" / f"{name}.json"
+    return cache_folder() / "estimates" / f"{key_of(parts)}.json"
 
 
 @cache

@@ -7,7 +7,7 @@ from autopeft.estimation.memory import UNQUANTIZED_BYTES
 from autopeft.methods._targets import linear_modules
 from autopeft.quantization import get_quantization
 from autopeft.values.candidates import Estimate, MemoryEstimate, Setup, Team
-from autopeft.values.names import DTYPE_BYTES
+from autopeft.values.names import DTYPE_BYTES, Strategy
 from autopeft.values.profiles import Device
 
 COMMUNICATOR_BYTES = 256 << 20
@@ -23,10 +23,17 @@ def on_team(estimate: Estimate, setup: Setup, team: Team, device: Device) -> Est
 
     Processors share one main memory, into which each process loads the whole base before it is divided: nothing less.
     """
-    if team.strategy == "ddp":
-        return data_parallel(estimate, team.devices)
-    if team.strategy == "fsdp" and device.kind != "cpu":
-        return fully_sharded(estimate, setup, team.devices)
+    if team.sharded and device.kind == "cpu":
+        return estimate
+    return on_devices(estimate, setup, team.strategy, team.devices)
+
+
+def on_devices(estimate: Estimate, setup: Setup, strategy: Strategy, devices: int) -> Estimate:
+    """Returns the estimate of one device for one of several by a strategy, each with a memory of its own."""
+    if strategy == "ddp":
+        return data_parallel(estimate, devices)
+    if strategy == "fsdp":
+        return fully_sharded(estimate, setup, devices)
     return estimate
 
 

@@ -22,8 +22,8 @@ def selected_layers(model: ModelProfile, candidate: Candidate) -> tuple[int, ...
     """Returns the indices of the layers that the candidate's ``layers`` names, ascending.
 
     ``last:K`` counts from the output; ``every:N`` takes the last layer and every N-th before it;
-    ``gradient:K`` takes ``layer_indices``, or the last K while those are not known yet (same count, so
-    estimates hold).
+    ``gradient:K`` takes ``layer_indices``, or the last K while those are not known yet: the count holds,
+    and estimates of memory take the costliest K instead.
     """
     every = tuple(range(model.layers))
     kind, _, number = candidate.layers.partition(":")

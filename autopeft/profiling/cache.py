@@ -55,8 +55,13 @@ def load_value(path: Path, kind: type[T]) -> T | None:
 
 
 def save_value(path: Path, value: object) -> None:
-    """Keeps a value; a cache that cannot be written costs only time, so that is no error."""
+    """Keeps a value of one of the project's dataclasses."""
+    save_text(path, to_json(plain(value)))
+
+
+def save_text(path: Path, text: str) -> None:
+    """Keeps a text; a cache that cannot be written costs only time, so that is no error."""
     try:
-        write_text(path, to_json(plain(value)))
+        write_text(path, text)
     except OSError:
         return

@@ -1,8 +1,8 @@
 """How long a full trial is: from a measured speed and the search's time."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from autopeft.data import EncodedData, EncodedDataset
 from autopeft.training.worker import Worker
@@ -45,7 +45,7 @@ class TrialSize:
 def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset) -> float:
     """Returns training tokens per second of a candidate on this machine, from a few steps after a warm-up."""
     rows = candidate.batch_size * candidate.accumulation * _PROBE_STEPS
-    plan = Plan(tokens=math.ceil(rows * _mean(dataset.lengths)))
+    plan = Plan(tokens=math.ceil(rows * fmean(dataset.lengths)))
     with worker.attached(candidate, plan, dataset) as run:
         run.advance(_WARM_UP_SHARE)
         tokens, seconds = run.tokens, run.seconds
@@ -76,7 +76,7 @@ def trial_size(
     elif seconds is not None:
         affordable = tokens_per_second * seconds / FULL_TRIALS / _trainings(parts)
         scored = (
-            _scored_rows(_sized(train, validation, affordable, step_rows)) * _mean(validation.lengths) * FORWARD_SHARE
+            _scored_rows(_sized(train, validation, affordable, step_rows)) * fmean(validation.lengths) * FORWARD_SHARE
         )
         tokens = max(1, min(tokens, int(max(affordable - scored, affordable / 2))))
     return _sized(train, validation, tokens, step_rows)
@@ -88,7 +88,7 @@ def _trainings(parts: int) -> float:
 
 
 def _sized(train: EncodedDataset, validation: EncodedDataset, tokens: float, step_rows: int) -> TrialSize:
-    rows = tokens / _mean(train.lengths)
+    rows = tokens / fmean(train.lengths)
     least, most = _READING_ROWS
     return TrialSize(
         tokens=int(tokens),
@@ -104,8 +104,4 @@ def _scored_rows(size: TrialSize) -> int:
 
 def evaluation_seconds(size: TrialSize, validation: EncodedDataset, tokens_per_second: float) -> float:
     """Returns the seconds that a full trial's readings and score take, per fold."""
-    return _scored_rows(size) * _mean(validation.lengths) * FORWARD_SHARE / tokens_per_second
-
-
-def _mean(lengths: Sequence[int]) -> float:
-    return sum(lengths) / len(lengths)
+    return _scored_rows(size) * fmean(validation.lengths) * FORWARD_SHARE / tokens_per_second

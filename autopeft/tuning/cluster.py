@@ -25,7 +25,7 @@ from autopeft.tuning.hired import Job, torch_runner
 from autopeft.tuning.runner import Runner
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.study import TrialStudy
-from autopeft.tuning.trials import Desk, attempt, most_seconds, plan_of
+from autopeft.tuning.trials import Desk, attempt, most_seconds, plan_of, within
 from autopeft.tuning.workers import LOOK_SECONDS
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
@@ -217,11 +217,13 @@ def train_rung(key: str, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | No
 
 
 def _trained(runner: Runner, job: Job, rung: Rung) -> TrialOutcome:
-    plan = plan_of(job.settings, job.prepared)
+    plan, deadline = plan_of(job.settings, job.prepared), time.monotonic() + rung.seconds
 
     def train(candidate: Candidate, before: TrialOutcome | None) -> TrialOutcome:
-        left = min(rung.seconds, most_seconds(job.settings, job.prepared))
-        return runner.run(rung.number, candidate, plan, _always, time.monotonic() + left, before)
+        most = most_seconds(job.settings, job.prepared)
+        return within(
+            most, deadline, before, lambda until: runner.run(rung.number, candidate, plan, _always, until, before)
+        )
 
     own = rung.before is not None and rung.before.number == rung.number
     if not own:

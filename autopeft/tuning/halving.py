@@ -104,10 +104,10 @@ def readings(steps: float) -> tuple[float, ...]:
     return (EARLY_READING, *READINGS) if EARLY_READING * steps >= EARLY_STEPS else READINGS
 
 
-def full_trials(count: int, readings: Sequence[float]) -> float:
+def full_trials(count: int, shares: Sequence[float]) -> float:
     """Returns how many full trials' training so many started ones come to, when no more are started."""
     total, before = 0.0, 0.0
-    for share in readings:
+    for share in shares:
         total += count * (share - before)
         before, count = share, max(1, count // REDUCTION)
     return total

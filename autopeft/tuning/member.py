@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,13 +19,13 @@ from typing import Any
 from autopeft.training.parallel import Parallel
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
-from autopeft.tuning.contest import OwnContest, Performance, Rehearsal
+from autopeft.tuning.contest import OwnContest
 from autopeft.tuning.cost import measured_speed
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.runner import TorchRunner
 from autopeft.values.candidates import Candidate
-from autopeft.values.outcomes import Measurement, Score, TrialOutcome
+from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan
 
 Function = Callable[..., Any]
@@ -146,27 +146,10 @@ class Terms:
     racing_rows: int
 
 
-def race(here: Here, terms: Terms, candidate: Candidate, rates: Sequence[float]) -> Performance | None:
-    """Returns the performance of a race's winner, from the first process."""
-    found = _contest(here, terms).race(candidate, rates)
+def contend(here: Here, terms: Terms, step: Callable[..., Any], *arguments: Any) -> Any:
+    """Returns what a step of `OwnContest`, taken by all processes, came to in the first one; None elsewhere."""
+    found = step(_contest(here, terms), *arguments)
     return found if here.first else None
-
-
-def rehearse(here: Here, terms: Terms, candidate: Candidate, seed: int, folder: Path) -> Rehearsal | None:
-    """Returns a finalist as trained, from the first process."""
-    found = _contest(here, terms).rehearse(candidate, seed, folder)
-    return found if here.first else None
-
-
-def perform(here: Here, terms: Terms, rehearsal: Rehearsal, folder: Path) -> Performance | None:
-    """Returns a finalist's performance, from the first process."""
-    found = _contest(here, terms).perform(rehearsal, folder)
-    return found if here.first else None
-
-
-def untuned(here: Here, terms: Terms, candidate: Candidate, seed: int) -> Score | None:
-    """Returns the base's own test score."""
-    return _contest(here, terms).untuned(candidate, seed)
 
 
 def _contest(here: Here, terms: Terms) -> OwnContest:

@@ -1,7 +1,7 @@
 """Who trains for a search: this process on its own device, or processes that train each trial together."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,23 +149,26 @@ class TeamContest:
 
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
         """Returns the best rate's performance: all train to the first share, the better half to the next."""
-        found: Performance = _asked(self._group, member.race, self._terms, candidate, rates)[0]
+        found: Performance = self._contend(OwnContest.race, candidate, rates)
         return found
 
     def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
         """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
-        found: Rehearsal = _asked(self._group, member.rehearse, self._terms, candidate, seed, folder)[0]
+        found: Rehearsal = self._contend(OwnContest.rehearse, candidate, seed, folder)
         return found
 
     def perform(self, rehearsal: Rehearsal, folder: Path) -> Performance:
         """Returns the performance of what `rehearse` left in a folder, trained once more where it is gone."""
-        found: Performance = _asked(self._group, member.perform, self._terms, rehearsal, folder)[0]
+        found: Performance = self._contend(OwnContest.perform, rehearsal, folder)
         return found
 
     def untuned(self, candidate: Candidate, seed: int) -> Score | None:
         """Returns the base's own test score: see `autopeft.tuning.references`."""
-        found: Score | None = _asked(self._group, member.untuned, self._terms, candidate, seed)[0]
+        found: Score | None = self._contend(OwnContest.untuned, candidate, seed)
         return found
+
+    def _contend(self, step: Callable[..., Any], *arguments: object) -> Any:
+        return _asked(self._group, member.contend, self._terms, step, *arguments)[0]
 
 
 def _asked(group: Group, function: member.Function, *arguments: object) -> list[Any]:

@@ -165,11 +165,40 @@ class Trials:
         trial, candidate, earlier = turn
 
         def train(tried: Candidate, before: TrialOutcome | None) -> TrialOutcome:
-            until = min(deadline, time.monotonic() + most_seconds(self._settings, self._prepared))
+            most = most_seconds(self._settings, self._prepared)
             stops = desk.stops(trial, tried, before)
-            return self._runner.run(trial.number, tried, self._plan, stops, until, before)
+
+            def run(until: float) -> TrialOutcome:
+                return self._runner.run(trial.number, tried, self._plan, stops, until, before)
+
+            return within(most, deadline, before, run)
 
         return attempt(trial.number, candidate, earlier, self._prepared, train)
+
+
+def within(
+    most: float, deadline: float, earlier: TrialOutcome | None, run: Callable[[float], TrialOutcome]
+) -> TrialOutcome:
+    """Returns the outcome of a trial, ``too_slow`` where it met its own limit and not the end of the search.
+
+    It would meet that again, so nobody goes on from where it began: it takes the place of what it went on from.
+
+    Args:
+        most: seconds that a trial may take.
+        deadline: of the search, on ``time.monotonic``'s clock.
+        earlier: the trial that it goes on from.
+        run: runs it until the time it is given, on the same clock.
+    """
+    outcome = run(min(deadline, time.monotonic() + most))
+    if outcome.status != "timed_out" or time.monotonic() >= deadline:
+        return outcome
+    return replace(
+        outcome,
+        status="too_slow",
+        reason=f"It took longer than the {most:.0f} s that a trial may. {outcome.reason}",
+        seconds=outcome.seconds + (earlier.seconds if earlier else 0.0),
+        overhead_seconds=outcome.overhead_seconds + (earlier.overhead_seconds if earlier else 0.0),
+    )
 
 
 def plan_of(settings: Settings, prepared: Prepared) -> Plan:

@@ -136,7 +136,7 @@ class Recorder(TorchDispatchMode):
 
     def relabel(self, tensor: torch.Tensor, kind: Kind) -> None:
         """Changes the kind of a storage that is known: a gradient is known as one only once it has been kept."""
-        found = self._known.get(tensor.untyped_storage()._cdata)
+        found = self.block_of(tensor)
         if found is not None:
             self.blocks[found].kind = kind
 
@@ -159,7 +159,7 @@ class Recorder(TorchDispatchMode):
 
     def layer_of(self, tensor: torch.Tensor) -> int | None:
         """Returns the layer that a known storage belongs to."""
-        found = self._known.get(tensor.untyped_storage()._cdata)
+        found = self.block_of(tensor)
         return None if found is None else self.blocks[found].layer
 
     def end_of_forward(self) -> None:
@@ -211,7 +211,7 @@ class Recorder(TorchDispatchMode):
 
     def _note_cast(self, weight: torch.Tensor, cast: torch.Tensor) -> None:
         """Notes a copy of a weight in another dtype: it belongs to the layer of the weight as that does."""
-        found = self._known.get(weight.untyped_storage()._cdata)
+        found = self.block_of(weight)
         if found is not None and self.blocks[found].kind in _STANDING and self.blocks[found].layer is not None:
             self._casts.add(self._known[cast.untyped_storage()._cdata])
 

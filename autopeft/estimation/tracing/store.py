@@ -13,8 +13,7 @@ from autopeft.environment import STACK
 from autopeft.estimation.trace import KINDS
 from autopeft.estimation.tracing.depth import DepthPlan, Run
 from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, RecordedOperation, Recording
-from autopeft.files import write_text
-from autopeft.profiling.cache import cache_folder
+from autopeft.profiling.cache import cache_folder, save_text
 
 _LAYOUT = 6  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
 
@@ -29,7 +28,7 @@ class Kept:
 
 
 def key_of(parts: dict[str, Any]) -> str:
-    """Returns the name of a recording: what decides it, the versions of the stack and of this code."""
+    """Returns the name of what is kept: what decides it, the versions of the stack and of this code."""
     content = {**parts, "stack": [_version(name) for name in STACK], "own": [autopeft.__version__, _LAYOUT]}
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -58,11 +57,8 @@ def load(key: str) -> Kept | None:
 
 
 def save(key: str, kept: Kept) -> None:
-    """Keeps a recording; a cache that cannot be written costs only time, so that is no error."""
-    try:
-        write_text(path_of(key), json.dumps(_plain(kept), separators=(",", ":")))
-    except OSError:
-        return
+    """Keeps a recording."""
+    save_text(path_of(key), json.dumps(_plain(kept), separators=(",", ":")))
 
 
 def _plain(kept: Kept) -> dict[str, Any]:
