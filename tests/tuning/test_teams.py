@@ -1,7 +1,11 @@
 """Devices that train one trial together: the trial is a single process's, and what becomes of it when one is lost."""
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import psutil
@@ -285,6 +289,37 @@ def test_a_search_survives_a_process_that_is_killed(request_, tmp_path):
     with pytest.raises(StudyError, match="holds another study: team differ"):
         run_search(replace(asked, constraints=request_.constraints), tmp_path / "out", Limits(trials=2), resume=True,
                    observer=Silent())  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_search_whose_owner_is_killed_resumes(request_, tmp_path):
+    """The processes of a team end with their owner; what was open is recorded as lost, and the search goes on."""
+    asked = replace(request_, constraints=replace(request_.constraints, team=FSDP), tokens=1500, teach=False)
+    (tmp_path / "request.pickle").write_bytes(pickle.dumps(asked))
+    out = tmp_path / "out"
+    owner = subprocess.run(
+        [sys.executable, "-m", "tests.tuning.mortal", tmp_path / "request.pickle", out, "2"],
+        stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    team = [int(pid) for pid in owner.stdout.split()]
+    assert owner.returncode == -signal.SIGKILL
+    assert len(team) == FSDP.devices
+    deadline = time.monotonic() + 30
+    while left := [pid for pid in team if running(pid)]:
+        assert time.monotonic() < deadline, f"{left} outlive their owner"
+        time.sleep(0.1)
+    trials = run_search(asked, out, Limits(trials=2), resume=True, observer=Silent()).trials
+    assert trials["worker_lost"] == 1
+    assert trials["completed"] >= 1
+    assert sum(trials.values()) == 3, "the one that was lost, its repetition, and another one"
+
+
+def running(pid):
+    """Whether a process is there, and not as a zombie that nobody has waited for."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.slow
