@@ -28,8 +28,9 @@ def place(facts: Facts) -> Place:
 
 
 def renamed(facts: Facts) -> list[str]:
-    """Returns a sentence for each column that a tool knows by its role's name alone."""
-    pairs = facts.tuned.data.columns.items()
+    """Returns a sentence for each column that a tool knows by its role alone; one that joins the prompt is apart."""
     return [
-        f"The column {column!r} is read as {role!r}: rename it in the data." for role, column in pairs if role != column
+        f"The column {column!r} is read as {role!r}: rename it in the data."
+        for role, column in facts.tuned.data.columns.items()
+        if role not in (column, "input")
     ]

@@ -149,13 +149,48 @@ class Facts:
             [f"The column {columns['input']!r} that joins the prompt is not expressed."] if "input" in columns else []
         )
 
+    def split(self) -> str:
+        """Returns in words how the search divided its rows."""
+        data = self.tuned.data
+        shares = "/".join(f"{100 * share:g}" for share in data.fractions)
+        return f"the split of the search ({shares} %, seed {data.seed}, near-duplicates kept together)"
+
+    def data_left(self) -> list[str]:
+        """Returns a sentence for a file that says nothing of the data."""
+        data = self.tuned.data
+        columns = ", ".join(f"{role} from {column!r}" for role, column in data.columns.items())
+        limit = f"{data.token_limit} tokens" if data.token_limit else "the tokenizer's own limit"
+        order = [f"label ids in the order {', '.join(data.labels)}"] if data.labels else []
+        said = ", ".join([columns, f"rows of at most {limit}", *order, self.split(), f"metric {data.metric}"])
+        return [f"The data, {data.source}, is the script's own to load: {said}.", *self._head_left()]
+
+    def _head_left(self) -> list[str]:
+        fresh = bool(self.setup.model.head_modules)
+        return (
+            [f"The fresh task head, drawn by seed {self.tuned.training.head_seed}, is not expressed."] if fresh else []
+        )
+
+    def wrapping_left(self) -> list[str]:
+        """Returns a sentence on how rows become text, which each tool does in its own way."""
+        columns, chat = self.tuned.data.columns, "the tokenizer's chat template"
+        if "messages" in columns:
+            said = f"Chats go through {chat}, with the loss on the last assistant turn alone"
+        elif "text" in columns:
+            return []
+        elif self.setup.task == "generation":
+            said = "Prompt and completion are joined by a line break where neither has a space there"
+        else:
+            said = f"Prompt and completion go through {chat} as a question and its answer"
+        return [f"{said}: compare how {self.tool} writes them, and what it counts."]
+
     def differences(self) -> list[str]:
         """Returns what every tool but autopeft does in its own way."""
-        tuned = self.tuned
+        tuned, split = self.tuned, self.split()
         found = [
-            f"The split of the search (seed {tuned.data.seed}, near-duplicates kept together) is not expressed: scores "
-            "on a validation set that the tool cuts are not comparable with the search's.",
+            f"{split[0].upper()}{split[1:]} is not expressed: scores on a validation set that the tool cuts are not "
+            "comparable with the search's.",
             f"The metric {tuned.data.metric!r} and the best checkpoint by validation loss are not expressed.",
+            *self.wrapping_left(),
         ]
         found += self.class_weights_left()
         if tuned.candidate.layers != "all" and not self.modules:

@@ -34,6 +34,7 @@ def _render(facts: Facts) -> Exported:
         "dataset": _NAME,
         "template": "empty" if tuned.model.task == "generation" else "default",
         "cutoff_len": tuned.data.token_limit or 512,
+        **({"mask_history": True} if "messages" in tuned.data.columns else {}),
         "output_dir": "trained",
         **{key: settings[key] for key in _SHARED if key in settings},
         "warmup_steps": facts.warmup_steps,

@@ -87,7 +87,10 @@ def _unsupported(facts: Facts) -> list[str]:
         found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the learning rate stays constant.")
     if tuned.candidate.dtype != "float32" and not facts.quantization:
         found.append(f"The dtype {tuned.candidate.dtype!r} is not expressed.")
-    found.append("The data file is named on the command line: ludwig train --config FILE --dataset DATA.")
+    found.append(
+        "The data and the seed are named on the command line: ludwig train --config FILE "
+        f"--dataset {tuned.data.source} --random_seed {tuned.training.seed}."
+    )
     return [*found, *facts.differences()]
 
 

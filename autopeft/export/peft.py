@@ -5,6 +5,9 @@ from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import Facts
 from autopeft.files import to_json
 
+_BESIDE = frozenset({"output_dir", "label_names", "remove_unused_columns", "report_to"})
+"""What a trainer needs to be told whatever was tuned."""
+
 
 def _render(facts: Facts) -> Exported:
     if not facts.adapter:
@@ -13,13 +16,17 @@ def _render(facts: Facts) -> Exported:
             "Train it here instead: autopeft train.",
         )  # fmt: skip
     content = {**facts.adapter, "base_model_name_or_path": facts.tuned.model.source}
-    chosen = facts.tuned.candidate
+    settings = facts.tuned.training_settings("trained")
+    said = ", ".join(f"{key} {value}" for key, value in settings.items() if key not in _BESIDE)
     unsupported = [
-        f"Learning rate {chosen.learning_rate:g}, batch {chosen.batch_size} × {chosen.accumulation}, "
-        f"{chosen.optimizer} and {facts.tuned.training.epochs:g} epochs are no part of peft's file: "
-        "export --to transformers too.",
+        f"How to train is no part of peft's file ({said}): export --to transformers too.",
+        f"The dtype {facts.tuned.candidate.dtype!r} is set where the base model is loaded.",
+        *facts.optimizer_left(),
+        *facts.quantization_left(),
+        *facts.data_left(),
+        *facts.class_weights_left(),
     ]
-    return Exported(text=to_json(content) + "\n", unsupported=(*unsupported, *facts.quantization_left()))
+    return Exported(text=to_json(content) + "\n", unsupported=tuple(unsupported))
 
 
 TARGET = Target(

@@ -9,15 +9,21 @@ def _render(facts: Facts) -> Exported:
     tuned = facts.tuned
     settings = tuned.training_settings("trained")
     unsupported = [
-        "The data, its columns and its split are the script's own to load.",
+        *facts.data_left(),
         *facts.optimizer_left(),
         *facts.quantization_left(),
         *facts.class_weights_left(),
     ]
     if not facts.full:
         where = "export --to peft for its file" if facts.adapter else "autopeft alone has it: use autopeft train"
-        unsupported.append(f"The method {tuned.candidate.method} is no training argument: {where}.")
+        unsupported.append(f"The method {_method(facts)} is no training argument: {where}.")
     return Exported(text=to_json(settings) + "\n", unsupported=tuple(unsupported))
+
+
+def _method(facts: Facts) -> str:
+    chosen = facts.tuned.candidate
+    parameters = "".join(f"{key} {value}, " for key, value in chosen.parameters.items())
+    return f"{chosen.method} ({parameters}targets {chosen.targets}, layers {chosen.layers})"
 
 
 TARGET = Target(

@@ -36,7 +36,7 @@ def _render(facts: Facts) -> Exported:
         "max_length": tuned.data.token_limit,
     }
     left = facts.left_over(_ADAPTER.values())
-    unsupported = [*renamed(facts), *left, *facts.optimizer_left(), *facts.differences()]
+    unsupported = [*renamed(facts), *facts.input_left(), *left, *facts.optimizer_left(), *facts.differences()]
     return Exported(text=to_yaml(content), unsupported=tuple(unsupported))
 
 

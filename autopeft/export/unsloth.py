@@ -62,7 +62,7 @@ def _unsupported(facts: Facts) -> list[str]:
         found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the tool's falls linearly.")
     if four and (four["bnb_4bit_quant_type"] != "nf4" or not four["bnb_4bit_use_double_quant"]):
         found.append(f"The codes of {tuned.candidate.quantization!r} are not expressed: 4 bits mean nf4, doubled.")
-    roles = {"prompt": "instruction", "completion": "output"}
+    roles = {"prompt": "instruction", "input": "input", "completion": "output"}
     found += [
         f"The column {column!r} is read as {roles[role]!r}: rename it in the data."
         for role, column in tuned.data.columns.items()

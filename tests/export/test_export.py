@@ -1,7 +1,7 @@
 """Each export target gives a file its tool accepts, says what is left out, and refuses what the tool lacks."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import peft
 import pytest
@@ -111,6 +111,63 @@ def test_what_is_left_out_is_said(writer):
     start = replace(writer, candidate=replace(writer.candidate, method="pissa", quantization="none"))
     assert any("`init_lora_weights`" in sentence for sentence in export(start, "trl").unsupported)
     assert yaml.safe_load(export(start, "axolotl").text)["peft_init_lora_weights"].startswith("pissa")
+
+
+CHANGES: dict[str, dict[str, object]] = {
+    "candidate": {
+        "method": "rslora", "parameters": {"rank": 2, "alpha": 8, "dropout": 0.1}, "targets": "mlp", "layers": "last:2",
+        "quantization": "fp4", "dtype": "float16", "optimizer": "lora_plus", "schedule": "cosine",
+        "learning_rate": 3e-3, "batch_size": 4, "accumulation": 2, "gradient_checkpointing": False,
+    },
+    "data": {
+        "source": "other.jsonl", "columns": {"prompt": "prompt", "input": "context", "completion": "completion"},
+        "token_limit": 20, "fractions": (0.6, 0.2, 0.2), "seed": 5, "class_weights": (1.0, 2.0), "metric": "loss",
+    },
+    "training": {
+        "epochs": 3.0, "warmup_share": 0.2, "weight_decay": 0.1, "max_gradient_norm": 0.5, "seed": 11,
+    },
+}  # fmt: skip
+"""Another value for each key of a tuned config."""
+
+OF_A_HEAD: dict[str, dict[str, object]] = {
+    "candidate": {"gradient_checkpointing": True},
+    "data": {"labels": ("pos", "neg"), "columns": {"text": "review"}},
+    "training": {"head_seed": 9},
+}
+"""What matters beside them where a fresh head is trained."""
+
+NO_CHOICE = {"candidate": {"layer_indices"}, "data": {"task"}, "training": {"steps"}}
+"""What follows from the other keys, and what is refused."""
+
+
+@pytest.mark.parametrize("name", sorted(all_targets()))
+def test_no_key_is_dropped_in_silence(name, writer, classifier):
+    """Whatever key of a config changes, the file changes, or a sentence says so, or the tool is said to lack it."""
+    reads_any_task = name not in LANGUAGE
+    config, changes = (classifier, OF_A_HEAD) if reads_any_task else (writer, {})
+    base, silent = export(config, name), []
+    for part, others in CHANGES.items():
+        others = {**others, **changes.get(part, {})}
+        whole = getattr(config, part)
+        assert {*others, *NO_CHOICE[part]} >= {field.name for field in fields(whole)} - {"labels", "head_seed"}
+        for key, value in others.items():
+            assert getattr(whole, key) != value, key
+            try:
+                made = export(replace(config, **{part: replace(whole, **{key: value})}), name)
+            except InvalidValueError:
+                continue
+            silent += [] if made != base else [key]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_what_is_learnt_of_a_chat_is_said(writer, name):
+    """How rows become text, and which of their tokens count, is each tool's own: said, and set where there is a key."""
+    if name != "ludwig":
+        chats = export(replace(writer, data=replace(writer.data, columns={"messages": "messages"})), name)
+        assert any("loss on the last assistant turn alone" in sentence for sentence in chats.unsupported)
+        assert ("mask_history: true" in chats.text) == (name == "llamafactory")
+    assert any("go through the tokenizer's chat template" in sentence for sentence in export(writer, name).unsupported)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
