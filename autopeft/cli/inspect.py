@@ -39,12 +39,13 @@ def command(
     drawn = _drawn(report, plots)
     tables = [_table(report, every_layer=every_layer)] if report.layers else []
     norms = [escape(f"{name}: norm {norm:.4g}") for name, norm in sorted(report.norms.items())]
+    kept = [f"{len(norms)} tensors of the file are beside these: --layers shows their norms."]
     share = [f"{report.hardly_moved:.0%} of {len(report.layers)} modules hardly moved."] if report.layers else []
     Output(as_json=as_json).result(
         report,
         escape(f"{report.kind} adapter" + (f" of {report.base_model}" if report.base_model else "")),
         *tables,
-        *(norms if every_layer or not tables else []),
+        *(norms if every_layer or not tables else kept if norms else []),
         *share,
         *(escape(f"Suggestion: {sentence}") for sentence in report.suggestions),
         *(escape(f"Note: {sentence}") for sentence in report.notes),

@@ -13,9 +13,13 @@ from autopeft.inspection.tensors import read_tensors
 
 _WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
 _PICKLED = ("adapter_model.bin", "pytorch_model.bin")
-_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+_ENDS = ((".lora_A.weight", ".lora_B.weight"), (".lora_embedding_B", ".lora_embedding_A"))
+"""How the names of the first and the second factor end: of a layer, and of an embedding, whose rows are its inputs."""
+
 _PREFIX = "base_model.model."
 LOW_RANK = "LORA"
+_MORE = ("use_dora", "target_parameters", "use_qalora", "use_bdlora", "kasa_config")
+"""Settings of peft's with which an update is more than scale · up @ down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,11 @@ class Adapter:
     others: Mapping[str, Any]
 
     @property
+    def more(self) -> tuple[str, ...]:
+        """Settings that make the update more than the product of its pairs."""
+        return tuple(name for name in _MORE if self.config.get(name))
+
+    @property
     def parameters(self) -> int:
         """Numbers that the file holds."""
         return sum(int(p.down.size + p.up.size) for p in self.pairs) + sum(int(t.size) for t in self.others.values())
@@ -65,14 +74,25 @@ def read_adapter(folder: Path) -> Adapter:
                 f"{folder / pickled} is a pickle, which can run code when it is opened; only safetensors are read.\n"
                 "Load it where you trust it and save it again with safe_serialization=True."
             )
-        raise ModelError(f"{folder} holds no adapter: neither {' nor '.join(_WEIGHTS)} is there.")
+        raise ModelError(f"{folder} holds no adapter: neither {' nor '.join(_WEIGHTS)} is there.{_advice(folder)}")
     config = _config(folder)
     kind = str(config.get("peft_type") or config.get("method") or "unknown")
     tensors = read_tensors(path)
     pairs = _pairs(tensors, config) if kind == LOW_RANK else ()
-    paired = {f"{pair.name}{end}" for pair in pairs for end in (_DOWN, _UP)}
+    paired = {f"{pair.name}{end}" for pair in pairs for ends in _ENDS for end in ends}
     others = {name: tensor for name, tensor in tensors.items() if name.removeprefix(_PREFIX) not in paired}
     return Adapter(kind=kind, config=config, pairs=pairs, others=others)
+
+
+def _advice(folder: Path) -> str:
+    """Returns what may have been meant instead."""
+    if not folder.exists():
+        return "\nThere is no such folder. One on the hub is fetched first: hf download NAME --local-dir FOLDER."
+    if (folder / "config.json").is_file():
+        return (
+            "\nIt is a whole model, in which an update cannot be told apart: give the adapter that was merged into it."
+        )
+    return ""
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -85,23 +105,32 @@ def _config(folder: Path) -> Mapping[str, Any]:
 
 def _pairs(tensors: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Pair, ...]:
     found = []
-    for name, down in tensors.items():
-        if not name.endswith(_DOWN):
-            continue
-        up = tensors.get(name.removesuffix(_DOWN) + _UP)
-        if up is None:
-            continue
-        module = name.removesuffix(_DOWN).removeprefix(_PREFIX)
-        rank = len(down)
-        # A convolution's kernel lies in the first factor's further axes; the second one mixes channels alone.
-        flat = {"down": down.reshape(rank, -1), "up": up.reshape(len(up), -1)}
-        found.append(Pair(name=module, **flat, scale=_scale(module, rank, config)))
-    return tuple(found)
+    for of_down, of_up in _ENDS:
+        for name in (name.removesuffix(of_down) for name in tensors if name.endswith(of_down)):
+            if (second := tensors.get(name + of_up)) is not None:
+                down, up = tensors[name + of_down], second
+                # An embedding's factors are stored the other way round.
+                down, up = (down.T, up.T) if of_up.endswith("_A") else (down, up)
+                found.append(_pair(name.removeprefix(_PREFIX), down, up, config))
+    # A stack of experts shares two factors, a slice for each: their product as a whole is nobody's update.
+    stacked = bool(config.get("target_parameters"))
+    return tuple(pair for pair in found if not stacked or len(pair.down) == _rank(pair.name, config))
+
+
+def _pair(module: str, down: Any, up: Any, config: Mapping[str, Any]) -> Pair:
+    rank = len(down)
+    # A convolution's kernel lies in the first factor's further axes; the second one mixes channels alone.
+    flat = {"down": down.reshape(rank, -1), "up": up.reshape(len(up), -1)}
+    return Pair(name=module, **flat, scale=_scale(module, rank, config))
 
 
 def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
     alpha = _pattern(config.get("alpha_pattern") or {}, module, config.get("lora_alpha") or rank)
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def _rank(module: str, config: Mapping[str, Any]) -> float:
+    return _pattern(config.get("rank_pattern") or {}, module, config.get("r") or 0)
 
 
 def _pattern(patterns: Mapping[str, Any], module: str, default: float) -> float:

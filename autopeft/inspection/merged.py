@@ -49,9 +49,20 @@ def merged_pairs(folder: Path, adapter: Adapter, base: str | None) -> Iterator[P
         change = new.float() - old.float()
         if old.ndim >= 2 and bool(change.any()):
             changed += 1
-            yield factors(name.removesuffix(".weight"), change.flatten(1).double().numpy())
+            for part, matrix in _matrices(name, change):
+                yield factors(part, matrix.double().numpy())
     if not changed:
         raise UnmergeableError("Merging changes no matrix of the base: its other tensors, if any, have norms.")
+
+
+def _matrices(name: str, change: Any) -> Iterator[tuple[str, Any]]:
+    """Yields a weight's change as matrices: a kernel as one, a stack of experts as one for each that changed."""
+    if change.ndim == 2 or name.endswith(".weight"):
+        yield name.removesuffix(".weight"), change.flatten(1)
+        return
+    for number, matrix in enumerate(change):
+        if bool(matrix.any()):
+            yield f"{name}[{number}]", matrix.flatten(1)
 
 
 def factors(name: str, change: Any) -> Pair:

@@ -57,8 +57,8 @@ class LayerReport:
 
     @property
     def module(self) -> str:
-        """What the module is called in every layer: its name after the layer's number."""
-        return re.split(r"\.\d+\.", self.name)[-1]
+        """What the module is called in every layer: its name after the layer's number, an expert's own left out."""
+        return re.sub(r"\[\d+\]$", "", re.split(r"\.\d+\.", self.name)[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def inspect_adapter(folder: str | Path, base: str | None = None) -> AdapterRepor
 
     place = Path(folder)
     adapter = read_adapter(place)
-    whole = bool(adapter.pairs) and not adapter.config.get("use_dora")
+    whole = bool(adapter.pairs) and not adapter.more
     pairs, notes = (list(adapter.pairs), []) if whole else _merged(place, adapter, base)
     layers = _marked([_layer(pair) for pair in pairs])
     share = sum(layer.hardly_moved for layer in layers) / len(layers) if layers else None
@@ -163,8 +163,9 @@ def _notes(adapter: Adapter) -> tuple[str, ...]:
     start = adapter.config.get("init_lora_weights")
     if start not in _STARTS_AT_ZERO:
         notes.append(f"The adapter began as {start!r}: where that start is not zero, it is part of what is shown.")
-    if adapter.config.get("use_dora"):
-        notes.append("Magnitudes are trained beside the pair: the numbers are those of the pair alone. Name --base.")
+    if adapter.more and adapter.pairs:
+        more = ", ".join(f"`{name}`" for name in adapter.more)
+        notes.append(f"With {more} the update is more than the pairs of factors whose numbers these are. Name --base.")
     if not adapter.pairs:
         notes.append(f"{adapter.kind} has norms of its tensors alone.")
     return tuple(notes)

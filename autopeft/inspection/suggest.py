@@ -69,7 +69,7 @@ def _still(layers: "Sequence[LayerReport]") -> list[str]:
     still = [layer for layer in layers if layer.hardly_moved]
     if len(still) < MANY * len(layers):
         return []
-    kinds, every = (Counter(layer.name.rpartition(".")[2] for layer in part) for part in (still, layers))
+    kinds, every = (Counter(layer.module.rpartition(".")[2] for layer in part) for part in (still, layers))
     whole = sorted(kind for kind, count in kinds.items() if count == every[kind])
     if whole:
         return [f"{', '.join(whole)} hardly moved in any layer: leave them out of `targets`."]

@@ -159,6 +159,12 @@ def test_damaged_pickled_and_missing_adapters_are_refused(tmp_path):
         inspect_adapter(folder)
     with pytest.raises(ModelError, match="holds no adapter"):
         inspect_adapter(tmp_path)
+    with pytest.raises(ModelError, match=r"There is no such folder\. .* hf download"):
+        inspect_adapter(tmp_path / "none")
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"whole model, .* give the adapter that was merged into it"):
+        inspect_adapter(tmp_path / "merged")
     (tmp_path / "adapter_model.bin").write_bytes(b"cposix\nsystem\n(S'touch hit'\ntR.")
     with pytest.raises(ModelError, match="is a pickle"):
         inspect_adapter(tmp_path)

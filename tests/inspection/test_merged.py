@@ -48,6 +48,59 @@ def test_the_update_is_that_of_the_merged_model(name, tiny_models, tmp_path):
     assert any("merging makes" in note for note in found.notes) == (name != "conv1d")
 
 
+def test_an_embedding_is_read_from_its_factors(tiny_models, tmp_path):
+    """Factors of an embedding, which peft names and turns otherwise, are an update like any other module's."""
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "embed_tokens"])
+    attached = peft.get_peft_model(load(tiny_models["llama"]), config, autocast_adapter_dtype=False)
+    with torch.no_grad():
+        for parameter in attached.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    attached.save_pretrained(tmp_path)
+    embedding = dict(attached.named_modules())["base_model.model.model.embed_tokens"]
+    layers = {layer.name: layer for layer in inspect_adapter(tmp_path).layers}
+    assert len(layers) == 4
+    wanted = embedding.get_delta_weight("default").detach()
+    assert layers["model.embed_tokens"].norm == pytest.approx(float(wanted.norm()), rel=1e-4)
+    assert layers["model.embed_tokens"].rank == 4
+
+
+def test_experts_are_looked_at_one_by_one(tmp_path):
+    """A stack of experts shares two factors: each expert's update is that of the merged model, not their product's."""
+    torch.manual_seed(0)
+    config = transformers.MixtralConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, num_local_experts=3,
+    )  # fmt: skip
+    model = transformers.MixtralForCausalLM(config)
+    model.save_pretrained(tmp_path / "base")
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    targets = peft.LoraConfig(
+        r=2, target_modules=["q_proj"], target_parameters=["mlp.experts.down_proj"], task_type="CAUSAL_LM"
+    )
+    attached = peft.get_peft_model(model, targets)
+    with torch.no_grad():
+        for parameter in attached.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    attached.save_pretrained(tmp_path / "adapter")
+    found = inspect_adapter(tmp_path / "adapter", str(tmp_path / "base"))
+    layers = {layer.name: layer for layer in found.layers}
+    after = attached.merge_and_unload().state_dict()
+    for layer in range(2):
+        name = f"model.layers.{layer}.mlp.experts.down_proj"
+        for expert in range(3):
+            change = after[name][expert] - before[name][expert]
+            assert layers[f"{name}[{expert}]"].norm == pytest.approx(float(change.norm()), rel=1e-3)
+            assert layers[f"{name}[{expert}]"].rank == 2
+    assert len(layers) == 2 * (1 + 3)
+    assert {layer.module for layer in found.layers} == {"self_attn.q_proj", "mlp.experts.down_proj"}
+    alone = inspect_adapter(tmp_path / "adapter", str(tmp_path / "gone"))
+    assert [layer.module for layer in alone.layers] == ["self_attn.q_proj"] * 2
+    assert any("With `target_parameters` the update is more than the pairs" in note for note in alone.notes)
+
+
 def test_a_convolution_is_read_from_its_factors(tmp_path):
     """A kernel's axes belong to the first factor: the update's norm is that of the product."""
     from safetensors.numpy import save_file
