@@ -143,8 +143,8 @@ def _run(
     told.phase("Training")
     reset_peak(work.device)
     seconds = trainer.go_on(latest)
-    _check_finite(trainer)
     peak, kept = peak_bytes(work.device), _keep_best(trainer, folder)
+    _check_finite(trainer)
     told.phase("Scoring after training")
     evaluations, per_row = _after(work, before)
     forgetting, lost = base.forgetting(work.model)
@@ -208,9 +208,12 @@ def _scored(work: _Work, split: str) -> Any:
 
 
 def _check_finite(trainer: Any) -> None:
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    if losses and not math.isfinite(losses[-1]):
-        raise DivergedError(f"The training loss became {losses[-1]}; lower `candidate.learning_rate` and start anew.")
+    # The weights are asked, not the logged loss: the trainer leaves steps without a finite one out of its mean.
+    if not all(bool(parameter.isfinite().all()) for parameter in trainer.trained()):
+        raise DivergedError(
+            "Training diverged: its weights are no finite numbers any more, and no better ones were kept.\n"
+            "Lower `candidate.learning_rate` and start anew in another --output."
+        )
 
 
 def _keep_best(trainer: Any, folder: TrainedFolder) -> int:

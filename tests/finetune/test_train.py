@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from autopeft.errors import AutopeftError, InvalidValueError, ModelError, StudyError
+from autopeft.errors import AutopeftError, DivergedError, InvalidValueError, ModelError, StudyError
 from autopeft.files import parse, read_json
 from autopeft.finetune import Silent, Trained, train
 from autopeft.finetune.checkpoints import STATE, newest, read, stalled
@@ -210,6 +210,15 @@ def test_early_stopping_keeps_the_best_weights(tuned, source, tmp_path):
     trained = train(spoilt, source, tmp_path / "out")
     assert trained.stopped_early
     assert trained.kept_step < trained.steps < 8 * 24
+
+
+def test_weights_that_are_no_numbers_are_no_result(tuned, source, tmp_path):
+    """A training that diverged before any reading was good ends in one error, and nothing is called finished."""
+    config = replace(tuned, candidate=replace(LORA, learning_rate=1e30))
+    with pytest.raises(DivergedError, match=r"Training diverged.*\nLower `candidate\.learning_rate`"):
+        train(config, source, tmp_path / "out", epochs=0.3)
+    assert not list((tmp_path / "out").glob("adapter_*"))
+    assert not (tmp_path / "out" / "metrics.json").exists()
 
 
 def test_a_checkpoint_cut_short_is_one_error(tuned, source, tmp_path):
