@@ -19,7 +19,8 @@ def command(
         str, typer.Option(help="peft, transformers, trl, axolotl, llamafactory, unsloth, torchtune, ludwig; or gguf.")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="A new file, printed by default; for gguf a new folder. [gguf/ in the training]")
+        Path | None,
+        typer.Option(help="A new file; printed by default. For gguf a new folder, gguf/ in the training by default."),
     ] = None,
     llama_cpp: Annotated[
         Path | None, typer.Option(metavar="DIR", help="llama.cpp's folder. [$LLAMA_CPP, else the PATH]")

@@ -11,7 +11,9 @@ from autopeft.cli.output import Output
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output of autopeft train, or an adapter.")],
     repo: Annotated[str, typer.Option(metavar="NAME", help="The repository: NAME or ORGANISATION/NAME.")],
-    public: Annotated[bool, typer.Option("--public", help="A new repository is visible to all. [private]")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="A new repository is visible to all; private by default.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Push: upload an adapter with its card, tokenizer and metrics to the model hub, private unless --public."""

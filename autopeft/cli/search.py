@@ -84,7 +84,7 @@ def command(
     memory: Annotated[str | None, typer.Option(help="Memory to stay below, such as 10GiB.")] = None,
     max_trainable: Annotated[str | None, typer.Option(help="Most trained parameters: 5M, or 1% of all.")] = None,
     objective: Annotated[
-        str | None, typer.Option(help="quality with any of memory, time, forgetting, latency. [quality]")
+        str | None, typer.Option(help="quality, alone by default, or with any of memory, time, forgetting, latency.")
     ] = None,
     general_text: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Measure forgetting on your own text, one per line.")

@@ -13,7 +13,9 @@ def command(
     config: Annotated[Path, typer.Argument(help="The tuned config, such as autopeft-search/tuned.yaml.")],
     data: Annotated[str, typer.Option(help="CSV, JSONL or Parquet file, datasets folder, or hub name.")],
     output: Annotated[Path, typer.Option(help="Folder for the adapter, its card and its metrics.")],
-    epochs: Annotated[float | None, typer.Option(metavar="N", help="Passes over the data. [the config's]")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(metavar="N", help="Passes over the data; the config's by default.")
+    ] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Also write the merged model to OUTPUT/merged.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     also: Annotated[

@@ -46,6 +46,7 @@ def test_inspect(autopeft, tmp_path):
     shown = autopeft("inspect", folder)
     assert shown.code == 0, shown.err
     assert "q_proj × 3" in shown.out
+    assert "beside these" not in shown.out
     document = json.loads(autopeft("inspect", folder, "--json").out)
     assert [len(layer["spectrum"]) for layer in document["layers"]] == [4, 4, 4]
     missing = autopeft("inspect", tmp_path)
