@@ -22,6 +22,10 @@ _CLASSES = {
 }  # fmt: skip
 
 
+_NAMING = ("megatron_config", "adapters")
+"""Settings by which an adapter's config has peft import a module that it names, or read other adapters' folders."""
+
+
 class UnmergeableError(ModelError):
     """An adapter's update cannot be had by merging: the message says why."""
 
@@ -106,6 +110,11 @@ def _peft(folder: Path, adapter: Adapter, base: str | None) -> Models:
 
     if not adapter.config.get("peft_type"):
         raise UnmergeableError("The folder has neither tuned.yaml nor a config of peft's.")
+    known = peft.PEFT_TYPE_TO_CONFIG_MAPPING
+    if adapter.kind not in known:
+        raise UnmergeableError(f"peft {peft.__version__} has no {adapter.kind}.")
+    if named := [key for key in _NAMING if adapter.config.get(key)]:
+        raise UnmergeableError(f"Its config names other files or modules ({', '.join(named)}), which are not opened.")
     if peft.PeftConfig.from_pretrained(str(folder)).is_prompt_learning:
         raise UnmergeableError(f"{adapter.kind} puts vectors before the input, which changes no weight.")
     source = base or str(adapter.config.get("base_model_name_or_path") or "")

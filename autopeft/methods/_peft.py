@@ -1,5 +1,6 @@
 """What the methods that peft has share: its task types, attaching, detaching, merging, saving and loading."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,15 +154,28 @@ def load_values(attached: Any, values: dict[str, Any], path: Path) -> Any:
     """
     from peft import set_peft_model_state_dict
 
-    result = set_peft_model_state_dict(attached, values, adapter_name=ADAPTER)
+    try:
+        result = set_peft_model_state_dict(attached, values, adapter_name=ADAPTER)
+    except KeyError as error:  # of the task head, which peft looks up by name
+        raise _foreign(path, f"lacks {error.args[0]}, which the attached method trains") from error
+    except RuntimeError as error:
+        # torch tells sizes that differ in no other way; a device's memory has nothing to do with it.
+        differing = re.search(r"size mismatch for .*", str(error))
+        if differing is None:
+            raise
+        raise _foreign(path, f"holds other sizes: {differing[0].rstrip('.')}") from error
     # A prompt is loaded apart, strictly, and peft still lists it on both sides.
     missing = {key for key in result.missing_keys if not key.startswith("prompt_encoder.")}
     lacking = sorted(min(names) for names in _trained_names(attached) if names <= missing)
     foreign = [key for key in result.unexpected_keys if key != "prompt_embeddings"]
     if lacking or foreign:
         lacks = f"lacks {lacking[0]}, which the attached method trains" if lacking else f"holds {foreign[0]} besides"
-        raise ModelError(f"{path} {lacks}: it was saved from another model or with other parameters.")
+        raise _foreign(path, lacks)
     return attached
+
+
+def _foreign(path: Path, what: str) -> ModelError:
+    return ModelError(f"{path} {what}: it was saved from another model or with other parameters.")
 
 
 def _trained_names(attached: Any) -> list[set[str]]:

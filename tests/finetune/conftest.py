@@ -20,6 +20,8 @@ LORA = Candidate(
     batch_size=8,
 )  # fmt: skip
 
+TOKEN = "hf_" + "abcdefghijklmnop" * 2
+
 
 def tuned_for(model, data, task, candidate=LORA, **training):
     """Returns a tuned config for a model folder and a data file."""
@@ -59,7 +61,9 @@ def finished(tuned, source, tmp_path_factory):
     """The outcome of one training with a merged model and other data beside it; nobody writes to its folder."""
     folder = tmp_path_factory.mktemp("trained")
     other = classification_csv(folder / "other.csv", rows=120, seed=8)
-    return train(tuned, source, folder / "out", merge=True, also=[str(other)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", TOKEN)
+        return train(tuned, source, folder / "out", merge=True, also=[str(other)])
 
 
 @pytest.fixture(autouse=True)

@@ -78,6 +78,22 @@ def test_what_was_trained_must_be_whole_and_its_method_there(finished, tmp_path)
         predict_rows(cut, rows)
 
 
+def test_values_of_another_adapter_are_refused(finished, writer, tmp_path):
+    """Trained values of other sizes, and those of another base model, are one clear error each."""
+    from safetensors.torch import load_file, save_file
+
+    rows = write_csv(tmp_path / "new.csv", ["text"], [("film",), ("song",)])
+    mixed = Path(shutil.copytree(finished.output, tmp_path / "mixed"))
+    path = mixed / "adapter_model.safetensors"
+    values = load_file(path)
+    save_file({key: value[:2].contiguous() if "lora_A" in key else value for key, value in values.items()}, path)
+    with pytest.raises(ModelError, match=r"holds other sizes: size mismatch for .*lora_A.*saved from another model"):
+        predict_rows(mixed, rows)
+    shutil.copy(Path(writer.output) / path.name, path)
+    with pytest.raises(ModelError, match=r"lacks .*classifier\.weight, which .*saved from another model"):
+        predict_rows(mixed, rows)
+
+
 def test_predictions_as_files(finished, tmp_path):
     """A CSV and a JSONL file hold the same rows."""
     rows = write_csv(tmp_path / "new.csv", ["text"], [("film 1 was good",), ("song 2 was bad",)])

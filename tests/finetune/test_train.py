@@ -19,7 +19,7 @@ from autopeft.finetune.folder import disk_guard
 from autopeft.testing.models import tiny_model_folder
 from autopeft.training.checkpoint import save_state
 from autopeft.tuned import TunedConfig
-from tests.finetune.conftest import LORA
+from tests.finetune.conftest import LORA, TOKEN
 
 
 class Killed(Silent):
@@ -282,15 +282,16 @@ def test_an_adapter_is_refused_on_another_base_model(finished, tmp_path):
         predict_rows(copy, tmp_path / "rows.csv")
 
 
-def test_no_token_is_written(tuned, source, tmp_path, monkeypatch):
-    """A hub token of the environment stands in no file of the output."""
-    secret = "hf_" + "abcdefghijklmnop" * 2
-    monkeypatch.setenv("HF_TOKEN", secret)
+def test_no_token_is_written(finished, tuned, source, tmp_path, monkeypatch):
+    """A hub token of the environment stands in no file of the output, its card among them, nor of a checkpoint."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     with pytest.raises(KeyboardInterrupt):
         train(tuned, source, tmp_path / "out", observer=Killed(10))
-    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(files) > 3
-    assert not [path for path in files if secret.encode() in path.read_bytes()]
+    files = [
+        path for folder in (finished.output, tmp_path / "out") for path in Path(folder).rglob("*") if path.is_file()
+    ]
+    assert {"README.md", "metrics.json", "tuned.yaml", STATE} <= {path.name for path in files}
+    assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
 
 
 def test_a_method_with_steps_of_its_own_runs_to_its_end(tuned, source, tmp_path):

@@ -1,5 +1,7 @@
 """An adapter of another kind is inspected by what merging it changes, in the very weights of its base."""
 
+import json
+
 import numpy as np
 import peft
 import pytest
@@ -127,6 +129,22 @@ def test_factors_give_the_matrix_back(rank, rows, columns, seed):
     values = np.linalg.svd(matrix, compute_uv=False)
     assert len(pair.down) == (values > 1e-3 * values[0]).sum()
     assert np.allclose(singular_values(pair.down, pair.up, 1.0), values[: len(pair.down)], rtol=1e-4)
+
+
+def test_what_a_config_names_besides_is_not_opened(tiny_models, tmp_path, monkeypatch):
+    """A module that peft would import, and a type that this peft has not, are said; neither is run."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_models["llama"])
+    dora = peft.LoraConfig(r=2, use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    peft.get_peft_model(model, dora).save_pretrained(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text())
+    (tmp_path / "named.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path.write_text(json.dumps({**config, "megatron_config": {"a": 1}, "megatron_core": "named"}))
+    assert "names other files or modules (megatron_config)" in inspect_adapter(tmp_path).notes[0]
+    assert not (tmp_path / "ran").exists()
+    path.write_text(json.dumps({**config, "peft_type": "NEWER"}))
+    assert f"peft {peft.__version__} has no NEWER." in inspect_adapter(tmp_path).notes
 
 
 def test_another_base_is_one_error(tiny_models, tmp_path):
