@@ -7,10 +7,12 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from autopeft.errors import FileFormatError, invalid
+from autopeft.errors import FileFormatError, ModelError, invalid
+from autopeft.estimation import draft
 from autopeft.files import parse, plain, read_json, to_json
 from autopeft.finetune.folder import TrainedFolder
 from autopeft.inspection.folder import read_adapter
+from autopeft.profiling.hardware import probe_hardware
 from autopeft.tasks import get_task
 from autopeft.tuned import TunedConfig
 from autopeft.tuning.folder import OutputFolder
@@ -35,7 +37,10 @@ class Entry:
         inference_bytes: memory of that pass; on a CPU of the whole process.
         prediction_seconds_per_row: of the whole scoring of the test split, in batches.
         adapter_bytes: what the trained values take on disk.
-        trainable_parameters: numbers that were trained, or that an adapter holds.
+        trainable_parameters: numbers that were trained, that an adapter holds, or that a config would train.
+        estimated_bytes: peak memory of training as estimated before it: of a config by formula, for rows as long as
+            it allows, on this machine.
+        estimated_tokens: of the rows of that estimate; None for a run, whose own rows were known.
         lower_is_better: whether the test score's metric is a loss.
     """
 
@@ -55,6 +60,8 @@ class Entry:
     prediction_seconds_per_row: float | None = None
     adapter_bytes: int | None = None
     trainable_parameters: int | None = None
+    estimated_bytes: int | None = None
+    estimated_tokens: int | None = None
     lower_is_better: bool = False
 
 
@@ -132,8 +139,25 @@ def _config(path: Path) -> Entry:
     origin = tuned.provenance
     return Entry(
         name=str(path), kind="config", **_chosen(tuned.candidate), **_about(tuned), validation=origin.validation,
-        test=origin.test, lower_is_better=_lower(tuned, origin.test),
+        test=origin.test, lower_is_better=_lower(tuned, origin.test), **_planned(tuned),
     )  # fmt: skip
+
+
+def _planned(tuned: TunedConfig) -> dict[str, Any]:
+    """Returns what a config is expected to take; nothing where its model is not here, which is no part of it."""
+    try:
+        setup = tuned.setup()
+    except ModelError:
+        return {}
+    tokens = tuned.data.token_limit
+    if tokens is None:
+        return {}
+    found = draft(setup, tokens_per_row=tokens, hardware=probe_hardware())
+    return {
+        "trainable_parameters": found.trainable_parameters,
+        "estimated_bytes": found.memory.total_bytes,
+        "estimated_tokens": tokens,
+    }
 
 
 def _run(path: Path) -> Entry:
@@ -148,6 +172,7 @@ def _run(path: Path) -> Entry:
         prediction_seconds_per_row=trained.prediction_seconds_per_row,
         adapter_bytes=_size(path) if trained.adapter_bytes is None else trained.adapter_bytes,
         trainable_parameters=trained.trainable_parameters, lower_is_better=_lower(tuned, trained.test.after),
+        estimated_bytes=trained.expected.peak_bytes if trained.expected else None,
     )  # fmt: skip
 
 

@@ -52,6 +52,21 @@ def test_better_beyond_chance_or_not(saved):
     assert difference.high == pytest.approx(0.1 + (0.04**2 + 0.05**2) ** 0.5)
 
 
+def test_a_config_shows_what_it_would_take(tuned, saved, tmp_path):
+    """What would train and the memory for it are estimated, more of both at a higher rank; none without its model."""
+    larger = replace(tuned.candidate, parameters={**tuned.candidate.parameters, "rank": 8})
+    replace(tuned, candidate=larger).save(tmp_path / "larger.yaml")
+    replace(tuned, model=replace(tuned.model, source=str(tmp_path / "gone"))).save(tmp_path / "gone.yaml")
+    one, two, gone = compare([saved("a", FAR), tmp_path / "larger.yaml", tmp_path / "gone.yaml"]).entries
+    assert one.trainable_parameters is not None
+    assert two.trainable_parameters is not None
+    head = 2 * 48 + 2
+    assert two.trainable_parameters - head == 2 * (one.trainable_parameters - head) > 0
+    assert (two.estimated_bytes or 0) > (one.estimated_bytes or 0) > 0
+    assert one.estimated_tokens == tuned.data.token_limit
+    assert (gone.trainable_parameters, gone.estimated_bytes) == (None, None)
+
+
 def test_a_lower_loss_is_better(tiny_models, tuned, saved, tmp_path):
     """For a metric that is a loss, the smaller value wins."""
     task = replace(tuned, model=replace(tuned.model, task="regression"))

@@ -37,13 +37,14 @@ def _rows(entries: "tuple[Entry, ...]") -> dict[str, list[str]]:
         "kind": [entry.kind for entry in entries],
         "method": [entry.method for entry in entries],
         "settings": [entry.settings for entry in entries],
-        "base": [entry.base[:12] for entry in entries],
+        "base": [_base(entry) for entry in entries],
         "data": [entry.data for entry in entries],
         "metric": [entry.test.metric if entry.test else "" for entry in entries],
         "validation": [_score(entry.validation) for entry in entries],
         "test": [_score(entry.test) for entry in entries],
         "training": [_unit(entry.seconds, "s") for entry in entries],
         "peak memory": [_size(entry.peak_bytes) for entry in entries],
+        "memory, estimated": [_estimated(entry) for entry in entries],
         "forgetting": [_forgetting(entry.forgetting) for entry in entries],
         "latency per row": [_unit(e.latency.row_milliseconds if e.latency else None, "ms") for e in entries],
         "inference memory": [_size(entry.inference_bytes) for entry in entries],
@@ -51,6 +52,16 @@ def _rows(entries: "tuple[Entry, ...]") -> dict[str, list[str]]:
         "adapter": [_size(entry.adapter_bytes) for entry in entries],
         "trainable": [f"{entry.trainable_parameters:,}" if entry.trainable_parameters else "" for entry in entries],
     }
+
+
+def _base(entry: "Entry") -> str:
+    """Returns the beginning of a fingerprint; an adapter of another tool's names its base by its place alone."""
+    return Path(entry.base).name if entry.kind == "adapter" else entry.base[:12]
+
+
+def _estimated(entry: "Entry") -> str:
+    rows = f" for rows of {entry.estimated_tokens} tokens" if entry.estimated_tokens else ""
+    return f"{_size(entry.estimated_bytes)}{rows}"
 
 
 def _forgetting(found: "Forgetting | None") -> str:

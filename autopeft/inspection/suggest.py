@@ -42,12 +42,14 @@ def _rank(layers: "Sequence[LayerReport]") -> list[str]:
     used = median(layer.significant / layer.rank for layer in layers)
     if rank > 1 and flat >= FULL and used >= FULL:
         return [f"The spectra are flat and full at rank {rank}: try ranks {2 * rank} and {4 * rank}."]
-    if used <= WASTED:
-        enough = _enough(layers)
+    if used > WASTED:
+        return []
+    enough = _enough(layers)
+    if enough < rank:
         return [
             f"Most of rank {rank} is unused: {enough} directions hold 99 % of nine layers in ten. Try rank {enough}."
         ]
-    return []
+    return [f"Half of the modules use half of rank {rank} or less, some all of it: try a method that adapts the rank."]
 
 
 def _factors(layers: "Sequence[LayerReport]") -> list[str]:

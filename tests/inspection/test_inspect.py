@@ -106,6 +106,11 @@ def test_flat_and_full_spectra_ask_for_more_rank(tmp_path):
     one = np.diag([1.0, 0.01, 0.01, 0.01])
     wasted = {(i, "q_proj"): (one @ np.eye(4, 40), np.eye(24, 4)) for i in range(6)}
     assert "Try rank 1." in inspect_adapter(write(tmp_path / "wasted", wasted)).suggestions[0]
+    few = {(i, "q_proj"): ((one if i < 3 else np.eye(4)) @ np.eye(4, 40), np.eye(24, 4)) for i in range(5)}
+    assert (
+        "some all of it: try a method that adapts the rank"
+        in inspect_adapter(write(tmp_path / "few", few)).suggestions[0]
+    )
     between = {(i, "q_proj"): (np.diag([1, 0.7, 0.4, 0.1]) @ np.eye(4, 40), np.eye(24, 4)) for i in range(6)}
     assert inspect_adapter(write(tmp_path / "between", between)).suggestions == ()
 
