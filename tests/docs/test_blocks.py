@@ -13,6 +13,8 @@ from typer.main import get_command
 
 from autopeft.cli.main import app
 from tests.docs.blocks import EVERY, PAGES, ROOT
+from tests.report.folders import begin, complete, finish, gap
+from tests.toys import classification_csv, completion_jsonl
 
 COMMANDS = get_command(app)
 RUNNER = """
@@ -89,11 +91,29 @@ SHORTER = {
 }
 """What makes seconds of the minutes that a page's commands take."""
 
+ELSEWHERE = {"needs the model hub", "needs a search that has run"}
+STAND_INS = {
+    r"(meta-llama|organisation)/[\w.-]+": "tiny",
+    r"--time \w+": "--trials 1 --trial-tokens 400 --folds 1 --methods lora",
+    r"--gpus [\d,]+": "--workers 2 --output on-workers",
+    r'"\$HOME/([^"]*)"': r"\1",
+    r"(?m)^vllm .*$": "",
+    r"(autopeft train .*)": r"\1 --epochs 0.1",
+}
+"""What stands in for the hub's models, the reader's home, several GPUs, and a server that is not installed here."""
+
+
+def changes(block):
+    """Returns what is put in place of what in a block before it runs, None where the block is not run."""
+    shell = block.language == "sh" and not block.code.startswith("#!")  # files that a page shows run as examples
+    if not block.why:
+        return {} if block.language in ("sh", "python") else None
+    return {MINUTES: SHORTER, **dict.fromkeys(ELSEWHERE, STAND_INS)}.get(block.why) if shell else None
+
 
 def runs(block):
-    """Whether a block is run here: files that a page shows are run as examples."""
-    takes_minutes = block.why == MINUTES and block.language == "sh" and not block.code.startswith("#!")
-    return block.language in ("sh", "python") and (not block.why or takes_minutes)
+    """Whether a block is run here."""
+    return changes(block) is not None
 
 
 def runnable(page):
@@ -105,8 +125,8 @@ def runnable(page):
     for before, block in zip([None, *found], found, strict=False):
         if runs(block):
             code = block.code
-            for long, short in SHORTER.items() if block.why else ():
-                code = re.sub(long, short, code)
+            for given, instead in changes(block).items():
+                code = re.sub(given, instead, code)
             yield block.language, code
         elif block.language == "text" and before and before.language == "sh" and runs(before) and not before.why:
             yield block.language, block.code
@@ -115,12 +135,18 @@ def runnable(page):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # a machine that others use is no defect of a page
 @pytest.mark.parametrize("page", [p for p in PAGES if any(runnable(p))], ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_what_a_page_shows_runs(page, tmp_path):
+def test_what_a_page_shows_runs(page, tiny_models, tmp_path):
     """The blocks of a page run in their order, in one folder with the fetched models, and print what the page shows.
 
-    What takes minutes is shortened.
+    What takes minutes is shortened, and a tiny model stands in for those of the hub.
     """
     (tmp_path / ".cache").symlink_to(ROOT / ".cache")
+    (tmp_path / "tiny").symlink_to(tiny_models["llama"])
+    completion_jsonl(tmp_path / "chats.jsonl")
+    classification_csv(tmp_path / "reviews.csv")
+    classification_csv(tmp_path / "new.csv", rows=20, seed=1)
+    best = complete(begin(tmp_path / "runs" / "demo"), 0.9)
+    finish(tmp_path / "runs" / "demo", best.candidate, {"default_lora": gap(0.1, 0.05)})
     # What a page measures of this machine must not reach the tests that come after it.
     own = {"AUTOPEFT_CACHE": str(tmp_path / "cache"), "AUTOPEFT_DATA": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
     environment = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", **own}
