@@ -42,7 +42,8 @@ def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) ->
         hardware: the device planned for, for its context, its allocator and its throughput.
 
     Raises:
-        InvalidValueError: the candidate names a method, a quantization or an optimizer that is not known.
+        InvalidValueError: the candidate names a method, a quantization or an optimizer that is not known, or its
+            optimizer does not suit what trains.
     """
     with uncollected():
         found = uncorrected(setup, tokens_per_row=tokens_per_row, hardware=hardware)

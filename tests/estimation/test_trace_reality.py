@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from autopeft.errors import InvalidValueError
 from autopeft.estimation import estimate
 from autopeft.estimation.trace import peak
 from autopeft.estimation.tracing.setup import trace_setup
@@ -60,6 +61,9 @@ CHANGES = [
     {"dtype": "bfloat16", "accumulation": 2},
     {"optimizer": "adamw_8bit"},
     {"optimizer": "adafactor", "layers": "last:3"},
+    {"optimizer": "lion"},
+    {"optimizer": "lora_fa"},
+    {"method": "full", "optimizer": "galore"},
     {"method": "full"},
     {"method": "adalora", "dtype": "bfloat16"},
     {"method": "prefix_tuning"},
@@ -75,6 +79,14 @@ CHANGES = [
 def test_every_way_to_train_peaks_alike(tmp_path_factory, change):
     """So do bitsandbytes' layers, checkpointing, autocast, the optimizers and methods of every family."""
     _agree(_setup(tmp_path_factory, "llama", **change))
+
+
+def test_an_optimizer_that_does_not_suit_is_said_and_not_counted(tmp_path_factory):
+    """What asks for another optimizer is the user's error; no bound by formula stands in for it."""
+    for method, optimizer, words in (("lora", "galore", "no trained matrix"), ("ia3", "lora_plus", "no low-rank pair")):
+        setup = _setup(tmp_path_factory, "llama", method=method, optimizer=optimizer)
+        with pytest.raises(InvalidValueError, match=words):
+            estimate(setup, tokens_per_row=TOKENS, hardware=hardware())
 
 
 def test_losses_are_float32_under_autocast(tmp_path_factory):

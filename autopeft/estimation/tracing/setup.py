@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from autopeft.errors import AutopeftError, ModelError
+from autopeft.errors import AutopeftError, InvalidValueError, ModelError
 from autopeft.estimation.collector import uncollected
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
@@ -54,6 +54,8 @@ def trace_setup(
 
     Raises:
         UntraceableError: the model or the method does not run without numbers; the message says why.
+        InvalidValueError: the candidate asks for what does not go together, such as an optimizer of pairs where none
+            train: no model was needed to see it, and none would mend it.
     """
     rows = setup.candidate.batch_size
     kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, mixed=mixed))
@@ -148,6 +150,8 @@ def _traced(request: _Request) -> Kept:
     for attempt in (plan, whole) if plan.runs else (whole,):
         try:
             return _attempt(request, attempt)
+        except InvalidValueError:
+            raise
         except _FAILURES as error:
             failure = error
     # Kept too: what fails once fails again with the same versions, and importing them to learn that takes seconds.

@@ -45,7 +45,7 @@ def on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """
     if func is _SPARSE_MASK:
         return _masked(*args)
-    if func is _ADD and args[1].layout is torch.sparse_coo:
+    if func is _ADD and isinstance(args[1], Tensor) and args[1].layout is torch.sparse_coo:
         return args[0]  # torch has no meta kernel for it; the sum is made in place
     way = _way(func)
     key = None if way is None else _key(func, args, kwargs)

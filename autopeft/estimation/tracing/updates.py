@@ -9,6 +9,9 @@ import torch
 
 from autopeft.estimation.tracing.recorder import Recorder
 
+_CODE_BITS = 8
+"""Of a moment that is kept as codes; 32 for one that is not."""
+
 _PAGED_FROM = 100_000
 """Values from which on bitsandbytes puts a paged optimizer's state into unified memory."""
 
@@ -39,7 +42,7 @@ def update(optimizer: Any, recorder: Recorder) -> None:
             return
         if type(optimizer).__module__.startswith("bitsandbytes"):
             _tables(optimizer)
-            _each(optimizer, recorder, _eight_bit_state)
+            _each(optimizer, recorder, _moments)
             return
     with torch.no_grad():
         before = {id(p) for p in optimizer.state}
@@ -80,18 +83,21 @@ def _adamw_state(optimizer: Any, parameter: Any, _recorder: Recorder) -> None:
 
 def _tables(optimizer: Any) -> None:
     """Makes the two code books that all 8-bit states of an optimizer share, 256 numbers each."""
-    if "traced" not in optimizer.name2qmap:
+    if optimizer.args.optim_bits == _CODE_BITS and "traced" not in optimizer.name2qmap:
         optimizer.name2qmap["traced"] = (torch.empty(256, device="meta"), torch.empty(256, device="meta"))
 
 
-def _eight_bit_state(optimizer: Any, parameter: Any, recorder: Recorder) -> None:
-    count = parameter.numel()
-    small = count < optimizer.args.min_8bit_size
-    dtype = torch.float32 if small else torch.uint8
+def _moments(optimizer: Any, parameter: Any, recorder: Recorder) -> None:
+    """Keeps bitsandbytes' moments, one or two: codes with a scale per 256, or float32 where they stay whole."""
+    from bitsandbytes.optim.optimizer import Optimizer2State
+
+    count, numbers = parameter.numel(), (1, 2) if isinstance(optimizer, Optimizer2State) else (1,)
+    coded = optimizer.args.optim_bits == _CODE_BITS and count >= optimizer.args.min_8bit_size
+    dtype = torch.uint8 if coded else torch.float32
     paged = optimizer.is_paged and count >= _PAGED_FROM
     with recorder.storing("optimizer_state", "host" if paged else "device"):
-        state = {f"state{n}": torch.zeros_like(parameter, dtype=dtype) for n in (1, 2)}
-    if not small:
+        state = {f"state{n}": torch.zeros_like(parameter, dtype=dtype) for n in numbers}
+    if coded:
         blocks = -(-count // 256)
-        state |= {f"absmax{n}": torch.zeros(blocks, device=parameter.device) for n in (1, 2)}
+        state |= {f"absmax{n}": torch.zeros(blocks, device=parameter.device) for n in numbers}
     optimizer.state[parameter] = state
