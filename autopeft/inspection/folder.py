@@ -18,7 +18,10 @@ _ENDS = ((".lora_A.weight", ".lora_B.weight"), (".lora_embedding_B", ".lora_embe
 
 _PREFIX = "base_model.model."
 LOW_RANK = "LORA"
-_MORE = ("use_dora", "target_parameters", "use_qalora", "use_bdlora", "kasa_config")
+_NOT_A_PRODUCT = ("use_bdlora", "use_qalora", "kasa_config")
+"""Variants of it whose saved factors are not the update's: folded, pooled, or with a third one between them."""
+
+_MORE = ("use_dora", "target_parameters", *_NOT_A_PRODUCT)
 """Settings of peft's with which an update is more than scale · up @ down."""
 
 
@@ -78,7 +81,8 @@ def read_adapter(folder: Path) -> Adapter:
     config = _config(folder)
     kind = str(config.get("peft_type") or config.get("method") or "unknown")
     tensors = read_tensors(path)
-    pairs = _pairs(tensors, config) if kind == LOW_RANK else ()
+    plain = kind == LOW_RANK and not any(config.get(variant) for variant in _NOT_A_PRODUCT)
+    pairs = _pairs(tensors, config) if plain else ()
     paired = {f"{pair.name}{end}" for pair in pairs for ends in _ENDS for end in ends}
     others = {name: tensor for name, tensor in tensors.items() if name.removeprefix(_PREFIX) not in paired}
     return Adapter(kind=kind, config=config, pairs=pairs, others=others)

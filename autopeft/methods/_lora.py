@@ -42,8 +42,8 @@ class VariantFacts(Facts):
     baseline: NotRequired[Mapping[str, Seed]]
 
 
-def config(setup: Setup, **variant: bool | str) -> Any:
-    """Returns peft's config of a variant: ``use_rslora``, ``use_dora`` or ``init_lora_weights``, or plain."""
+def config(setup: Setup, **variant: Any) -> Any:
+    """Returns peft's config of a variant, such as ``use_dora`` or ``init_lora_weights``, or plain."""
     from peft import LoraConfig
 
     given = setup.candidate.parameters

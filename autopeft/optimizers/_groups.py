@@ -37,9 +37,13 @@ def adamw_over(parameter_groups: list[Group], learning_rate: float) -> Any:
     """Returns torch's AdamW over the groups, in its fused form where every parameter's device has one."""
     import torch
 
+    return torch.optim.AdamW(parameter_groups, lr=learning_rate, fused=fusable(parameter_groups))
+
+
+def fusable(parameter_groups: list[Group]) -> bool:
+    """Whether torch has its fused kernel for every parameter's device."""
     parameters = [parameter for group in parameter_groups for parameter in group["params"]]
-    fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in parameters)
-    return torch.optim.AdamW(parameter_groups, lr=learning_rate, fused=fused)
+    return all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in parameters)
 
 
 _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})

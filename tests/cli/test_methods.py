@@ -51,7 +51,7 @@ def test_the_catalogue_lists_everything_once_with_its_kind():
     [
         ("method", {"lora", "prefix_tuning", "houlsby_adapter", "full"}),
         ("composition", {"lora_prefix", "adapter_prompt"}),
-        ("initialization", {"pissa", "olora", "eva", "corda", "lora_ga", "loftq", "lq_lora", "ir_qlora"}),
+        ("initialization", {"pissa", "olora", "eva", "corda", "lora_ga", "mica", "loftq", "lq_lora", "ir_qlora"}),
         ("optimizer", {"adamw", "galore", "lion", "lora_plus", "lora_fa", "adafactor", "paged_adamw_8bit"}),
         ("quantization", {"none", "int8", "nf4", "nf4-double", "fp4", "fp4-double"}),
     ],

@@ -63,6 +63,8 @@ CHANGES = [
     {"optimizer": "adafactor", "layers": "last:3"},
     {"optimizer": "lion"},
     {"optimizer": "lora_fa"},
+    {"optimizer": "riemannian"},
+    {"method": "velora"},
     {"method": "full", "optimizer": "galore"},
     {"method": "full"},
     {"method": "adalora", "dtype": "bfloat16"},

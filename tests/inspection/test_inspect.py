@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from autopeft.errors import FileFormatError, ModelError
 from autopeft.inspection import inspect_adapter
+from autopeft.inspection.folder import read_adapter
 from autopeft.inspection.spectrum import (
     effective_rank,
     entanglement_profile,
@@ -38,6 +39,15 @@ def write(folder, pairs, **config):
 
 def random_pair(generator, rank=4, rows=24, columns=40, size=1.0):
     return generator.normal(size=(rank, columns)), size * generator.normal(size=(rows, rank)).reshape(rows, rank)
+
+
+def test_a_variant_whose_factors_are_not_the_updates_is_not_read_as_a_product(tmp_path):
+    """Block-diagonal factors are saved folded: multiplied as they lie there, they are the update of nothing."""
+    pair = {(0, "q_proj"): random_pair(np.random.default_rng(0))}
+    assert len(read_adapter(write(tmp_path / "plain", pair)).pairs) == 1
+    folded = read_adapter(write(tmp_path / "folded", pair, use_bdlora={"nblocks": 2}))
+    assert folded.pairs == ()
+    assert len(folded.others) == 2
 
 
 @settings(deadline=None)

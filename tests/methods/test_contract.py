@@ -21,7 +21,8 @@ FOUR_BIT_ONLY = ("ir_qlora", "loftq", "lq_lora")
 REFUSED = {
     ("adamss", "gpt2-generation"), ("adapter_prompt", "llama-classification"),
     ("adaption_prompt", "bert-classification"), ("adaption_prompt", "llama-classification"),
-    ("adaption_prompt", "t5-seq2seq"), ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
+    ("adaption_prompt", "t5-seq2seq"), ("bdlora", "gpt2-generation"),
+    ("beft", "gpt2-generation"), ("bitfit", "llama-classification"),
     ("bitfit", "llama-generation"), ("bitfit", "t5-seq2seq"), ("boft", "gpt2-generation"), ("c3a", "gpt2-generation"),
     ("cartridge", "bert-classification"), ("cartridge", "t5-seq2seq"), ("delora", "gpt2-generation"),
     ("glora", "gpt2-generation"), ("hra", "gpt2-generation"), ("lily", "gpt2-generation"),

@@ -58,9 +58,50 @@ def test_every_method_of_peft_is_in_the_catalogue_or_left_out_for_a_reason():
     assert not set(all_methods()) & set(OMITTED)
 
 
+ELSEWHERE = frozenset({"runtime_config", "megatron_config"})
+"""Settings of LoRA's config that say where it runs, not what it is."""
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("use_").removesuffix("_config").removesuffix("_invocation_tokens")
+
+
+def test_every_variant_of_pefts_lora_is_in_the_catalogue_or_left_out_for_a_reason():
+    """A switch or a start that a new release gives to LoRA is noticed, whichever way it is spelt there."""
+    from dataclasses import fields
+    from typing import get_args, get_type_hints
+
+    from peft import LoraConfig
+
+    variants = {
+        _plain(field.name)
+        for field in fields(LoraConfig)
+        if field.metadata.get("is_lora_variant") or field.name.startswith("use_") or field.name.endswith("_config")
+        if field.name not in ELSEWHERE
+    }
+    starts = {value for part in get_args(get_type_hints(LoraConfig)["init_lora_weights"]) for value in get_args(part)}
+    assert {"dora", "alora", "bdlora"} <= variants
+    assert {"pissa", "orthogonal", "mica"} <= starts
+    listed = {name.removesuffix("_lora") for name in all_methods()} | set(all_methods()) | set(OMITTED)
+    assert variants | starts - {"pissa_niter_[number of iters]"} <= listed
+
+
+def test_every_optimizer_of_peft_is_in_the_catalogue():
+    """An optimizer that a new release of peft brings is noticed."""
+    import peft.optimizers
+
+    from autopeft.optimizers import all_optimizers
+
+    made = {name.removeprefix("create_").removesuffix("_optimizer") for name in peft.optimizers.__all__}
+    assert made <= {name.replace("_", "") for name in all_optimizers()}
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "words"),
     [
+        ("bdlora", {"blocks": 5, "rank": 10}, "`blocks` is 5, which does not divide the output width 48"),
+        ("bdlora", {"blocks": 4, "rank": 6}, "`blocks` is 4, which does not divide `rank` 6"),
+        ("orthogonal_lora", {"rank": 3}, "`rank` is shared evenly between both factors and must be even; got 3"),
         ("oft", {"block_size": 7}, "`block_size` is 7, which does not divide the input width 48"),
         ("boft", {"block_size": 7}, "`block_size` is 7, which does not divide the input width 48"),
         ("c3a", {"block_size": 16}, "`block_size` is 16, which does not divide the output width 24"),
@@ -92,6 +133,86 @@ def test_sizes_that_do_not_fit_are_said_before_loading(name, parameters, words, 
     assert words in " ".join(get_method(name).violations(case.setup))
     with pytest.raises(InvalidValueError, match="cannot apply"):
         get_method(name).apply(None, case.setup)
+
+
+def test_mica_learns_in_the_directions_that_the_weight_uses_least(tiny_models):
+    """B is orthonormal, belongs to the smallest singular values, and is the same after training."""
+    import torch
+
+    from autopeft.methods import _starts
+
+    method, case = get_method("mica"), _case("mica", "llama", tiny_models)
+    model = attached(method, case)
+    layers = dict(_starts.layers(model))
+    before = {name: layer.lora_B["default"].weight.detach().clone() for name, layer in layers.items()}
+    train(method, model, case)
+    for name, layer in layers.items():
+        b, weight = layer.lora_B["default"].weight, _starts.weight_of(layer)
+        values = torch.linalg.svdvals(weight)
+        assert torch.equal(b, before[name])
+        assert torch.allclose(b.T @ b, torch.eye(b.shape[1]), atol=1e-5)
+        assert torch.allclose((weight.T @ b).norm(dim=0), values[-b.shape[1] :], atol=1e-4)
+        assert layer.lora_A["default"].weight.any()
+
+
+def test_an_orthogonal_start_has_two_factors_and_no_product(tiny_models):
+    """Neither factor is zero, so that both have a gradient at once; their product is."""
+    from autopeft.methods import _starts
+
+    for _, layer in _starts.layers(
+        attached(get_method("orthogonal_lora"), _case("orthogonal_lora", "llama", tiny_models))
+    ):
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        assert min(a.norm(), b.norm()) > 0.1
+        assert (b @ a).abs().max() < 1e-6
+
+
+def test_velora_with_a_group_for_each_feature_is_lora(tiny_models):
+    """One feature a group loses nothing: the gradients are LoRA's; with few groups A's are others, B's the same."""
+    import torch
+
+    def gradients(name, **parameters):
+        case = _case(name, "llama", tiny_models, rank=4, alpha=8, dropout=0.0, **parameters)
+        model = attached(get_method(name), case)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for key, parameter in model.named_parameters():
+                if "lora_" in key:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) / 10)
+        model.train()(**case.batch()).loss.backward()
+        return {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+
+    plain = gradients("lora")
+    exact, rough = (gradients("velora", groups=groups, backward_scale=1.0) for groups in (80, 8))
+    for key, gradient in plain.items():
+        assert torch.allclose(exact[key], gradient, atol=1e-5)
+        assert torch.allclose(rough[key], gradient, atol=1e-5) == ("lora_B" in key)
+
+
+def _change(layer):
+    """What the layer adds to each unit vector: the update as a matrix."""
+    import torch
+
+    unit = torch.eye(layer.in_features)
+    return (layer.eval()(unit) - layer.get_base_layer()(unit)).T
+
+
+def test_a_share_of_a_bdlora_pair_is_enough_for_a_share_of_the_layer(tiny_models):
+    """The paper's point: outputs of one device need that device's block alone, inputs too; nothing is sent."""
+    import torch
+
+    method, case = get_method("bdlora"), _case("bdlora", "llama", tiny_models, rank=4, blocks=2)
+    model = attached(method, case)
+    train(method, model, case)
+    layers = dict(model.named_modules())
+    inner = layers["base_model.model.model.layers.0.self_attn.q_proj"]
+    outer = layers["base_model.model.model.layers.0.self_attn.o_proj"]
+    a, b = inner.lora_A["default"].weight, inner.lora_B["default"].weight
+    shares = [b[24 * i :][:24] @ a[2 * i :][:2] for i in range(2)]
+    assert torch.allclose(torch.cat(shares) * inner.scaling["default"], _change(inner), atol=1e-6)
+    a, b = outer.lora_A["default"].weight, outer.lora_B["default"].weight
+    shares = [b[:, 2 * i :][:, :2] @ a[2 * i :][:2] for i in range(2)]
+    assert torch.allclose(torch.cat(shares, dim=1) * outer.scaling["default"], _change(outer), atol=1e-6)
 
 
 def test_peft_alters_a_block_size_that_does_not_divide(tiny_models):

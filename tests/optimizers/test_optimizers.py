@@ -12,9 +12,10 @@ from autopeft.optimizers import _groups, all_optimizers, get_optimizer
 
 NAMES = {
     "adafactor", "adamw", "adamw_8bit", "adamw_fused", "galore", "lion", "lora_fa", "lora_plus", "paged_adamw_8bit",
+    "riemannian",
 }  # fmt: skip
-OF_PEFT = {"lora_fa"}
-"""Takes peft's model and nothing else; its tests stand apart."""
+OF_PEFT = {"lora_fa", "riemannian"}
+"""They take peft's models and nothing else; their tests stand apart."""
 ON_CPU = sorted(name for name, optimizer in all_optimizers().items() if not optimizer.needs_cuda)
 
 
@@ -202,10 +203,47 @@ def test_lora_fa_freezes_the_first_factors_and_learns(low_rank):
     assert kept / sum(v.numel() for v in trained.values()) == declared
 
 
-def test_lora_fa_refuses_a_model_without_pefts_pairs(pair):
-    """It needs to know which factors belong together, which peft's config and names say."""
+@pytest.mark.parametrize("name", sorted(OF_PEFT))
+def test_pefts_own_refuse_a_model_without_pefts_pairs(name, pair):
+    """They need to know which factors belong together, which peft's config and names say."""
     with pytest.raises(InvalidValueError, match="no low-rank pairs of peft's"):
-        get_optimizer("lora_fa").build(pair, 1e-3, 0.0)
+        get_optimizer(name).build(pair, 1e-3, 0.0)
+
+
+def test_a_riemannian_step_does_not_depend_on_how_the_product_is_shared(low_rank):
+    """The gradient of B is divided by A Aᵀ: with A ten times as large, B's step in the product stays as long."""
+    layer = next(m for m in low_rank.modules() if hasattr(m, "lora_A") and "default" in m.lora_A)
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    slope, given = torch.randn(b.shape[0], a.shape[1]), []
+    for size in (10.0, 100.0):
+        with torch.no_grad():
+            a.copy_(size * torch.eye(*a.shape))
+        optimizer = get_optimizer("riemannian").build(low_rank, 0.0, 0.0)
+        b.grad, a.grad = slope @ a.detach().T, torch.zeros_like(a)
+        optimizer.step()
+        given.append(b.grad @ a.detach())
+    assert torch.allclose(given[0], given[1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_riemannian_optimizer_learns_and_decays_matrices_alone(low_rank):
+    """Pairs and head learn; the head's bias does not decay; what is kept is two moments."""
+    rows, labels = torch.randn(32, 24), torch.arange(32) % 2
+    optimizer = get_optimizer("riemannian").build(low_rank, 1e-2, 0.1)
+    decayed = {name: decay for name, (_, decay) in rates(optimizer, low_rank).items()}
+    assert {name for name, decay in decayed.items() if decay == 0.0} == {
+        name for name, p in low_rank.named_parameters() if p.requires_grad and p.ndim == 1
+    }
+    losses = []
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(low_rank(rows), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    kept = sum(v.numel() * v.element_size() for s in optimizer.state.values() for n, v in s.items() if n != "step")
+    trained = sum(p.numel() for p in low_rank.parameters() if p.requires_grad)
+    assert kept / trained == get_optimizer("riemannian").state_bytes_per_parameter
 
 
 def test_adamw_is_fused_where_it_can_be(pair):
