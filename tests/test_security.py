@@ -3,6 +3,7 @@
 import ast
 import json
 import pickle
+import re
 import shutil
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from autopeft.environment import TRUST_REMOTE_CODE, trust_remote_code
 from autopeft.errors import AutopeftError, FileFormatError, ModelError
 from autopeft.export import export
 from autopeft.files import read_yaml
+from autopeft.inspection import inspect_adapter
 from autopeft.profiling.model import read_model
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend.evidence import read_runs
@@ -221,6 +223,20 @@ def test_pickled_weights_are_read_only_where_that_was_asked_for(folder, mark, mo
     assert torch.equal(
         loaded(folder).model.bert.embeddings.word_embeddings.weight, weights["bert.embeddings.word_embeddings.weight"]
     )
+
+
+def test_an_adapters_base_is_read_without_pickles_too(folder, mark, tmp_path):
+    """Inspecting an adapter that has to be merged does not open a pickled base: its own tensors alone are told."""
+    import peft
+    from transformers import AutoModelForMaskedLM
+
+    dora = peft.LoraConfig(r=2, use_dora=True, target_modules=["query"])
+    peft.get_peft_model(AutoModelForMaskedLM.from_pretrained(folder), dora).save_pretrained(tmp_path / "adapter")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Touch(mark)))
+    found = inspect_adapter(tmp_path / "adapter", str(folder))
+    assert re.search(r"base model .* cannot be loaded", found.notes[0])
+    assert not mark.exists()
 
 
 def test_yaml_makes_no_objects(tmp_path, mark):

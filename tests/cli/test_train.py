@@ -1,12 +1,19 @@
 """`autopeft train`, `predict`, `export` and `inspect`: JSON on stdout, progress on stderr, one line per error."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
+import pytest
 from numpy.random import default_rng
 
 from tests.finetune.conftest import tuned_for
 from tests.inspection.test_inspect import random_pair, write
 from tests.toys import classification_csv, completion_jsonl
+
+RUN = "from autopeft.cli.main import main; main()"
 
 
 def test_train_and_predict(autopeft, tiny_models, tmp_path):
@@ -28,6 +35,26 @@ def test_train_and_predict(autopeft, tiny_models, tmp_path):
     written = autopeft(*asked, "--output", tmp_path / "answers.csv")
     assert written.code == 0, written.err
     assert "exists already" in autopeft(*asked, "--output", tmp_path / "answers.csv").err
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_resumes_with_the_same_command(autopeft, tiny_models, tmp_path):
+    """A process that ends by SIGKILL leaves a folder from which --resume gives the very weights of an unbroken run."""
+    source = classification_csv(tmp_path / "toy.csv")
+    tuned_for(tiny_models["bert"], source, "classification", epochs=6.0).save(tmp_path / "tuned.yaml")
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    command = ("train", tmp_path / "tuned.yaml", "--data", source, "--output")
+    begun = subprocess.Popen([sys.executable, "-c", RUN, *map(str, (*command, broken))])
+    while begun.poll() is None and not list(broken.glob("checkpoints/checkpoint-*")):
+        time.sleep(0.05)
+    begun.kill()
+    assert begun.wait() == -signal.SIGKILL
+    assert not (broken / "metrics.json").exists()
+    assert autopeft(*command, broken).code == 2
+    assert autopeft(*command, broken, "--resume").code == 0
+    assert autopeft(*command, whole).code == 0
+    one, two = ((folder / "adapter_model.safetensors").read_bytes() for folder in (broken, whole))
+    assert one == two
 
 
 def test_a_config_from_a_newer_schema_is_one_error(autopeft, tmp_path):

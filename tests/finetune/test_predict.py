@@ -43,6 +43,18 @@ def test_new_rows_are_labelled_in_their_order(finished, tmp_path):
         assert row.probability == max(row.probabilities.values()) == row.probabilities[row.value]
 
 
+def test_probabilities_are_the_calibrated_ones(finished, tmp_path):
+    """What is told is the softmax at the fitted temperature: at twice that the log-odds are half as large."""
+    rows = write_csv(tmp_path / "new.csv", ["text"], [(text,) for text, _ in sentences(6, seed=4)])
+    warmer = Path(shutil.copytree(finished.output, tmp_path / "warmer"))
+    metrics = json.loads((warmer / "metrics.json").read_text())
+    metrics["calibration"]["temperature"] *= 2
+    (warmer / "metrics.json").write_text(json.dumps(metrics))
+    one, two = (predict_rows(folder, rows) for folder in (finished.output, warmer))
+    odds = [[math.log(row.probabilities["pos"] / row.probabilities["neg"]) for row in found] for found in (one, two)]
+    assert [value / 2 for value in odds[0]] == pytest.approx(odds[1], abs=1e-3)
+
+
 def test_batches_do_not_change_predictions(finished, tmp_path):
     """One row at a time or all at once, the probabilities are the same."""
     rows = write_csv(tmp_path / "new.csv", ["text"], [(text,) for text, _ in sentences(9, seed=4)])

@@ -18,6 +18,7 @@ from autopeft.finetune.checkpoints import STATE, newest, read, stalled
 from autopeft.finetune.folder import disk_guard
 from autopeft.testing.models import tiny_model_folder
 from autopeft.training.checkpoint import save_state
+from autopeft.training.run import collate
 from autopeft.tuned import TunedConfig
 from tests.finetune.conftest import LORA, TOKEN
 
@@ -204,12 +205,30 @@ def test_a_stalled_loss_ends_training():
     assert not stalled([])
 
 
+class Readings(Silent):
+    """Keeps the validation loss of each reading by its step."""
+
+    def __init__(self):
+        self.losses: dict[int, float] = {}
+
+    def step(self, done, total, train_loss, validation_loss):
+        if validation_loss is not None:
+            self.losses[done] = validation_loss
+
+
 def test_early_stopping_keeps_the_best_weights(tuned, source, tmp_path):
     """At a rate that spoils what was learnt, training ends before its steps are done and keeps an earlier step."""
     spoilt = replace(tuned, candidate=replace(LORA, learning_rate=0.3), training=replace(tuned.training, epochs=8.0))
-    trained = train(spoilt, source, tmp_path / "out")
+    seen = Readings()
+    trained = train(spoilt, source, tmp_path / "out", observer=seen)
     assert trained.stopped_early
     assert trained.kept_step < trained.steps < 8 * 24
+    assert seen.losses[trained.kept_step] == min(seen.losses.values()) < seen.losses[trained.steps]
+    model, _ = spoilt.load_trained(trained.output, device="cpu")
+    rows = spoilt.prepare(source)["validation"]
+    with torch.no_grad():
+        loss = model.eval()(**collate(rows, range(len(rows)), "cpu")).loss
+    assert float(loss) == pytest.approx(seen.losses[trained.kept_step], rel=1e-3)
 
 
 def test_weights_that_are_no_numbers_are_no_result(tuned, source, tmp_path):
