@@ -70,10 +70,11 @@ class Verdict:
     """How two entries' test scores differ.
 
     Attributes:
-        difference: first minus second, with an interval that takes their rows as independent; None where the two
-            cannot be compared.
+        difference: first minus second, with an interval that takes their rows as independent, unless they are
+            paired; None where the two cannot be compared.
         better: the one that is better beyond chance, empty where chance explains the difference.
         because: why they cannot be compared.
+        paired: whether a search compared the two row by row, which tells smaller differences from chance.
     """
 
     first: str
@@ -81,6 +82,7 @@ class Verdict:
     difference: Difference | None
     better: str = ""
     because: str = ""
+    paired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,8 @@ def compare(paths: Sequence[str | Path]) -> Comparison:
         raise invalid("paths", "a comparison", "two or more different ones", ", ".join(map(str, paths)))
     entries = tuple(entry for path in paths for entry in _entries(Path(path)))
     scored = [entry for entry in entries if entry.test is not None]
-    return Comparison(entries=entries, verdicts=tuple(_verdict(a, b) for a, b in combinations(scored, 2)))
+    paired = {pair: found for path in paths for pair, found in _paired(Path(path)).items()}
+    return Comparison(entries=entries, verdicts=tuple(_verdict(a, b, paired) for a, b in combinations(scored, 2)))
 
 
 def _entries(path: Path) -> list[Entry]:
@@ -176,8 +179,25 @@ def _run(path: Path) -> Entry:
     )  # fmt: skip
 
 
+Paired = Mapping[tuple[str, str], Difference]
+"""Differences by the names of the first and the second entry."""
+
+
+def _paired(path: Path) -> Paired:
+    """Returns what a search found between its winner and each recipe, row by row; nothing of other paths."""
+    if path.is_file() or (path / "metrics.json").is_file() or not (path / "result.json").is_file():
+        return {}
+    found = _result(path).difference
+    named = {"default_lora": "default recipe", "raced_lora": "raced recipe"}
+    return {(f"{path} (winner)", f"{path} ({name})"): found[key] for key, name in named.items() if key in found}
+
+
+def _result(path: Path) -> SearchResult:
+    return parse(SearchResult, read_json(path / "result.json"), str(path / "result.json"))
+
+
 def _search(path: Path) -> list[Entry]:
-    result = parse(SearchResult, read_json(path / "result.json"), str(path / "result.json"))
+    result = _result(path)
     tuned = TunedConfig.load(path / "tuned.yaml")
     named: Mapping[str, Contender] = {
         "winner": result.winner,
@@ -229,23 +249,29 @@ def _size(path: Path) -> int | None:
     return next((file.stat().st_size for name in _WEIGHTS if (file := path / name).is_file()), None)
 
 
-def _verdict(one: Entry, two: Entry) -> Verdict:
+def _verdict(one: Entry, two: Entry, paired: Paired) -> Verdict:
     because = _incomparable(one, two)
     if because or one.test is None or two.test is None:
         return Verdict(first=one.name, second=two.name, difference=None, because=because)
-    value = one.test.value - two.test.value
-    # Percentile intervals need not be symmetric: each side of the difference takes the sides that lead there.
-    down = sqrt((one.test.value - one.test.low) ** 2 + (two.test.high - two.test.value) ** 2)
-    up = sqrt((one.test.high - one.test.value) ** 2 + (two.test.value - two.test.low) ** 2)
-    low, high = value - down, value + up
-    apart = not low <= 0 <= high
-    first_wins = (value < 0) == one.lower_is_better
+    found = paired.get((one.name, two.name))
+    difference = found or _independent(one.test, two.test)
+    first_wins = (difference.value < 0) == one.lower_is_better
     return Verdict(
         first=one.name,
         second=two.name,
-        difference=Difference(value=value, low=low, high=high, level=one.test.level, distinguishable=apart),
-        better=(one.name if first_wins else two.name) if apart else "",
+        difference=difference,
+        better=(one.name if first_wins else two.name) if difference.distinguishable else "",
+        paired=found is not None,
     )
+
+
+def _independent(one: Score, two: Score) -> Difference:
+    value = one.value - two.value
+    # Percentile intervals need not be symmetric: each side of the difference takes the sides that lead there.
+    down = sqrt((one.value - one.low) ** 2 + (two.high - two.value) ** 2)
+    up = sqrt((one.high - one.value) ** 2 + (two.value - two.low) ** 2)
+    low, high = value - down, value + up
+    return Difference(value=value, low=low, high=high, level=one.level, distinguishable=not low <= 0 <= high)
 
 
 def _incomparable(one: Entry, two: Entry) -> str:

@@ -91,9 +91,9 @@ def test_searches_and_runs_and_adapters(tuned, saved, tmp_path):
     search = tmp_path / "search"
     tuned.save(search / "tuned.yaml")
     one = Contender(config=tuned.candidate, validation=FAR, test=FAR, tokens=10, seconds=5.0)
-    none = Difference(value=0.0, low=0.0, high=0.0, level=0.95, distinguishable=False)
+    small = Difference(value=0.02, low=0.01, high=0.03, level=0.95, distinguishable=True)
     result = SearchResult(
-        winner=one, default_lora=replace(one, test=NEAR), raced_lora=one, difference={"default_lora": none},
+        winner=one, default_lora=replace(one, test=CLOSE), raced_lora=one, difference={"default_lora": small},
         references={}, trials={"completed": 2}, seconds=9.0, comparison_seconds=1.0, overhead_seconds=1.0, output="x",
     )  # fmt: skip
     write_text(search / "result.json", to_json(plain(result)))
@@ -122,6 +122,9 @@ def test_searches_and_runs_and_adapters(tuned, saved, tmp_path):
     assert found.entries[4].trainable_parameters == 4 * (24 + 40)
     assert (found.entries[4].method, found.entries[4].settings) == ("LORA", "r 4, lora_alpha 8")
     assert len(found.verdicts) == 6
+    paired, *others = found.verdicts  # what the search compared row by row is told as it was found there
+    assert (paired.difference, paired.paired, paired.better) == (small, True, f"{search} (winner)")
+    assert not any(verdict.paired or verdict.better for verdict in others)
     write_text(run / "metrics.json", to_json({**plain(trained), "schema_version": 9}))
     with pytest.raises(FileFormatError, match="must be 1; got 9"):
         compare([search, run])

@@ -95,6 +95,6 @@ def _sentence(verdict: "Verdict") -> str:
     pair = f"{verdict.first} against {verdict.second}"
     if verdict.difference is None:
         return f"{pair}: not comparable, {verdict.because}."
-    found = verdict.difference
-    told = f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}, rows taken as independent)"
+    found, rows = verdict.difference, "paired" if verdict.paired else "taken as independent"
+    told = f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}, rows {rows})"
     return f"{pair}: {told}; {f'{verdict.better} is better' if verdict.better else 'chance explains it'}."
