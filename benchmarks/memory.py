@@ -65,16 +65,16 @@ def _compared(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
     from autopeft.estimation.trace import peak
     from autopeft.estimation.trace_memory import trace_memory
     from autopeft.estimation.tracing.setup import trace_setup
-    from benchmarks._memory_run import followed, measured
+    from autopeft.testing.memory import followed
+    from benchmarks._memory_run import Measured, measured
 
     setup, device = _setup(case, folder, cuda=cuda), _device(cuda=cuda)
     started = time.perf_counter()
     trace = trace_setup(setup, case.tokens, device, padded=case.padded)
     seconds = time.perf_counter() - started
     memory = trace_memory(trace, device)
-    found = measured(setup, case.tokens, padded=case.padded) if cuda else followed(
-        setup, case.tokens, padded=case.padded
-    )  # fmt: skip
+    run = measured if cuda else followed
+    found = run(setup, case.tokens, padded=case.padded)
     # Workspaces are part of what torch's counters see, and of no CPU's storages.
     predicted = memory.peak_allocated_bytes if cuda else peak(trace).bytes
     row: dict[str, Any] = {
@@ -83,7 +83,7 @@ def _compared(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
         "measured_allocated": found.allocated_bytes,
         "allocated_error": predicted / found.allocated_bytes - 1,
     }  # fmt: skip
-    if found.reserved_bytes is not None:
+    if isinstance(found, Measured):
         row |= {
             "predicted_reserved": memory.peak_reserved_bytes, "measured_reserved": found.reserved_bytes,
             "reserved_error": memory.peak_reserved_bytes / found.reserved_bytes - 1,

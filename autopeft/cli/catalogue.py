@@ -1,7 +1,7 @@
 """What the catalogue says, read from the declarations: one row for each thing that a candidate can name."""
 
-from dataclasses import replace
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from autopeft.cli.reference import seven_billion
@@ -60,17 +60,17 @@ def method_row(method: "Method") -> Row:
 
 
 def share(method: "Method") -> float | None:
-    """Returns the share of a 7-billion-parameter decoder that the method's first seed trains; None where it cannot.
+    """Returns the share of a 7-billion-parameter decoder that the method's first seed that fits it trains.
 
-    A method that needs a quantized base is asked about one.
+    None where no seed does. A method that needs a quantized base is asked about one.
     """
-    model, seed = seven_billion(), method.seeds[0]
-    candidate = Candidate(
-        method=method.name, parameters=dict(seed.parameters), learning_rate=seed.learning_rate,
-        targets=seed.targets if method.capabilities.takes_targets else "none",
-    )  # fmt: skip
-    for quantization in ("none", "nf4"):
-        setup = Setup(model=model, task="generation", candidate=replace(candidate, quantization=quantization))
+    model = seven_billion()
+    for seed, quantization in product(method.seeds, ("none", "nf4")):
+        candidate = Candidate(
+            method=method.name, parameters=dict(seed.parameters), learning_rate=seed.learning_rate,
+            targets=seed.targets if method.capabilities.takes_targets else "none", quantization=quantization,
+        )  # fmt: skip
+        setup = Setup(model=model, task="generation", candidate=candidate)
         if not method.violations(setup):
             return method.trainable(setup) / model.parameters
     return None

@@ -9,7 +9,7 @@ _HEAD = """# Methods, optimizers, schedules and quantization
 
 Written by `autopeft methods --markdown` from what the entries declare; do not edit it.
 
-- 7B: share of a 7-billion-parameter decoder (Llama 2's sizes) that the first seed trains; a dash where it cannot apply.
+- 7B: share of a 7-billion-parameter decoder (Llama 2's sizes) that the first fitting seed trains, or a dash.
 - Latency: slower inference once deployed, merged where it can be merged.
 - Served by: who takes the trained adapter as it is (llama.cpp after conversion to GGUF); *merged*: anyone, once merged.
 """

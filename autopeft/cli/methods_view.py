@@ -42,9 +42,9 @@ def catalogue(width: int) -> tuple[Any, ...]:
 def _legend(*, wide: bool) -> str:
     servers = "" if wide else "; ".join(f"{_LETTERS[words]} = {words}" for words in SERVERS.values()) + "; "
     return (
-        "7B: percent of a 7-billion-parameter decoder that the first seed trains. Latency: slower inference once "
-        f"deployed, merged where it can be. Served by: {servers}merged = anyone, once merged; – = transformers only. "
-        "llama.cpp takes adapters converted to GGUF."
+        "7B: percent of a 7-billion-parameter decoder that the first fitting seed trains. Latency: slower inference "
+        f"once deployed, merged where it can be. Served by: {servers}merged = anyone, once merged; – = transformers "
+        "only. llama.cpp takes adapters converted to GGUF."
     )
 
 
@@ -138,7 +138,7 @@ def page(value: Row) -> tuple[Any, ...]:
         f"[bold]{value['title']}[/bold] ({value['name']}, {value['family']}, {value['kind']})",
         value["summary"],
         f"Paper: {paper.title} ({paper.year}), {paper.address}",
-        f"Trains {share_words(value['trainable_share_7b'])} of a 7-billion-parameter decoder with its first seed.",
+        f"Trains {share_words(value['trainable_share_7b'])} of a 7-billion-parameter decoder, as first tried.",
         f"Served by: {', '.join(value['served'])}.",
         "",
     )

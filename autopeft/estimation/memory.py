@@ -47,7 +47,7 @@ def memory_estimate(
     changed = adapter if method.capabilities.trains_base else 0
     breakdown = {
         "weights": weight_bytes(setup) + changed * (TRAINED_BYTES - DTYPE_BYTES[setup.candidate.dtype]),
-        "adapter": (adapter - changed) * TRAINED_BYTES,
+        "adapter": (adapter - changed) * TRAINED_BYTES + method.held(setup),
         "gradients": trained * TRAINED_BYTES,
         "optimizer_state": int(trained * get_optimizer(setup.candidate.optimizer).state_bytes_per_parameter),
         "activations": activations.kept_bytes,

@@ -79,6 +79,11 @@ class Seed:
     targets: str = "all-linear"
 
 
+def holds_nothing(_setup: Setup) -> int:
+    """Returns 0: what a method holds beside the base where all that it adds trains."""
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """One parameter-efficient method, declared by one file.
@@ -110,6 +115,7 @@ class Method:
             its gradients are cleared; None where nothing is needed.
         memory_factor: share of the activations that plain low-rank adapters keep that this method keeps
             besides, for the formula estimate.
+        held: setup → bytes of frozen tensors that it puts beside the base, for the formula estimate; a trace sees them.
         baseline: default recipes built on this method, by name: the ones a search compares itself with.
         kind: a method of its own, two of them together, or another method's modules started elsewhere.
     """
@@ -136,6 +142,7 @@ class Method:
     before_training: Callable[[Any, int], None] | None = None
     after_step: Callable[[Any, int], None] | None = None
     memory_factor: float = 1.0
+    held: Callable[[Setup], int] = holds_nothing
     baseline: Mapping[str, Seed] = field(default_factory=dict)
     kind: Kind = "method"
 

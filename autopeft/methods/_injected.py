@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from autopeft.methods import _peft
-from autopeft.methods._declaration import Capabilities, Facts, Family, Method
+from autopeft.methods._declaration import Capabilities, Facts, Family, Method, holds_nothing
 from autopeft.methods._legal import declared_violations, rank_violations, refuse
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -37,6 +37,7 @@ def declare(
     during: Callable[[], AbstractContextManager[None]] = nullcontext,
     settle: Callable[[Any], None] | None = None,
     memory_factor: float = 1.0,
+    held: Callable[[Setup], int] = holds_nothing,
     **facts: Unpack[InjectedFacts],
 ) -> Method:
     """Returns the method that attaches, merges and saves the way all of peft's injected layers do.
@@ -50,6 +51,7 @@ def declare(
         during: what peft's injection runs within.
         settle: the attached model → None, what is left to do to it.
         memory_factor: as in `Method`.
+        held: as there.
         facts: the other fields of `Method`.
     """
     violations = partial(_violations, capabilities=capabilities, legal=legal, limits=limits)
@@ -57,7 +59,7 @@ def declare(
     return Method(
         capabilities=capabilities, legal=legal, violations=violations, apply=apply, peft_config=config,
         detach=_peft.detach, merge=_peft.merge if capabilities.mergeable else None, save=_peft.save,
-        load=partial(_load, apply=apply), memory_factor=memory_factor, **facts,
+        load=partial(_load, apply=apply), memory_factor=memory_factor, held=held, **facts,
     )  # fmt: skip
 
 

@@ -55,14 +55,23 @@ def spread(shifts: Any, size: int, shape: tuple[int, ...]) -> Any:
 
 
 def add(owner: Any, shifts: Any, size: int, shape: tuple[int, ...]) -> None:
-    """Lets a linear layer add the constants' share to its output."""
-    from torch.nn.functional import linear
+    """Lets a linear layer add the constants' share to its output.
 
-    setattr(owner, _SHIFTS, shifts)
+    Their matrix is as large as the weight in full: it is made anew for the backward pass, as the codes' is, because
+    kept by every layer it would undo what four bits save.
+    """
+    from torch.nn.functional import linear
+    from torch.utils.checkpoint import checkpoint
+
+    owner.register_buffer(_SHIFTS, shifts, persistent=False)
+
+    def share(values: Any) -> Any:
+        constants = getattr(owner, _SHIFTS).to(values.device, values.dtype)
+        return linear(values, spread(constants, size, shape))
 
     def shifted(_owner: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-        matrix = spread(shifts.to(inputs[0].device, inputs[0].dtype), size, shape)
-        return output + linear(inputs[0], matrix).to(output.dtype)
+        added = checkpoint(share, inputs[0], use_reentrant=False, preserve_rng_state=False)
+        return output + added.to(output.dtype)
 
     setattr(owner, _HOOK, owner.register_forward_hook(shifted))
 

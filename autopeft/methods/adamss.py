@@ -28,6 +28,12 @@ def _trainable(setup: Setup) -> int:
     return _injected.total(setup, lambda module: subspaces * rank + module.out_features)
 
 
+def _held(setup: Setup) -> int:
+    """The weight's main subspace, float32 with a column for the bias, and where each group's outputs belong."""
+    rank = _injected.number(setup, "rank")
+    return _injected.total(setup, lambda module: 4 * rank * (module.in_features + 1) + 8 * module.out_features)
+
+
 def _limits(setup: Setup) -> tuple[str, ...]:
     subspaces = _injected.number(setup, "subspaces")
 
@@ -83,5 +89,6 @@ METHOD = _injected.declare(
     config=_config,
     effective=_effective,
     limits=_limits,
+    held=_held,
     memory_factor=1.5,
 )  # fmt: skip

@@ -38,6 +38,17 @@ def _trainable(setup: Setup) -> int:
     return _injected.total(setup, values)
 
 
+def _held(setup: Setup) -> int:
+    """A basis of each weight's outputs, as large as the weight, and for each kind one of its inputs: float32.
+
+    Beside the latter lie the places of the rotated pairs, two whole numbers each.
+    """
+    share = float(setup.candidate.parameters["rotations"])
+    kinds = {_alike(module): module.in_features for module in target_modules(setup)}
+    shared = sum(4 * width**2 + 16 * (_pairs(width, share) + 1) for width in kinds.values())
+    return shared + _injected.total(setup, lambda module: 4 * module.in_features * module.out_features)
+
+
 def _alike(module: ModuleShape) -> str:
     """Returns what peft calls weights of one kind by: the last two parts of their names."""
     *_, outer, owner, own = ["", "", *module.name.split(".")]
@@ -123,5 +134,6 @@ METHOD = _injected.declare(
     effective=_effective,
     limits=_limits,
     during=_one_thread,
-    memory_factor=2.0,
+    held=_held,
+    memory_factor=2.5,
 )  # fmt: skip

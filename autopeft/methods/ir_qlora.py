@@ -13,6 +13,10 @@ from optuna.distributions import FloatDistribution
 
 from autopeft.methods import _codes, _lora, _peft, _shifts, _starts
 from autopeft.methods._declaration import Paper, Seed
+from autopeft.values.candidates import Setup
+
+BLOCK = 64
+"""Weights that share a scale, and so a constant: bitsandbytes' default, for models without values to ask."""
 
 _violations = partial(_codes.violations, legal=_lora.LEGAL)
 
@@ -22,6 +26,26 @@ def _start(layer: Any, weight: Any) -> None:
     shifts = _shifts.most_informative(weight, state.blocksize, state.code)
     _codes.encode(layer, weight - _shifts.spread(shifts, state.blocksize, tuple(weight.shape)))
     _shifts.add(layer.get_base_layer(), shifts, state.blocksize, tuple(weight.shape))
+
+
+def _attach(model: Any, setup: Setup) -> Any:
+    attached = _codes.attach(model, setup, start=_start)
+    if _starts.without_values(attached):
+        _place(attached)
+    return attached
+
+
+def _place(attached: Any) -> None:
+    """Gives each quantized layer of a model of shapes alone the constants that it would have, for what they take."""
+    import torch
+    from bitsandbytes.nn import Linear4bit
+
+    for _, layer in _starts.layers(attached):
+        owner = layer.get_base_layer()
+        if isinstance(owner, Linear4bit):
+            shape = (owner.out_features, owner.in_features)
+            shifts = torch.zeros(-(-shape[0] * shape[1] // BLOCK), device="meta")
+            _shifts.add(owner, shifts, BLOCK, shape)
 
 
 def _detach(attached: Any) -> Any:
@@ -48,7 +72,7 @@ METHOD = _lora.declare(
         ),
     ),
     refused=_violations,
-    attach=partial(_codes.attach, start=_start),
+    attach=_attach,
     detach=_detach,
     save=_codes.save,
 )  # fmt: skip

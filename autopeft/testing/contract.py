@@ -34,6 +34,7 @@ from autopeft.testing._observe import (
     untouched,
 )
 from autopeft.testing.cases import HARDWARE, TOKENS, Case, altered
+from autopeft.testing.memory import check_memory_estimate
 from autopeft.training.base import copy_weights, fingerprint, restore_weights
 from autopeft.values.names import MODEL_KINDS, TASKS
 
@@ -338,6 +339,7 @@ CHECKS: tuple[Callable[[Method, Case], None], ...] = (
     check_effective_parameters,
     check_trainable_count,
     check_estimate_counts_what_trains,
+    check_memory_estimate,
     check_identity_at_start,
     check_gradients_reach_everything,
     check_save_and_load,

@@ -87,8 +87,12 @@ def test_the_reference_model_has_the_published_size():
 
 
 def test_shares_are_of_what_can_be_trained():
-    """A method that needs biases has no share of a model without; one that needs four bits is asked about them."""
+    """A method that needs biases has no share of a model without; one that needs four bits is asked about them.
+
+    Where the first seed is for another model, the next one speaks; only a method that cannot apply has none.
+    """
     assert share(get_method("bitfit")) is None
+    assert [name for name, method in all_methods().items() if share(method) is None] == ["bitfit"]
     assert share(get_method("loftq")) is not None
     shares = {None: "–", 1.0: "100 %", 0.00296: "0.3 %", 0.0000123: "0.0012 %", 1e-7: "<0.001 %"}
     assert [share_words(value) for value in shares] == list(shares.values())

@@ -10,8 +10,9 @@ from autopeft.estimation.trace import peak
 from autopeft.estimation.tracing.setup import trace_setup
 from autopeft.methods import get_method
 from autopeft.profiling.model import read_model
+from autopeft.testing.memory import followed
 from autopeft.values.candidates import Candidate, Setup
-from benchmarks._memory_run import followed, save_model
+from benchmarks._memory_run import save_model
 from tests.estimation.architectures import ARCHITECTURES, CPU, GPU, config
 from tests.recommend.settings import hardware
 

@@ -72,6 +72,16 @@ def _apply_keeping_weight(model: Any, setup: Any) -> Any:
     return ADAPTER.apply(model, setup)
 
 
+def _apply_hoarding(model: Any, setup: Any) -> Any:
+    attached = ADAPTER.apply(model, setup)
+
+    def hoard(owner: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        owner.hoarded = [inputs[0].detach().repeat(40, 1, 1)]
+
+    adapters(attached)[0].register_forward_hook(hoard)
+    return attached
+
+
 def _mark(model: Any) -> Any:
     model.worn = True
     return ADAPTER.detach(model)
@@ -133,6 +143,10 @@ BROKEN = (
     Broken(
         fault="goes by the name of a method of another size", check=contract.check_estimate_counts_what_trains,
         method=replace(ADAPTER, name="houlsby_adapter"),
+    ),
+    Broken(
+        fault="holds more than it is made of", check=contract.check_memory_estimate,
+        method=replace(ADAPTER, apply=_apply_hoarding),
     ),
     Broken(
         fault="trains the base in secret", check=contract.check_only_declared_parameters_train,

@@ -278,6 +278,22 @@ def test_ir_qlora_keeps_more_information(whole_blocks, scheme):
     assert sum(lost.values()) < 1.05 * sum(errors(plain, weights).values())
 
 
+def test_ir_qlora_keeps_no_matrix_for_the_backward_pass(whole_blocks):
+    """The constants' matrix is as large as the weight in full: each layer holding one would undo the four bits."""
+    model = attached(get_method("ir_qlora"), quantized_case("ir_qlora", whole_blocks, "nf4"))
+    _, layer = next(iter(_starts.layers(model)))
+    owner, saved = layer.get_base_layer(), []
+    x = torch.randn(2, owner.in_features, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t):
+        out = owner(x)
+    assert max(saved, default=0) < owner.in_features * owner.out_features
+    out.sum().backward()
+    spread = _shifts.spread(
+        owner.autopeft_shifts, owner.weight.quant_state.blocksize, tuple(owner.weight.quant_state.shape)
+    )
+    assert torch.allclose(x.grad, (_codes.dequantized(layer) + spread).sum(dim=0).expand_as(x), atol=1e-4)
+
+
 @pytest.mark.parametrize("name", REPAIRS)
 def test_a_repaired_base_comes_back_from_a_copy(name, tiny_models, scheme):
     """Codes and scales change in place, so the copy that a worker keeps restores every bit."""
