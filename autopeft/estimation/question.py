@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from autopeft.errors import close_match, invalid, unknown
 from autopeft.estimation.estimate import planned_tokens
+from autopeft.estimation.misplaced import advice_on
 from autopeft.methods import Method, Seed, baseline, get_method
 from autopeft.methods._legal import refuse
 from autopeft.optimizers import get_optimizer
@@ -135,6 +136,9 @@ def _recipe(name: str | None) -> tuple[Method, Seed]:
     if name is None:
         default, seed = baseline("default")
         return get_method(default), seed
+    advice = advice_on(name)
+    if advice:
+        raise invalid("method", OWNER, "a method", name, advice)
     method = get_method(name)
     return method, method.baseline.get("default", method.seeds[0])
 

@@ -78,7 +78,10 @@ def _capability_violations(setup: Setup, capabilities: Capabilities) -> tuple[st
     if model.kind not in capabilities.models:
         found.append(f"The method does not apply to a {model.kind}; it applies to {', '.join(capabilities.models)}.")
     if candidate.quantization != "none" and not capabilities.quantized_base:
-        found.append(f"The method does not work on a quantized base; `quantization` is {candidate.quantization!r}.")
+        found.append(
+            "The method does not work on a quantized base: `quantization` must be 'none';"
+            f" got {candidate.quantization!r}."
+        )
     if candidate.gradient_checkpointing and not capabilities.gradient_checkpointing:
         found.append("The method does not work with gradient checkpointing.")
     return tuple(found)
@@ -113,10 +116,9 @@ def refuse(setup: Setup, violations: Callable[[Setup], tuple[str, ...]]) -> None
     """Refuses a setup that cannot work, before the model is touched.
 
     Raises:
-        InvalidValueError: with every violation, one a line.
+        InvalidValueError: with every violation, one a line, and where to read what is allowed.
     """
-    found = violations(setup)
+    found, name = violations(setup), setup.candidate.method
     if found:
-        raise InvalidValueError(
-            "\n".join([f"{setup.candidate.method} cannot apply:", *(f"  {line}" for line in found)])
-        )
+        advice = f"`autopeft methods {name}` shows what it takes."
+        raise InvalidValueError("\n".join([f"{name} cannot apply:", *(f"  {line}" for line in found), advice]))

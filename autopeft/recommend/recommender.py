@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autopeft.errors import NothingFitsError, invalid, unknown
+from autopeft.estimation.misplaced import advice_on
 from autopeft.methods import Method, all_methods, get_method
 from autopeft.recommend.confirm import confirmed
 from autopeft.recommend.dividing import undivided_method
@@ -86,8 +87,14 @@ def allowed_methods(constraints: Constraints) -> tuple[Method, ...]:
     known = all_methods()
     for key, names in (("methods", constraints.methods), ("exclude", constraints.exclude)):
         for name in names:
-            if name not in known and "." not in name:
-                raise unknown(key, "the constraints", name, known)
+            if name in known or "." in name:
+                continue
+            advice = advice_on(name)
+            raise (
+                invalid(key, "the constraints", "methods", name, advice)
+                if advice
+                else unknown(key, "the constraints", name, known)
+            )
     wanted = constraints.methods or tuple(known)
     # What the catalogue does not know is an import path, and of somebody else's package.
     left = tuple(known.get(name) or get_method(name) for name in sorted(set(wanted) - set(constraints.exclude)))

@@ -124,6 +124,7 @@ def test_labels_missing_in_half_the_rows(search, tmp_path):
         (("--time", "0s"), r"`--time` of .* must be a positive duration .* got '0s'"),
         (("--memory", "10Gib?"), r"must be .*24GiB.*; got '10Gib\?'"),
         (("--methods", "lorra"), r"must be one of .*; got 'lorra'\.\nDid you mean 'lora'"),
+        (("--methods", "galore"), r"`methods` of .* must be methods; got 'galore'\.\ngalore is an optimizer"),
         (("--exclude", "lorra"), r"must be one of .*; got 'lorra'\.\nDid you mean 'lora'"),
         (("--exclude", ",".join(all_methods())), r"one method at least is left"),
         (("--task", "clasification"), r"Did you mean 'classification'"),

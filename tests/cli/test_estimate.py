@@ -189,6 +189,8 @@ BAD = {
     "devices alone": (("--devices", "4"), "Add --strategy ddp or --strategy fsdp"),
     "optimizer": (("--optimizer", "adamw_8bits"), "Did you mean 'adamw_8bit'"),
     "method": (("--method", "lorra"), "Did you mean 'lora'"),
+    "method left out": (("--method", "qalora"), "qalora is left out: Its layers exist for GPTQ"),
+    "method that is an optimizer": (("--method", "galore"), "galore is an optimizer: name it with --optimizer"),
     "quantization": (("--quantization", "nf4-duoble"), "Did you mean 'nf4-double'"),
     "targets": (("--set", "targets=atention"), "Did you mean 'attention'"),
     "layers": (("--layers", "first:2"), "`layers` must be all, last:K"),
