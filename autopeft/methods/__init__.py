@@ -5,6 +5,7 @@ from functools import cache
 from autopeft.discovery import discover
 from autopeft.errors import close_match, invalid
 from autopeft.methods import _additive as additive
+from autopeft.methods._composition import compose
 from autopeft.methods._declaration import Capabilities, Family, Kind, Method, Paper, Seed
 from autopeft.methods._imported import imported
 from autopeft.methods._targets import target_modules
@@ -19,6 +20,7 @@ __all__ = [
     "additive",
     "all_methods",
     "baseline",
+    "compose",
     "get_method",
     "target_modules",
 ]
@@ -47,7 +49,7 @@ def get_method(name: str) -> Method:
     known = all_methods()
     if name not in known:
         # Sixty names would hide the sentence; a file may name one that was here, or lies elsewhere.
-        expected = f"one of the {len(known)} that this autopeft has, or the import path of your own"
+        expected = f"one of the {len(known)} that this autopeft has, or the import path of your own, package.module"
         advice = close_match(name, known) or "`autopeft methods` lists them; your own must be importable."
         raise invalid("method", "a configuration", expected, name, advice)
     return known[name]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autopeft.errors import FileFormatError, InvalidValueError, unknown
+from autopeft.errors import FileFormatError, InvalidValueError, NothingFitsError, unknown
 from autopeft.estimation import estimate
 from autopeft.methods import all_methods, get_method
 from autopeft.profiling.model import read_model
@@ -99,6 +99,23 @@ def test_a_defect_inside_the_users_module_keeps_its_traceback(tmp_path, monkeypa
     (tmp_path / "theirs" / "method.py").write_text("import not_installed_anywhere\n")
     with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
         get_method("theirs.method")
+
+
+def test_a_composition_of_ones_own_is_refused_where_its_parts_collide(tmp_path, monkeypatch, tiny_models):
+    """Any two methods can be put together from outside; which of them quarrel is said from the config alone."""
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "both.py").write_text(
+        "from autopeft.methods import compose, get_method\n"
+        "first, second = get_method('lora'), get_method('houlsby_adapter')\n"
+        "METHOD = compose(first, second, name='both', title='both', paper=first.paper, summary='Both.',\n"
+        "                 learning_rate=first.learning_rate, seeds=first.seeds)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(NothingFitsError, match="lora and houlsby_adapter collide: the second must stand before"):
+        suggest(
+            str(tiny_models["bert"]), task="classification", rows=9, tokens_per_row=9,
+            constraints=Constraints(methods=("pairs.both",)),
+        )  # fmt: skip
 
 
 def test_the_command_finds_it_where_it_runs():
