@@ -18,9 +18,12 @@ STARVED = -20.0
 in the rate alone lose 14 to 29. Without this belief the few runs at low rates taught that short runs want them."""
 SETTING = 3.0
 """By how much a method's effect differs from one model and data set to another."""
+RATES = {"starved": 30.0, "heated": 100.0}
+"""By how much what a whole range of rates too low, or too high, costs differs likewise: well above its best rate one
+method collapses where another does not, so such runs say little of either. Set with all runs at hand."""
 REFERENCE = 5.0
 """By how much the default recipe itself is lucky or not in a setting, which moves all gains there together."""
-NOISE = {"points": 3.0, "per cent of the loss": 10.0}
+NOISE = {"points": 3.0, "per cent of the loss": 15.0}
 """What repeats of a run differ by; short runs are compared by their loss, and differ more."""
 FOLDS = 3
 
@@ -57,9 +60,10 @@ def uncalibrated(rows: Sequence[Row], date: str) -> Surrogate:
     scaled = np.round((x - centre) / spread, 3)
     addresses = sorted({row.origin for row in rows})
     return Surrogate(
-        schema_version=2, fitted=date, descriptors=NAMES, terms=TERMS, methods=methods, effects=_floats(effects),
+        schema_version=3, fitted=date, descriptors=NAMES, terms=TERMS, methods=methods, effects=_floats(effects),
         covariance=tuple(_floats(covariance[place, : place + 1]) for place in range(len(covariance))),
         method_variance=METHOD**2, setting_variance=SETTING**2,
+        rate_variance={name: size**2 for name, size in RATES.items()},
         noise={unit: value**2 for unit, value in NOISE.items()}, quantiles=dict.fromkeys(map(str, LEVELS), 1.0),
         unseen_quantiles=dict.fromkeys(map(str, LEVELS), 1.0),
         centre=_floats(centre), spread=_floats(spread),
@@ -78,7 +82,11 @@ def _measured(row: Row, addresses: list[str]) -> Measured:
 def _posterior(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Array, Array]:
     """Returns the effects of terms and methods, and their covariance."""
     inputs = np.array([design(row.described, methods) for row in rows])
-    apart = [_equal([row.method for row in rows]) * _equal([row.cluster for row in rows]) * SETTING**2]
+    differ = np.full((len(rows), len(rows)), SETTING**2)
+    for name, size in RATES.items():
+        values = inputs[:, TERMS.index(name)]
+        differ += size**2 * np.outer(values, values)
+    apart = [_equal([row.method for row in rows]) * _equal([row.cluster for row in rows]) * differ]
     apart += [_equal([row.run.setting for row in rows]) * REFERENCE**2]
     noise = np.array([NOISE[row.unit] ** 2 for row in rows]) / weights(rows)
     precise = np.linalg.solve(sum(apart) + np.diag(noise), inputs).T

@@ -91,6 +91,10 @@ NAMES: dict[str, tuple[str, dict[str, str]]] = {
 }
 """By peft's type: the catalogue's name, and peft's name of each parameter by the catalogue's."""
 
+SWITCHES = {"use_bdlora": "bdlora", "use_dora": "dora", "use_rslora": "rslora"}
+STARTS = {"mica"}
+"""Variants of peft's LoRA by the switch of its config, and those that are called as their start there."""
+
 WORDS: dict[str, dict[Any, str]] = {
     "variant": {True: "shared", "bat": "block_affine", "mini": "mini"},
     "init": {"RANDOM": "random", "SAMPLE_VOCAB": "sampled_vocabulary"},
@@ -98,7 +102,7 @@ WORDS: dict[str, dict[Any, str]] = {
 LEFT_OUT: dict[str, ParameterValue] = {"dropout": 0.0, "depth": 0, "hybrid_rank": 0, "tying": 0.0}
 """What a parameter is where the published config, which leaves zeros out, does not hold it."""
 
-HIDDEN = {"peft_type", "target_modules", "qalora_group_size", "progressbar", "save_projection"}
+HIDDEN = {"peft_type", "use_bdlora", "target_modules", "qalora_group_size", "progressbar", "save_projection"}
 """Keys that say nothing of the method, beside those mapped."""
 
 
@@ -108,15 +112,17 @@ def method_of(row: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
     if not config:
         return "full", {}
     name, names = NAMES[config["peft_type"]]
-    if config.get("use_bdlora") or config.get("para") or config.get("config_A_B") == "vector":
+    if config.get("para") or config.get("config_A_B") == "vector":
         return None, names
-    if name == "lora":
-        if config["init_lora_weights"] is not True:
-            return None, names
-        if config.get("use_dora"):
-            return "dora", names
-        return "rslora" if config.get("use_rslora") else "lora", names
-    return name, names
+    return (variant_of(config) if name == "lora" else name), names
+
+
+def variant_of(config: Mapping[str, Any]) -> str | None:
+    """Returns which method a config of peft's LoRA is, None for one that the catalogue has not."""
+    start = config["init_lora_weights"]
+    if start is not True:
+        return start if start in STARTS else None
+    return next((method for switch, method in SWITCHES.items() if config.get(switch)), "lora")
 
 
 def special(config: Mapping[str, Any]) -> dict[str, ParameterValue]:
@@ -126,6 +132,8 @@ def special(config: Mapping[str, Any]) -> dict[str, ParameterValue]:
         return {"block_size": (MODEL.hidden_size or 0) // config["r"]}
     if kind == "OSF":  # peft's pattern is the rank that stays frozen
         return {"rank": (MODEL.hidden_size or 0) - config["rank_pattern"]["q_proj"]}
+    if config.get("use_bdlora"):
+        return {"blocks": config["use_bdlora"]["nblocks"]}
     if kind == "TRAINABLE_TOKENS":
         return {"first": min(config["token_indices"]), "count": len(config["token_indices"])}
     return {}
@@ -144,7 +152,7 @@ def told(value: Any) -> bool:
 def parameters(row: Mapping[str, Any]) -> tuple[dict[str, ParameterValue], dict[str, ParameterValue]]:
     """Returns the parameters by the catalogue's names, and what is left by peft's own."""
     config = row["peft_config"] or {}
-    _, names = method_of(row)
+    method, names = method_of(row)
     mapped: dict[str, ParameterValue] = {}
     for ours, theirs in names.items():
         value = config.get(theirs, LEFT_OUT.get(ours))
@@ -154,7 +162,7 @@ def parameters(row: Mapping[str, Any]) -> tuple[dict[str, ParameterValue], dict[
     left = {
         key: scalar(value)
         for key, value in sorted(config.items())
-        if key not in HIDDEN and key not in names.values() and told(value) and value is not True
+        if key not in HIDDEN and key not in names.values() and told(value) and value is not True and value != method
     }
     return {**mapped, **special(config)}, left
 

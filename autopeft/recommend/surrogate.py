@@ -56,6 +56,7 @@ class Surrogate:
         covariance: of the effects, its lower triangle row by row.
         method_variance: of the effect of a method that is not in the evidence.
         setting_variance: by which a method's effect differs from one model and data set to another.
+        rate_variance: by which what a starving or heating rate costs differs likewise, by term.
         noise: variance that is left, by unit.
         quantiles: half the interval's width in standard deviations of the prediction, by level.
         unseen_quantiles: the same for methods that are not in the evidence.
@@ -75,6 +76,7 @@ class Surrogate:
     covariance: tuple[tuple[float, ...], ...]
     method_variance: float
     setting_variance: float
+    rate_variance: Mapping[str, float]
     noise: Mapping[str, float]
     quantiles: Mapping[str, float]
     unseen_quantiles: Mapping[str, float]
@@ -159,6 +161,8 @@ def estimate(
     unseen = np.array([candidate.method.name not in fitted.methods for candidate in candidates])
     known = ((inputs @ _covariance(fitted)) * inputs).sum(axis=1)
     left = fitted.setting_variance + np.array([fitted.noise[unit] for unit in units])
+    for name, variance in fitted.rate_variance.items():
+        left += variance * inputs[:, TERMS.index(name)] ** 2
     described = np.array([vector(candidate) for candidate in candidates])
     scaled = (described - np.asarray(fitted.centre)) / np.asarray(fitted.spread)
     distances = np.sqrt(((scaled[:, None, :] - np.asarray(fitted.runs)[None]) ** 2).mean(axis=2))

@@ -38,7 +38,7 @@ from autopeft.testing.memory import check_memory_estimate
 from autopeft.training.base import copy_weights, fingerprint, restore_weights
 from autopeft.values.names import MODEL_KINDS, TASKS
 
-__all__ = ["CHECKS", "FACTS", "ContractError", "check", "check_facts"]
+__all__ = ["CHECKS", "FACTS", "ContractError", "check", "check_facts", "check_memory_estimate"]
 
 IDENTITY_TOLERANCE = 1e-5
 MERGE_TOLERANCE = 1e-5

@@ -284,13 +284,19 @@ def test_ir_qlora_keeps_no_matrix_for_the_backward_pass(whole_blocks):
     _, layer = next(iter(_starts.layers(model)))
     owner, saved = layer.get_base_layer(), []
     x = torch.randn(2, owner.in_features, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t):
+
+    def kept(tensor):
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
         out = owner(x)
     assert max(saved, default=0) < owner.in_features * owner.out_features
     out.sum().backward()
     spread = _shifts.spread(
         owner.autopeft_shifts, owner.weight.quant_state.blocksize, tuple(owner.weight.quant_state.shape)
     )
+    assert x.grad is not None
     assert torch.allclose(x.grad, (_codes.dequantized(layer) + spread).sum(dim=0).expand_as(x), atol=1e-4)
 
 

@@ -52,6 +52,13 @@ def test_an_interval_widens_with_its_level():
         surrogate.predict([described()], level=0.9)
 
 
+@pytest.mark.parametrize("position", [0.0, 1.0])
+def test_an_interval_widens_with_a_rate_at_the_end_of_its_range(position):
+    """At the ends of its range a method starves or collapses in one setting and not in another, and that is said."""
+    usual, extreme = surrogate.predict([described(), described(rate_position=position)])
+    assert extreme.high - extreme.low > 1.3 * (usual.high - usual.low)
+
+
 def test_what_is_near_the_evidence_is_told_with_its_runs():
     """A measured run finds itself, with its source, and nothing is in doubt."""
     run = next(run for run in shipped_runs() if run.name.startswith("oft/llama-3.2-3B-rank32@2026-07"))
