@@ -40,6 +40,16 @@ RATE_SEED, SEEDS = 0, (1, 2, 3)
 RATES = (1 / 6, 1 / 2, 5 / 6)
 """Where in the searched range of learning rates the three lie, on its logarithm."""
 VALIDATION_ROWS = 300
+HEAD = """\
+# Every method on one real task
+
+Written by `python benchmarks/methods.py benchmarks/methods.jsonl --table benchmarks/methods.md`; do not edit.
+
+Setting: `{setting}` (the model's fingerprint, the file, rows by split, tokens of a run). The best of three learning
+rates by one seed's validation loss, then three fresh seeds; the test split is scored for those alone. A hundred steps
+say which methods learn, and how soon, not which end best. Seconds are of one thread of a shared machine.
+
+"""
 SCHEMES = ("none", "nf4")
 """Bases to try a method on: the first that it takes."""
 
@@ -262,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = given.data or str(fetch(get_asset("vader-movies"), given.cache, print))
     rows = measure(given.output, Bench(model, data, given.steps), names)
     if given.table:
-        given.table.write_text(table(rows), encoding="utf-8")
+        given.table.write_text(HEAD.format(setting=rows[0].setting) + table(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
