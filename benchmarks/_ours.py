@@ -143,7 +143,7 @@ class RecordedStudy:
 
     def tell(self, _trial: Any, outcome: TrialOutcome) -> None:
         """Stores an outcome, in place of the one that it goes on from."""
-        if outcome.status != "timed_out":
+        if outcome.supersedes:
             self._outcomes = [o for o in self._outcomes if o.number != outcome.continues]
         self._outcomes.append(outcome)
         readings = {position: reading.validation_loss for position, reading in enumerate(outcome.curve)}

@@ -76,7 +76,9 @@ def _capability_violations(setup: Setup, capabilities: Capabilities) -> tuple[st
     elif setup.task not in model.tasks:
         found.append(f"{model.model_type} has no head for {setup.task}; it has {', '.join(model.tasks) or 'none'}.")
     if model.kind not in capabilities.models:
-        found.append(f"The method does not apply to a {model.kind}; it applies to {', '.join(capabilities.models)}.")
+        found.append(
+            f"The method does not apply to {model.kind} models; it applies to {', '.join(capabilities.models)}."
+        )
     if candidate.quantization != "none" and not capabilities.quantized_base:
         found.append(
             "The method does not work on a quantized base: `quantization` must be 'none';"

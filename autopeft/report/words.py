@@ -15,8 +15,7 @@ MEANINGS = {
     "infeasible": "rejected before it ran",
     "out_of_memory": "out of memory",
     "diverged": "diverged",
-    "too_slow": "took longer than a trial may",
-    "timed_out": "met the end of the search's time",
+    "timed_out": "met the end of its time or the search's",
     "worker_lost": "its process was lost",
     "running": "running",
 }

@@ -229,7 +229,7 @@ def _trained(runner: Runner, job: Job, rung: Rung) -> TrialOutcome:
     if not own:
         return attempt(rung.number, rung.candidate, rung.before, job.prepared, train)
     outcome = train(rung.candidate, rung.before)
-    if outcome.status != "timed_out" or rung.before is None:
+    if outcome.status != "timed_out" or outcome.too_slow or rung.before is None:
         return outcome
     # The runner counts what a trial goes on from by itself; here it is the same trial.
     return replace(outcome, seconds=outcome.seconds + rung.before.seconds)

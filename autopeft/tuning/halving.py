@@ -80,9 +80,7 @@ def loss_at(outcome: TrialOutcome, position: int) -> tuple[float, int]:
 
 def begun(outcomes: Sequence[TrialOutcome]) -> int:
     """Returns how many trials were begun: what was lost, or ran out of time going on, is not counted once more."""
-    return sum(
-        o.status != "worker_lost" and not (o.status == "timed_out" and o.continues is not None) for o in outcomes
-    )
+    return sum(o.status != "worker_lost" and (o.supersedes or o.continues is None) for o in outcomes)
 
 
 def waiting(outcomes: Sequence[TrialOutcome]) -> frozenset[int]:

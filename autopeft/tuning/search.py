@@ -118,6 +118,6 @@ def _advice(outcomes: Sequence[TrialOutcome]) -> str:
         return "Free memory, raise --memory or --max-trainable, or take a smaller model or shorter rows"
     if all(outcome.status == "diverged" for outcome in outcomes):
         return "Lower the learning rates in files of your own, with --search-spaces"
-    if all(outcome.status == "too_slow" for outcome in outcomes):
+    if all(outcome.too_slow for outcome in outcomes):
         return "The machine is slower than when its speed was measured: search anew, with another --out"
     return "Give it more --time and --resume"

@@ -313,7 +313,7 @@ class TrialStudy:
         Who was lost, or ran out of time, while going on has not replaced what it went on from.
         """
         found = [o for trial in self._all() if (o := self._ended_as(trial)) is not None]
-        continued = {outcome.continues for outcome in found if outcome.status not in ("worker_lost", "timed_out")}
+        continued = {outcome.continues for outcome in found if outcome.supersedes}
         return tuple(outcome for outcome in found if outcome.number not in continued)
 
     def _ended_as(self, trial: "FrozenTrial") -> TrialOutcome | None:

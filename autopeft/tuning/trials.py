@@ -179,9 +179,9 @@ class Trials:
 def within(
     most: float, deadline: float, earlier: TrialOutcome | None, run: Callable[[float], TrialOutcome]
 ) -> TrialOutcome:
-    """Returns the outcome of a trial, ``too_slow`` where it met its own limit and not the end of the search.
+    """Returns the outcome of a trial, and whether it was too slow: met its own limit and not the end of the search.
 
-    It would meet that again, so nobody goes on from where it began: it takes the place of what it went on from.
+    It would meet that again, so nobody goes on from where it began: it stands for what it went on from.
 
     Args:
         most: seconds that a trial may take.
@@ -194,7 +194,7 @@ def within(
         return outcome
     return replace(
         outcome,
-        status="too_slow",
+        too_slow=True,
         reason=f"It took longer than the {most:.0f} s that a trial may. {outcome.reason}",
         seconds=outcome.seconds + (earlier.seconds if earlier else 0.0),
         overhead_seconds=outcome.overhead_seconds + (earlier.overhead_seconds if earlier else 0.0),

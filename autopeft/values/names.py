@@ -27,9 +27,7 @@ Role = Literal[
     "embedding", "norm", "head", "other",
 ]  # fmt: skip
 
-Status = Literal[
-    "completed", "pruned", "infeasible", "out_of_memory", "diverged", "too_slow", "timed_out", "worker_lost"
-]  # fmt: skip
+Status = Literal["completed", "pruned", "infeasible", "out_of_memory", "diverged", "timed_out", "worker_lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 Criterion = Literal["quality", "memory", "time", "forgetting", "latency"]

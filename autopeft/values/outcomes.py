@@ -82,6 +82,7 @@ class TrialOutcome:
         adapter_bytes: what the trained values take on disk, head included; measured with the latency.
         continues: the number of the trial that this one went on from, None for one that began anew.
         reason: why it is not completed.
+        too_slow: whether it ran out of its own time, and not of the search's: given as much again, it would again.
     """
 
     number: int
@@ -103,6 +104,12 @@ class TrialOutcome:
     adapter_bytes: int | None = None
     continues: int | None = None
     reason: str = ""
+    too_slow: bool = False
+
+    @property
+    def supersedes(self) -> bool:
+        """Whether it stands for the trial that it went on from, which may otherwise be gone on from again."""
+        return self.status != "worker_lost" and (self.status != "timed_out" or self.too_slow)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ def described(name="lora", **changes):
 
 def test_the_reference_gains_nothing_and_what_the_evidence_starves_loses():
     """Plain LoRA lies near 0, and the order of two methods is that of their measured runs."""
-    lora, best, worst = surrogate.predict([described("lora"), described("rslora"), described("fourierft")])
+    lora, best, worst = surrogate.predict([described("lora"), described("rslora"), described("prompt_tuning")])
     assert abs(lora.points) < 2
     assert best.points > lora.points > worst.points
 

@@ -30,9 +30,11 @@ CANDIDATE = Candidate(method="ia3", learning_rate=1e-3)
 SETTINGS: Any = SimpleNamespace(size=SimpleNamespace(tokens=900, readings=READINGS), tokens_per_second=1000.0)
 
 
-def trial(number, *losses, status="pruned", continues=None):
+def trial(number, *losses, status="pruned", continues=None, too_slow=False):
     curve = tuple(Measurement(tokens=1, seconds=1.0, train_loss=loss, validation_loss=loss) for loss in losses)
-    return TrialOutcome(number=number, status=status, candidate=CANDIDATE, curve=curve, continues=continues)
+    return TrialOutcome(
+        number=number, status=status, candidate=CANDIDATE, curve=curve, continues=continues, too_slow=too_slow
+    )
 
 
 def test_the_best_of_each_reading_goes_on_at_once():
@@ -61,6 +63,7 @@ def test_what_counts_as_begun():
     """A lost trial, and one that ran out of time while going on, were begun before and count once."""
     others = [trial(1, status="worker_lost"), trial(2, status="timed_out", continues=0)]
     assert begun([trial(0, 0.5), *others, trial(3, status="timed_out"), trial(4, status="infeasible")]) == 3
+    assert begun([trial(5, status="timed_out", continues=0, too_slow=True)]) == 1, "it stands for what it went on from"
 
 
 @given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=40))

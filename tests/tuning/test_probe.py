@@ -5,6 +5,7 @@ import math
 import pytest
 
 from autopeft.recommend.observed import LOSS_ERROR, POINTS_PER_LOSS, combined
+from autopeft.recommend.recommender import ranked
 from autopeft.recommend.suggest import collect_profiles, recommend_for
 from autopeft.tuning.probe import LOST, probe, readings
 from autopeft.values.candidates import Constraints
@@ -105,8 +106,7 @@ def test_real_steps_of_the_first_few_reorder_them(profiles, reviews, monkeypatch
         assert suggestion.probe.loss is not None
         assert 0 < suggestion.probe.loss < 2
         assert (suggestion.probe.gradient_norm or 0) > 0
-    scores = [s.score for s in probed]
-    assert scores == sorted(scores, reverse=True)
+    assert after.candidates == ranked(after.candidates)
 
 
 @pytest.mark.slow

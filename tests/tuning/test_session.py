@@ -244,7 +244,7 @@ def test_trials_that_are_too_slow_are_outcomes(request_, tmp_path, monkeypatch):
     """A search whose every trial takes longer than a trial may says so, and goes on with none of them for ever."""
     limits = iter([60.0])  # the first is read, and goes on as the best so far
     monkeypatch.setattr("autopeft.tuning.trials.most_seconds", lambda *_: next(limits, 0.0))
-    with pytest.raises(StudyError, match=r"No trial was completed .* 2 too_slow.*(\n.*)+with another --out"):
+    with pytest.raises(StudyError, match=r"No trial was completed .* 2 timed_out.*(\n.*)+with another --out"):
         run_search(request_, tmp_path / "out", Limits(trials=2), resume=False, observer=Silent())
 
 
