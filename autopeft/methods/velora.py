@@ -20,8 +20,8 @@ LEGAL = {
     "groups": IntDistribution(1, 4096, log=True),
     "backward_scale": FloatDistribution(0.01, 10.0, log=True),
 }
-CAPABILITIES = replace(_lora.CAPABILITIES, quantized_base=False, servers=())
-"""peft has it for plain layers alone, and saves the vector beside the factors."""
+CAPABILITIES = replace(_lora.CAPABILITIES, quantized_base=False, servers=(), shardable=False)
+"""peft has it for plain layers alone, and saves the vector beside the factors; each process would find its own."""
 
 
 def _config(setup: Setup) -> Any:
