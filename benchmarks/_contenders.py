@@ -17,6 +17,7 @@ from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.ranking import best_trial
 from autopeft.tuning.runner import TorchRunner
+from autopeft.tuning.starts import begun
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Trials
 from autopeft.values.candidates import Candidate
@@ -90,6 +91,7 @@ def bench(request: Request, folder: Path, seconds: float) -> Bench:
         settings = settle(prepared, measured_speed(prepared, worker), request, Limits(seconds=seconds))
         files.begin(settings)
     worker.base(prepared.starts[0])  # loaded before any clock starts: no contender pays for it
+    prepared = begun(prepared, settings.starts, request.spaces)
     return Bench(prepared=prepared, worker=worker, settings=settings, folder=folder, seconds=seconds)
 
 
