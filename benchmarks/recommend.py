@@ -89,9 +89,8 @@ def kinds(found: Sequence[Row]) -> None:
             print(f"{scheme:8} {name:14} error {error:6.2f}  regret {regret:5.2f}")
 
 
-def choices(found: Sequence[Row], scheme: str) -> Mapping[str, list[Choice]]:
-    """Returns what came of each policy in each setting."""
-    predicted = held_out(found, scheme, KINDS[KEPT])
+def choices(found: Sequence[Row], scheme: str, predicted: Array) -> Mapping[str, list[Choice]]:
+    """Returns what came of each policy in each setting, by predictions that have not seen it."""
     best = overall_best(found, scheme)
     policies: dict[str, Callable[[list[int]], Choice | None]] = {
         "surrogate": lambda places: followed(found, places, predicted[places]),
@@ -134,13 +133,13 @@ def cell(values: Sequence[float], clusters: Sequence[str], form: str = ".1f") ->
     return "–" if np.isnan(mean) else f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
-def regret_lines(found: Sequence[Row], scheme: str) -> list[str]:
+def regret_lines(found: Sequence[Row], scheme: str, predicted: Array) -> list[str]:
     """Returns the table of one scheme, a row for each policy and unit."""
     lines = [
         "| unit | policy | first suggestion's regret | best of three's | best found | rank correlation | settings |",
         "|---|---|---|---|---|---|---|",
     ]
-    made = choices(found, scheme)
+    made = choices(found, scheme, predicted)
     for unit in UNITS:
         for name, every in made.items():
             part = [choice for choice in every if choice.unit == unit]
@@ -155,13 +154,12 @@ def regret_lines(found: Sequence[Row], scheme: str) -> list[str]:
     return lines
 
 
-def coverage_lines(found: Sequence[Row], scheme: str) -> list[str]:
+def coverage_lines(found: Sequence[Row], scheme: str, predicted: Array) -> list[str]:
     """Returns how often the intervals held, and the error: every run alike, and every pair of model and data alike."""
     inside = covered(found, scheme)
     clusters = [row.cluster for row in found]
-    off = np.abs(held_out(found, scheme, KINDS[KEPT]) - np.array([row.points for row in found]))
-    columns = {".1f": [off], ".0f": [100 * inside[level] for level in LEVELS]}
-    cells = [(values, form) for form, part in columns.items() for values in part]
+    off = np.abs(predicted - np.array([row.points for row in found]))
+    cells = [(off, ".1f"), *((100 * inside[level], ".0f") for level in LEVELS)]
     runs = [cell(values.tolist(), clusters, form) for values, form in cells]
     pairs = [cell(*alike(values, clusters), form) for values, form in cells]
     return [f"| {scheme} | runs | {' | '.join(runs)} |", f"| {scheme} | pairs | {' | '.join(pairs)} |"]
@@ -192,10 +190,11 @@ def table(found: Sequence[Row]) -> str:
         EXPLANATION,
         "",
     ]
+    predicted = {scheme: held_out(found, scheme, KINDS[KEPT]) for scheme in SCHEMES}
     for scheme in SCHEMES:
-        lines += [f"## Leave one {scheme} out", "", *regret_lines(found, scheme), ""]
+        lines += [f"## Leave one {scheme} out", "", *regret_lines(found, scheme, predicted[scheme]), ""]
     lines += ["## Intervals", "", "| left out | alike | mean error | in 50 % | in 80 % | in 95 % |", "|---" * 6 + "|"]
-    lines += [line for scheme in SCHEMES for line in coverage_lines(found, scheme)]
+    lines += [line for scheme in SCHEMES for line in coverage_lines(found, scheme, predicted[scheme])]
     lines += ["", "## Learning rates", "", RATES, "", *_rates.lines(found)]
     return "\n".join(lines) + "\n"
 
