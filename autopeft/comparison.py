@@ -102,21 +102,28 @@ def compare(paths: Sequence[str | Path]) -> Comparison:
     """
     if len(paths) < FEWEST or len(set(map(str, paths))) < len(paths):
         raise invalid("paths", "a comparison", "two or more different ones", ", ".join(map(str, paths)))
-    entries = tuple(entry for path in paths for entry in _entries(Path(path)))
+    read = [_read(Path(path)) for path in paths]
+    entries = tuple(entry for found, _ in read for entry in found)
     scored = [entry for entry in entries if entry.test is not None]
-    paired = {pair: found for path in paths for pair, found in _paired(Path(path)).items()}
+    paired = {pair: difference for _, differences in read for pair, difference in differences.items()}
     return Comparison(entries=entries, verdicts=tuple(_verdict(a, b, paired) for a, b in combinations(scored, 2)))
 
 
-def _entries(path: Path) -> list[Entry]:
+Paired = Mapping[tuple[str, str], Difference]
+"""Differences by the names of the first and the second entry."""
+
+
+def _read(path: Path) -> tuple[list[Entry], Paired]:
+    """Returns what stands at a path, and what was compared there row by row."""
     if path.is_file():
-        return [_config(path)]
+        return [_config(path)], {}
     if (path / "metrics.json").is_file():
-        return [_run(path)]
+        return [_run(path)], {}
     if (path / "result.json").is_file():
-        return _search(path)
+        result = parse(SearchResult, read_json(path / "result.json"), str(path / "result.json"))
+        return _search(path, result), _paired(path, result)
     if any((path / name).is_file() for name in _WEIGHTS):
-        return [_adapter(path)]
+        return [_adapter(path)], {}
     what = "does not exist" if not path.exists() else "holds no result.json, metrics.json or adapter"
     raise FileFormatError(f"{path} {what}.\nGive a tuned.yaml, the folder of a search or of a training, or an adapter.")
 
@@ -179,39 +186,30 @@ def _run(path: Path) -> Entry:
     )  # fmt: skip
 
 
-Paired = Mapping[tuple[str, str], Difference]
-"""Differences by the names of the first and the second entry."""
+_NAMES = {"winner": "winner", "default_lora": "default recipe", "raced_lora": "raced recipe"}
+"""What those that a search compares are called, by their keys in its result."""
 
 
-def _paired(path: Path) -> Paired:
-    """Returns what a search found between its winner and each recipe, row by row; nothing of other paths."""
-    if path.is_file() or (path / "metrics.json").is_file() or not (path / "result.json").is_file():
-        return {}
-    found = _result(path).difference
-    named = {"default_lora": "default recipe", "raced_lora": "raced recipe"}
-    return {(f"{path} (winner)", f"{path} ({name})"): found[key] for key, name in named.items() if key in found}
+def _named(path: Path, key: str) -> str:
+    return f"{path} ({_NAMES[key]})"
 
 
-def _result(path: Path) -> SearchResult:
-    return parse(SearchResult, read_json(path / "result.json"), str(path / "result.json"))
+def _paired(path: Path, result: SearchResult) -> Paired:
+    """Returns what a search found between its winner and each recipe, row by row."""
+    return {(_named(path, "winner"), _named(path, key)): found for key, found in result.difference.items()}
 
 
-def _search(path: Path) -> list[Entry]:
-    result = _result(path)
+def _search(path: Path, result: SearchResult) -> list[Entry]:
     tuned = TunedConfig.load(path / "tuned.yaml")
-    named: Mapping[str, Contender] = {
-        "winner": result.winner,
-        "default recipe": result.default_lora,
-        "raced recipe": result.raced_lora,
-    }
+    compared: Mapping[str, Contender] = {key: getattr(result, key) for key in _NAMES}
     trials = {to_json(plain(trial.candidate)): trial for trial in _trials(path)}
     return [
         Entry(
-            name=f"{path} ({name})", kind="search", **_chosen(one.config), **_about(tuned), validation=one.validation,
+            name=_named(path, key), kind="search", **_chosen(one.config), **_about(tuned), validation=one.validation,
             test=one.test, seconds=one.seconds, lower_is_better=_lower(tuned, one.test),
             **_measured(trials.get(to_json(plain(one.config)))),
         )
-        for name, one in named.items()
+        for key, one in compared.items()
     ]  # fmt: skip
 
 
