@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from autopeft.errors import InvalidValueError, invalid
+
 Group = dict[str, Any]
 """One parameter group as ``torch.optim`` takes it: ``params``, ``lr``, ``weight_decay``."""
 
@@ -47,3 +49,15 @@ def fusable(parameter_groups: list[Group]) -> bool:
 
 
 _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
+
+
+def unsuited(name: str, because: str, methods: str) -> InvalidValueError:
+    """Returns the error of an optimizer that what trains does not suit.
+
+    Args:
+        name: of the optimizer.
+        because: what the model lacks.
+        methods: what to use it with.
+    """
+    expected = f"one that suits what trains; {because}"
+    return invalid("optimizer", "a candidate", expected, name, f"Use it with {methods}, or choose 'adamw'.")

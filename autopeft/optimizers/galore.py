@@ -6,9 +6,8 @@ written out in `_galore.py`.
 
 from typing import Any
 
-from autopeft.errors import invalid
 from autopeft.optimizers._declaration import Optimizer
-from autopeft.optimizers._groups import model_groups, trainable
+from autopeft.optimizers._groups import model_groups, trainable, unsuited
 
 RANK, GAP, SCALE = 16, 200, 0.25
 _TYPICAL_MATRIX = (1024, 1024)
@@ -24,9 +23,8 @@ def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
     from autopeft.optimizers._galore import GaLoreAdamW, is_projected
 
     if not any(is_projected(parameter, RANK) for _, parameter in trainable(model)):
-        expected = f"one that suits what trains; no trained matrix has both sides above {RANK}, the projection's rank"
-        advice = "Use it with a method that trains the model's own matrices, or choose 'adamw'."
-        raise invalid("optimizer", "a candidate", expected, "galore", advice)
+        because = f"no trained matrix has both sides above {RANK}, the projection's rank"
+        raise unsuited("galore", because, "a method that trains the model's own matrices")
     groups = model_groups(model, learning_rate, weight_decay)
     return GaLoreAdamW(groups, lr=learning_rate, rank=RANK, gap=GAP, scale=SCALE)
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from autopeft.errors import invalid
 from autopeft.optimizers._declaration import Optimizer
+from autopeft.optimizers._groups import unsuited
 
 
 def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
@@ -18,9 +18,8 @@ def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
     config = getattr(model, "peft_config", {}).get("default")
     # Parameters are paired by what their names begin with, as a magnitude's name does too.
     if not isinstance(config, LoraConfig) or config.use_dora:
-        expected = "one that suits what trains; the model has no low-rank pairs of peft's, an A and a B matrix alone"
-        advice = "Use it with a method that has them, or choose 'adamw'."
-        raise invalid("optimizer", "a candidate", expected, "lora_fa", advice)
+        because = "the model has no low-rank pairs of peft's, an A and a B matrix alone"
+        raise unsuited("lora_fa", because, "a method that has them")
     return create_lorafa_optimizer(
         model=model, r=config.r, lora_alpha=config.lora_alpha, lr=learning_rate, weight_decay=weight_decay
     )

@@ -6,9 +6,8 @@ Before every step A's gradient is multiplied by (Bᵀ B + δ I)⁻¹ and B's by 
 
 from typing import Any
 
-from autopeft.errors import invalid
 from autopeft.optimizers._declaration import Optimizer
-from autopeft.optimizers._groups import fusable, model_groups, trainable
+from autopeft.optimizers._groups import fusable, model_groups, trainable, unsuited
 
 _DAMPING = 1e-2
 """δ, as peft has it by default: B starts at zero, where its Gram matrix has no inverse."""
@@ -25,9 +24,8 @@ def _build(model: Any, learning_rate: float, weight_decay: float) -> Any:
 
     names = {name for name, parameter in trainable(model) if parameter.ndim == 2}
     if not any(".lora_A." in name and name.replace(".lora_A.", ".lora_B.") in names for name in names):
-        expected = "one that suits what trains; the model trains no low-rank pairs of peft's, an A and a B matrix"
-        advice = "Use it with a method that has them, or choose 'adamw'."
-        raise invalid("optimizer", "a candidate", expected, "riemannian", advice)
+        because = "the model trains no low-rank pairs of peft's, an A and a B matrix"
+        raise unsuited("riemannian", because, "a method that has them")
     groups = model_groups(model, learning_rate, weight_decay)
     optimizer = create_riemannian_optimizer(
         model, torch.optim.AdamW, lr=learning_rate, reg=_DAMPING, fused=fusable(groups)

@@ -17,10 +17,10 @@ from functools import cache
 
 from autopeft.discovery import discover
 from autopeft.errors import named
-from autopeft.quantization._bitsandbytes import stop_repacking
+from autopeft.quantization._bitsandbytes import BLOCK, NESTED_BLOCK, stop_repacking
 from autopeft.quantization._declaration import Quantization
 
-__all__ = ["Quantization", "all_quantizations", "get_quantization", "stop_repacking"]
+__all__ = ["BLOCK", "NESTED_BLOCK", "Quantization", "all_quantizations", "get_quantization", "stop_repacking"]
 
 
 @cache

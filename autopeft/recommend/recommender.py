@@ -89,12 +89,9 @@ def allowed_methods(constraints: Constraints) -> tuple[Method, ...]:
         for name in names:
             if name in known or "." in name:
                 continue
-            advice = advice_on(name)
-            raise (
-                invalid(key, "the constraints", "methods", name, advice)
-                if advice
-                else unknown(key, "the constraints", name, known)
-            )
+            if advice := advice_on(name):
+                raise invalid(key, "the constraints", "methods", name, advice)
+            raise unknown(key, "the constraints", name, known)
     wanted = constraints.methods or tuple(known)
     # What the catalogue does not know is an import path, and of somebody else's package.
     left = tuple(known.get(name) or get_method(name) for name in sorted(set(wanted) - set(constraints.exclude)))

@@ -78,19 +78,25 @@ def test_only_what_trains_is_stepped_over_and_only_matrices_decay(name, pair):
     assert {decay for _, decay in found.values()} == {0.1, 0.0}
 
 
+def losses_of(model, optimizer, rows, labels, steps):
+    """The losses of so many steps on the same rows."""
+    losses = []
+    for _ in range(steps):
+        loss = nn.functional.cross_entropy(model(rows), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return losses
+
+
 @pytest.mark.parametrize("name", sorted(set(ON_CPU) - OF_PEFT))
 def test_it_learns_on_a_cpu(name, pair):
     """Each optimizer that claims to run without CUDA lowers a loss there, and leaves the frozen base alone."""
     rows, labels = torch.randn(32, 96), torch.arange(32) % 2
     base = pair.base.weight.clone()
     optimizer = get_optimizer(name).build(pair, 1e-3, 0.01)
-    losses = []
-    for _ in range(20):
-        loss = nn.functional.cross_entropy(pair(rows), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+    losses = losses_of(pair, optimizer, rows, labels, 20)
     assert losses[-1] < 0.7 * losses[0]
     assert torch.equal(pair.base.weight, base)
 
@@ -187,13 +193,7 @@ def test_lora_fa_freezes_the_first_factors_and_learns(low_rank):
     trained = {n: p.detach().clone() for n, p in low_rank.named_parameters() if p.requires_grad}
     assert not any("lora_A" in name for name in trained)
     first = {n: p.detach().clone() for n, p in low_rank.named_parameters() if "lora_A" in n}
-    losses = []
-    for _ in range(30):
-        loss = nn.functional.cross_entropy(low_rank(rows), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+    losses = losses_of(low_rank, optimizer, rows, labels, 30)
     assert losses[-1] < 0.7 * losses[0]
     after = dict(low_rank.named_parameters())
     assert all(torch.equal(after[name], value) for name, value in first.items())
@@ -233,13 +233,7 @@ def test_a_riemannian_optimizer_learns_and_decays_matrices_alone(low_rank):
     assert {name for name, decay in decayed.items() if decay == 0.0} == {
         name for name, p in low_rank.named_parameters() if p.requires_grad and p.ndim == 1
     }
-    losses = []
-    for _ in range(30):
-        loss = nn.functional.cross_entropy(low_rank(rows), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+    losses = losses_of(low_rank, optimizer, rows, labels, 30)
     assert losses[-1] < 0.7 * losses[0]
     kept = sum(v.numel() * v.element_size() for s in optimizer.state.values() for n, v in s.items() if n != "step")
     trained = sum(p.numel() for p in low_rank.parameters() if p.requires_grad)

@@ -260,6 +260,11 @@ def test_a_defect_in_one_process_ends_all(sharing):
     assert not members()
 
 
+def small(request_):
+    """A search of a team of two whose trials take seconds, and of which nothing is kept as evidence."""
+    return replace(request_, constraints=replace(request_.constraints, team=FSDP), tokens=1500, teach=False)
+
+
 class Killing(Silent):
     """Kills a process of the group when the first trial begins."""
 
@@ -275,8 +280,7 @@ class Killing(Silent):
 @pytest.mark.slow
 def test_a_search_survives_a_process_that_is_killed(request_, tmp_path):
     """The trial is recorded as lost with the signal and repeated, the search comes to its end, none is left behind."""
-    constraints = replace(request_.constraints, team=FSDP)
-    asked = replace(request_, constraints=constraints, tokens=1500, teach=False)
+    asked = small(request_)
     observer = Killing()
     result = run_search(asked, tmp_path / "out", Limits(trials=2), resume=False, observer=observer)
     assert observer.killed
@@ -294,7 +298,7 @@ def test_a_search_survives_a_process_that_is_killed(request_, tmp_path):
 @pytest.mark.slow
 def test_a_search_whose_owner_is_killed_resumes(request_, tmp_path):
     """The processes of a team end with their owner; what was open is recorded as lost, and the search goes on."""
-    asked = replace(request_, constraints=replace(request_.constraints, team=FSDP), tokens=1500, teach=False)
+    asked = small(request_)
     (tmp_path / "request.pickle").write_bytes(pickle.dumps(asked))
     out = tmp_path / "out"
     owner = subprocess.run(

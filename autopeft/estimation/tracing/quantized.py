@@ -12,9 +12,7 @@ from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import Tensor
 
 from autopeft.estimation.tracing.work import report
-
-_BLOCK = 64
-_NESTED_BLOCK = 256
+from autopeft.quantization import BLOCK, NESTED_BLOCK
 
 
 @dataclass
@@ -173,10 +171,10 @@ def _without_numbers_4bit(module: Any, dtype: torch.dtype) -> None:
 
     old, count = module.weight, module.in_features * module.out_features
     packed = torch.empty((count + 1) // 2, 1, dtype=torch.uint8, device="meta")
-    blocks, nested = -(-count // _BLOCK), bool(old.compress_statistics)
+    blocks, nested = -(-count // BLOCK), bool(old.compress_statistics)
     rest = [torch.empty(16, device="meta")]
     if nested:
-        rest += [torch.empty(size, device="meta") for size in ((), (256,), (-(-blocks // _NESTED_BLOCK),))]
+        rest += [torch.empty(size, device="meta") for size in ((), (256,), (-(-blocks // NESTED_BLOCK),))]
     absmax = torch.empty(blocks, dtype=torch.uint8 if nested else torch.float32, device="meta")
     shape = torch.Size((module.out_features, module.in_features))
     module.__class__ = Meta4bit
@@ -197,10 +195,10 @@ def _state(scales: Scales, kind: str) -> Any:
     rest: dict[str, Any] = {}
     if nested:
         offset, codes, absmax = nested
-        second = QuantState(absmax, code=codes, blocksize=_NESTED_BLOCK, dtype=torch.float32)
+        second = QuantState(absmax, code=codes, blocksize=NESTED_BLOCK, dtype=torch.float32)
         rest = {"offset": offset, "state2": second}
     return QuantState(
-        scales.absmax, shape=scales.shape, code=code, blocksize=_BLOCK, quant_type=kind, dtype=scales.dtype, **rest
+        scales.absmax, shape=scales.shape, code=code, blocksize=BLOCK, quant_type=kind, dtype=scales.dtype, **rest
     )
 
 
