@@ -140,12 +140,14 @@ def _train(network: Network, batch: Batch, recorder: Recorder, kernels: Kernels)
     recorder.counting = False
     step()
     recorder.stepped = True
-    if candidate.accumulation > 1 or not repeat(recorder, first):
+    repeated = repeat(recorder, first)
+    if candidate.accumulation > 1 and not repeated:
+        backward()
+    if candidate.accumulation > 1 or not repeated:
+        # The steady step's work is counted, of one micro-batch: the last.
         recorder.forget_work()
-        for last in (False, True) if candidate.accumulation > 1 else (True,):
-            # The steady step's work is counted, of one micro-batch: the last.
-            recorder.counting = last
-            backward()
+        recorder.counting = True
+        backward()
     recorder.counting = True
     step()
     recorder.counting = False
