@@ -129,7 +129,7 @@ def search(
         task: the task type, detected by default.
         columns: column by role, such as ``{"text": "review"}``, detected by default.
         metric: one of the task's metrics, or ``package.module:function``.
-        folds: cross-validation folds per trial; 3 below 3,000 training rows and 1 above by default.
+        folds: cross-validation folds per trial; by default 1, or below 3,000 training rows 3, fewer in a short time.
         repeats: of the cross-validation, each time with other folds; 2 by default.
         trial_tokens: training tokens of a full trial; sized from the time by default.
         seed: of everything random.

@@ -91,7 +91,7 @@ def bench(request: Request, folder: Path, seconds: float) -> Bench:
         settings = settle(prepared, measured_speed(prepared, worker), request, Limits(seconds=seconds))
         files.begin(settings)
     worker.base(prepared.starts[0])  # loaded before any clock starts: no contender pays for it
-    prepared = begun(prepared, settings.starts, request.spaces)
+    prepared = begun(prepared, settings, request.spaces)
     return Bench(prepared=prepared, worker=worker, settings=settings, folder=folder, seconds=seconds)
 
 

@@ -1,7 +1,7 @@
 """How long a full trial is: from a measured speed and the search's time."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from autopeft.data import EncodedData, EncodedDataset
@@ -34,12 +34,14 @@ class TrialSize:
         pruning_rows: validation rows behind each reading's loss.
         scoring_rows: validation rows behind the score at the end.
         readings: shares of the tokens after which a trial is read, the last of them 1.
+        folds: how many of a cross-validation's folds it takes, the first ones; None for all there are.
     """
 
     tokens: int
     pruning_rows: int
     scoring_rows: int
     readings: tuple[float, ...] = READINGS
+    folds: int | None = None
 
 
 def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset) -> float:
@@ -54,12 +56,14 @@ def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset)
 
 
 def trial_size(
-    data: EncodedData, tokens_per_second: float, seconds: float | None, given: int | None, parts: int, step_rows: int
-) -> TrialSize:
+    data: EncodedData, tokens_per_second: float, seconds: float | None, given: int | None, parts: int, step_rows: int,
+    *, all_parts: bool = True,
+) -> TrialSize:  # fmt: skip
     """Returns the size of a full trial, so that about ten of them, scored, fill the time.
 
-    Readings see an eighth of the rows trained on and the score half, so that scoring stays below a quarter of a
-    trial; small numbers of rows are noise, so where training is slow they take more of it.
+    Folds make a score steadier and every training shorter: of folds that nobody asked for, a trial takes as many as
+    leave each training an epoch. Readings see an eighth of the rows trained on and the score half, so that scoring
+    stays below a quarter of a trial; small numbers of rows are noise, so where training is slow they take more of it.
 
     Args:
         data: training and validation rows of a fold.
@@ -68,18 +72,23 @@ def trial_size(
         given: tokens the user asked for; they win.
         parts: how many trainings a full trial takes, folds times repeats.
         step_rows: of an optimizer step.
+        all_parts: whether a full trial has to take them all.
     """
     train, validation = data["train"], data["validation"]
-    tokens = LONGEST_EPOCHS * sum(train.lengths)
+    epoch, folds = sum(train.lengths), parts
+    tokens = LONGEST_EPOCHS * epoch
     if given is not None:
         tokens = given
     elif seconds is not None:
-        affordable = tokens_per_second * seconds / FULL_TRIALS / _trainings(parts)
+        trial = tokens_per_second * seconds / FULL_TRIALS
+        if not all_parts:
+            folds = max((count for count in range(1, parts + 1) if trial / _trainings(count) >= epoch), default=1)
+        affordable = trial / _trainings(folds)
         scored = (
             _scored_rows(_sized(train, validation, affordable, step_rows)) * fmean(validation.lengths) * FORWARD_SHARE
         )
         tokens = max(1, min(tokens, int(max(affordable - scored, affordable / 2))))
-    return _sized(train, validation, tokens, step_rows)
+    return replace(_sized(train, validation, tokens, step_rows), folds=folds)
 
 
 def _trainings(parts: int) -> float:

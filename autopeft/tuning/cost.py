@@ -69,7 +69,7 @@ def settle(prepared: Prepared, tokens_per_second: float, request: Request, limit
     first = prepared.starts[0]
     size = trial_size(
         prepared.parts[0], tokens_per_second, limits.seconds, request.tokens, len(prepared.parts),
-        first.batch_size * first.accumulation,
+        first.batch_size * first.accumulation, all_parts=(request.folds, request.repeats) != (None, None),
     )  # fmt: skip
     return Settings(
         schema_version=SCHEMA_VERSION,
@@ -85,7 +85,7 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
     size, speed = settings.size, settings.tokens_per_second
     training = size.tokens / speed
     scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
-    trial = (training + scoring) * len(prepared.parts)
+    trial = (training + scoring) * len(prepared.parts[: size.folds])
     by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials, size.readings)
     by_tokens = math.inf if limits.tokens is None else limits.tokens / speed * (training + scoring) / training
     by_time = math.inf if limits.seconds is None else limits.seconds

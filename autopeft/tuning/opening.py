@@ -65,7 +65,7 @@ def opened(
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
         settings = _settled(prepared, trainer, request, stops, crew, held, shared=storage is not None)
         if held is None:
-            prepared = begun(prepared, settings.starts, request.spaces)
+            prepared = begun(prepared, settings, request.spaces)
         if storage is not None:
             first = _study(prepared, folder, spread, storage).agree(settings) or settings
             check_same(first, identity, f"the study {spread.study}", "--study")

@@ -164,7 +164,7 @@ class TorchRunner:
     def _folded(
         self, outcome: TrialOutcome, plan: Plan, stops: Stops, deadline: float, record: _Record
     ) -> TrialOutcome:
-        first, *others = self._folds
+        first, *others = self._folds[: self._size.folds]
         outcome, metrics = self._first_fold(outcome, first, plan, stops, deadline, record)
         if metrics is None:
             return replace(outcome, status="pruned", reason="behind other trials at the same tokens")

@@ -56,7 +56,7 @@ def dry_run(request: Request, stops: Limits) -> tuple[Prepared, Cost]:
     prepared = prepare(request)
     speed = estimated_speed(prepared) if download_bytes(prepared) else _measured(prepared)
     settings = settle(prepared, speed, request, stops)
-    prepared = begun(prepared, settings.starts, request.spaces)
+    prepared = begun(prepared, settings, request.spaces)
     return prepared, cost_of(prepared, settings, stops)
 
 

@@ -1,9 +1,11 @@
-"""The learning rates that a search starts from where its trials are short."""
+"""What a search begins with where its time is short: higher learning rates, and fewer folds."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from autopeft.tuning.folder import Settings
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.space import Range
@@ -32,17 +34,29 @@ def for_trials_of(tokens: int, tokens_per_row: float, proposal: Proposal) -> tup
     )
 
 
-def begun(prepared: Prepared, starts: tuple[Candidate, ...], spaces: Path | None) -> Prepared:
-    """Returns a search that begins with these versions of its own starts, with a note on what was raised."""
+def begun(prepared: Prepared, settings: Settings, spaces: Path | None) -> Prepared:
+    """Returns a search that begins as it was settled, with a note on what its time has changed."""
+    notes = (*_folds_note(prepared, settings), *_rates_note(prepared, settings))
+    return replace(prepared.starting_from(settings.starts, spaces), notes=(*prepared.notes, *notes))
+
+
+def _folds_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
+    there, taken = len(prepared.parts), settings.size.folds or len(prepared.parts)
+    if taken < there:
+        yield (
+            f"In the time given {there} trainings per trial would be shorter than an epoch each, so a trial takes"
+            f" {taken} of the folds; --folds takes them all."
+        )
+
+
+def _rates_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
     changes = [
         f"{new.method} from {old.learning_rate:.2g} to {new.learning_rate:.2g}"
-        for old, new in zip(prepared.starts, starts, strict=True)
+        for old, new in zip(prepared.starts, settings.starts, strict=True)
         if new.learning_rate != old.learning_rate
     ]
-    if not changes:
-        return prepared
-    note = f"Trials are short, so starts have at least the middle of the rates searched: {', '.join(changes)}."
-    return replace(prepared.starting_from(starts, spaces), notes=(*prepared.notes, note))
+    if changes:
+        yield f"Trials are short, so starts have at least the middle of the rates searched: {', '.join(changes)}."
 
 
 def _raised(start: Candidate, searched: Range) -> Candidate:

@@ -214,4 +214,4 @@ def deadline_of(limits: Limits, began: float, spent_before: float) -> float:
 def most_seconds(settings: Settings, prepared: Prepared) -> float:
     """Returns what a trial may take: a method too slow to try is a finding, not a wait."""
     training = settings.size.tokens / settings.tokens_per_second
-    return max(LEAST_SECONDS, SLOWEST * training * len(prepared.parts))
+    return max(LEAST_SECONDS, SLOWEST * training * len(prepared.parts[: settings.size.folds]))

@@ -59,3 +59,12 @@ def test_a_long_trial_is_read_early(steps, first):
     size = trial_size(data_of(100_000, 500, 20), 1e9, 60.0, steps * 8 * 20, 1, 8)
     assert size.readings[0] == first
     assert size.readings[-3:] == READINGS
+
+
+@pytest.mark.parametrize(("seconds", "folds"), [(30.0, 1), (99.0, 1), (134.0, 2), (166.0, 2), (167.0, 3), (600.0, 6)])
+def test_folds_that_nobody_asked_for_leave_every_training_an_epoch(seconds, folds):
+    """1,000 tokens a second, an epoch of 10,000: as many folds as the share of the time pays for, at least one."""
+    data = data_of(1000, 500, 10)
+    assert trial_size(data, 1000.0, seconds, None, 6, 16, all_parts=False).folds == folds
+    assert trial_size(data, 1000.0, seconds, None, 6, 16).folds == 6
+    assert trial_size(data, 1000.0, None, None, 6, 16, all_parts=False).folds == 6

@@ -150,3 +150,11 @@ def test_a_defect_is_no_outcome(runner, monkeypatch):
     monkeypatch.setattr(TrainingRun, "_backward", broken)
     with pytest.raises(AttributeError, match="a typo"):
         run(runner)
+
+
+@pytest.mark.parametrize(("folds", "trainings"), [(1, 1), (2, 2), (None, 3)])
+def test_a_trial_takes_the_folds_it_has_time_for(ready, worker, tmp_path, folds, trainings):
+    """A size that names fewer folds than there are trains on the first ones alone."""
+    sized = replace(SIZE, folds=folds)
+    outcome = run(TorchRunner(worker, ready.parts * 3, ready.objective, sized, tmp_path))
+    assert round(outcome.tokens / outcome.curve[-1].tokens) == trainings  # other batches in each

@@ -323,6 +323,16 @@ def test_small_data_is_cross_validated_more_than_once(request_):
         prepare(replace(request_, folds=11))
 
 
+def test_a_search_too_short_for_folds_says_so(request_):
+    """Where a tenth of the time is no epoch, a trial takes one fold of those nobody asked for, and a note says it."""
+    short = replace(request_, folds=None, tokens=None)
+    prepared, cost = dry_run(short, Limits(seconds=0.5))
+    assert any("takes 1 of the folds" in note for note in prepared.notes)
+    asked, dearer = dry_run(replace(short, folds=3, repeats=2), Limits(seconds=0.5))
+    assert not any("of the folds" in note for note in asked.notes)
+    assert cost.tokens > dearer.tokens
+
+
 def test_a_start_outside_its_space_is_said(request_, tmp_path):
     """A recommended start that a user's own space excludes is moved into it, and the notes say which value."""
     (tmp_path / "ia3.yaml").write_text(
