@@ -101,7 +101,7 @@ def run(
                 missing = [name for name in contenders if (task, seed, seconds, name) not in done]
                 if not missing:
                     continue
-                given = bench(_request(task, seed, work), work / _slug(task) / f"{seconds:g}" / str(seed), seconds)
+                given = bench(request(task, seed, work), work / _slug(task) / f"{seconds:g}" / str(seed), seconds)
                 for name in missing:
                     row = measure(given, task, name)
                     _append(path, row)
@@ -118,7 +118,8 @@ def _slug(task: str) -> str:
     return re.sub(r"[^\w.-]+", "_", task).strip("_")
 
 
-def _request(task: str, seed: int, work: Path) -> Request:
+def request(task: str, seed: int, work: Path) -> Request:
+    """Returns what a search on a task is asked for; what is missing of model and data is fetched."""
     model, _, data = task.partition(":")
     return Request(model=str(_model(model, work)), data=str(_data(data, work)), seed=seed)
 

@@ -1,0 +1,149 @@
+"""Trains configurations of one task to the end, drawn as a search draws them, so that searches can be replayed on them.
+
+    python -m benchmarks.pool minilm:vader-tweets --runs 80 --tokens 40000
+
+First plain LoRA at the four rates of a race, then the recommended starts, then draws by chance from their spaces.
+Every run is read as often as any way to prune asks for; its quality is that on the test split. Each outcome is a line
+of the file, in the evidence's own schema; what the file holds is not run again. `benchmarks.replay` finds the pools.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from autopeft.recommend._evidence_trials import model_facts, task_facts, trial_run
+from autopeft.recommend.evidence import read_runs
+from autopeft.tasks import get_task
+from autopeft.training.scoring import predict
+from autopeft.training.worker import Worker
+from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.compare import RACED_RATES, default_recipe
+from autopeft.tuning.gauge import Gauge
+from autopeft.tuning.prepare import Prepared, prepare
+from autopeft.tuning.runner import TorchRunner
+from autopeft.tuning.starts import for_trials_of
+from autopeft.values.candidates import Candidate
+from autopeft.values.evidence import Run
+from autopeft.values.outcomes import TrialOutcome
+from autopeft.values.plans import Plan
+from benchmarks.collect import LICENCE, keep, label
+from benchmarks.search import request
+
+READINGS = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0)
+READ_ROWS = 256
+LONGEST_RUN = 180.0
+
+REFERENCE = RACED_RATES[2]
+"""The rate of the plain LoRA that the others are compared with: `benchmarks/methods.md` has it learn at this one in a
+hundred steps, and hardly at the default recipe's."""
+
+NOTE = f"Compared with plain LoRA at {REFERENCE:g}, not at the default recipe's rate. Seconds are of training alone."
+
+
+class Tested(Gauge):
+    """Scores each run on the test split too, while its trained model is at hand."""
+
+    def __init__(self, worker: Worker, prepared: Prepared) -> None:
+        """Prepares the scoring."""
+        super().__init__(worker, prepared)
+        self._worker, self._prepared = worker, prepared
+        self.metrics: dict[str, float] = {}
+
+    def finished(self, outcome: TrialOutcome, model: Any) -> TrialOutcome:
+        """Returns the outcome as it is, and keeps the metrics on the test split."""
+        worker, candidate = self._worker, outcome.candidate
+        found = predict(
+            model, self._prepared.encoded["test"], worker.task, worker.base(candidate).tokenizer,
+            dtype=candidate.dtype, device=worker.device,
+        )  # fmt: skip
+        self.metrics = self._prepared.objective.all_metrics(found)
+        return outcome
+
+
+class Pool:
+    """One task, ready to train any configuration for the same tokens."""
+
+    def __init__(self, task: str, tokens: int, seed: int, work: Path, device: str | None) -> None:
+        """Reads the model and the data."""
+        # One training per run: what is replayed is a single curve.
+        self.prepared = prepare(replace(request(task, seed, work), folds=1))
+        self.worker, encoded = self.prepared.worker(), self.prepared.encoded
+        self._tested = Tested(self.worker, self.prepared)
+        size = TrialSize(tokens=tokens, pruning_rows=READ_ROWS, scoring_rows=len(encoded["validation"]))
+        self._runner = TorchRunner(
+            self.worker, self.prepared.parts, self.prepared.objective, size, work / "states", self._tested
+        )
+        self._plan = Plan(tokens=tokens, seed=seed, readings=READINGS)
+        model, _, data = task.partition(":")
+        self.setting = f"own pool {model} {data} {tokens} tokens seed {seed}"
+        self._facts = model_facts(self.prepared.model, model), task_facts(self.prepared.task, data)
+        self._device = device or label(self.prepared.hardware.device.name)
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Yields configurations without end, always the same in the same order."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        prepared, train = self.prepared, self.prepared.encoded["train"]
+        mean = sum(train.lengths) / len(train)
+        plain = default_recipe(prepared.starts[0])
+        yield from (replace(plain, learning_rate=rate) for rate in RACED_RATES)
+        starts = for_trials_of(self._plan.tokens, mean, prepared.proposal)
+        yield from starts
+        proposal = prepared.starting_from(starts, None).proposal
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=prepared.seed))
+        while True:
+            yield proposal.draw(study.ask())
+
+    def run(self, candidate: Candidate, name: str) -> Run:
+        """Returns a configuration's run, whatever comes of it."""
+        objective, seed = self.prepared.objective, self.prepared.seed
+        lower = objective.name in get_task(self.prepared.model.task).lower_is_better
+        return trial_run(
+            self._outcome(candidate), name=name, setting=self.setting, model=self._facts[0], task=self._facts[1],
+            metric=objective.name, lower_is_better=lower, scored_rows=len(self.prepared.encoded["test"]), seed=seed,
+            device=self._device, on_gpu=self.worker.device != "cpu", source="autopeft benchmarks/pool.py",
+            licence=LICENCE, reference=candidate.learning_rate == REFERENCE, notes=(NOTE,),
+        )  # fmt: skip
+
+    def _outcome(self, candidate: Candidate) -> TrialOutcome:
+        problems = self.prepared.obstacles(candidate)
+        if problems:
+            return TrialOutcome(number=0, status="infeasible", candidate=candidate, reason=" ".join(problems))
+        found = self._runner.run(0, candidate, self._plan, lambda _: False, time.monotonic() + LONGEST_RUN, None)
+        if found.status != "completed":
+            return found
+        held_out = {f"validation_{name}": value for name, value in found.metrics.items()}
+        return replace(found, metrics={**self._tested.metrics, **held_out}, seconds=found.curve[-1].seconds)
+
+
+def main() -> None:
+    """Runs what the file lacks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", nargs="+", metavar="MODEL:DATA", help="several are run in turn, a run of each")
+    parser.add_argument("--runs", type=int, default=80, help="of each task")
+    parser.add_argument("--tokens", type=int, default=40_000, help="of each run")
+    parser.add_argument("--seed", type=int, default=0, help="of the split, the draws and the training")
+    parser.add_argument("--work", type=Path, default=Path(".cache/benchmark-pool"), help="models and data")
+    parser.add_argument("--device", help="what to call the device in the rows")
+    parser.add_argument("--output", type=Path, default=Path("profiles/evidence/own_pools.jsonl"))
+    given = parser.parse_args()
+    held = {run.name for run in read_runs(given.output)} if given.output.exists() else set()
+    made = [Pool(task, given.tokens, given.seed, given.work, given.device) for task in given.task]
+    drawn = zip(*(islice(pool.candidates(), given.runs) for pool in made), strict=True)
+    for number, (pool, candidate) in enumerate(chain.from_iterable(zip(made, row, strict=True) for row in drawn)):
+        name = f"{pool.setting} {number // len(made)}"
+        if name in held:
+            continue
+        run = pool.run(candidate, name)
+        keep(given.output, run)
+        quality = "" if run.quality is None else f"{run.quality.value:.4f}"
+        print(f"{name}: {candidate.method} {run.status} {quality} {run.seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
