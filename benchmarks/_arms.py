@@ -44,10 +44,15 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Runs of one setting: the same model, task and budget."""
+    """Runs of one setting: the same model, task and budget.
+
+    Attributes:
+        advice: positions of its runs in the order in which the recommender expects them to gain; see `_advice`.
+    """
 
     name: str
     arms: tuple[Arm, ...]
+    advice: tuple[int, ...] = ()
 
     @property
     def signals(self) -> tuple[str, ...]:

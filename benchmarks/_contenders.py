@@ -100,7 +100,8 @@ def autopeft(given: Bench) -> Chosen:
     began = time.monotonic()
     path = given.folder / "autopeft.db"
     path.unlink(missing_ok=True)  # a search that was cut short is not comparable and begins anew
-    study = TrialStudy(path, given.prepared.proposal, seed=given.prepared.seed)
+    proposal = given.prepared.guided(given.settings.size.tokens).proposal
+    study = TrialStudy(path, proposal, seed=given.prepared.seed)
     study.enqueue(given.prepared.starts)
     trials = Trials(study, given.runner, given.prepared, given.settings, Silent())
     trials.run(Limits(seconds=given.seconds), began)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _gains import Row
-from _kinds import KINDS, Predictor, method_means
-from _mixed import fit, predicted
 
 from autopeft.recommend.surrogate import LEVELS, widths
+from benchmarks._gains import Row
+from benchmarks._kinds import KINDS, Predictor, method_means
+from benchmarks._mixed import fit, predicted
 
 FEWEST = 4
 """Runs that a setting must have for a choice among them to mean something."""

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from _gains import Row
-from _mixed import predicted, uncalibrated, weights
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from autopeft.recommend._surrogate_features import terms, vector
+from benchmarks._gains import Row
+from benchmarks._mixed import predicted, uncalibrated, weights
 
 TREES = 24
 SHRINKAGE = 3.0

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from _gains import Row
 
 from autopeft.recommend._surrogate_features import DIRECT, FAMILIES, NAMES, TERMS, vector
 from autopeft.recommend.surrogate import LEVELS, Measured, Surrogate, design, estimate
+from benchmarks._gains import Row
 
 FAMILY, METHOD, RATE, OTHER = 2.0, 2.0, 3.0, 1.0
 """Standard deviations that effects are believed to have before any run, in points."""

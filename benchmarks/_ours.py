@@ -168,7 +168,7 @@ def play(
     study: Any = RecordedStudy(pool, sampler)
     runner = RecordedRunner(pool, signal, clock, seed)
     prepared: Any = SimpleNamespace(obstacles=lambda _: [], seed=seed, parts=(pool,))
-    size = SimpleNamespace(tokens=TOKENS, readings=readings)
+    size = SimpleNamespace(tokens=TOKENS, readings=readings, folds=None)
     settings: Any = SimpleNamespace(size=size, tokens_per_second=TOKENS / pool.mean_seconds)
     with patch.object(trials, "time", clock), patch.object(halving, "REDUCTION", reduction):
         trials.Trials(study, runner, prepared, settings, Silent()).run(

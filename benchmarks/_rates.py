@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from _evaluate import held_out, interval
-from _gains import Row
-from _kinds import kept
 
 from autopeft.methods import get_method
 from autopeft.tuning.space import load_space
+from benchmarks._evaluate import held_out, interval
+from benchmarks._gains import Row
+from benchmarks._kinds import kept
 
 FLOORS = (-1.0, 0.33, 0.5, 0.67)
 """Lowest positions in the range of rates searched that a seed is raised to; the first raises none, and a search of

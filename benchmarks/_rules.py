@@ -5,8 +5,6 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from _gains import Row
-
 from autopeft.estimation import estimate
 from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
@@ -18,6 +16,7 @@ from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.evidence import Run
 from autopeft.values.names import Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile, TokenLengths
+from benchmarks._gains import Row
 
 
 def _llama(hidden: int, forward: int, layers: int, heads: int, key_value: int, vocabulary: int) -> dict[str, object]:

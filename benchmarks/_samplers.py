@@ -3,7 +3,7 @@
 import math
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -53,9 +53,12 @@ class Space:
 
     def take(self, drawn: Place) -> int:
         """Returns the nearest run that is left, which then is not left any more."""
-        chosen = min(self._left, key=lambda arm: (self._distance(self.places[arm], drawn), arm))
-        self._left.remove(chosen)
-        return chosen
+        return self.remove(min(self._left, key=lambda arm: (self._distance(self.places[arm], drawn), arm)))
+
+    def remove(self, arm: int) -> int:
+        """Returns a run, which then is not left any more."""
+        self._left.remove(arm)
+        return arm
 
     def _distance(self, one: Place, other: Place) -> float:
         return (
@@ -65,16 +68,26 @@ class Space:
         )
 
 
-class RandomSampler:
-    """Proposes runs by chance."""
+def starts(pool: Pool, count: int) -> list[int]:
+    """Returns the runs that a search would begin with: of as many methods the one that is expected to gain most."""
+    first: dict[str, int] = {}
+    for place in pool.advice:
+        first.setdefault(pool.arms[place].method, place)
+    return list(first.values())[:count]
 
-    def __init__(self, pool: Pool, seed: int) -> None:
+
+class RandomSampler:
+    """Proposes given runs first, and then by chance."""
+
+    def __init__(self, pool: Pool, seed: int, first: Sequence[int] = ()) -> None:
         """Prepares the draws."""
-        self._space, self._random = Space(pool), random.Random(seed)
+        self._space, self._random, self._first = Space(pool), random.Random(seed), list(first)
 
     def ask(self) -> int:
         """Returns the next run."""
         space, draw = self._space, self._random
+        if self._first:
+            return space.remove(self._first.pop(0))
         return space.take(Place(draw.choice(space.methods), draw.uniform(*space.rates), draw.uniform(*space.sizes)))
 
     def tell(self, arm: int, readings: Mapping[int, float], *, finished: bool) -> None:
@@ -82,9 +95,9 @@ class RandomSampler:
 
 
 class TpeSampler:
-    """Lets TPE draw a method, a rate and a size, and proposes the nearest run that is left."""
+    """Proposes given runs first, then those nearest to the method, the rate and the size that TPE draws."""
 
-    def __init__(self, pool: Pool, seed: int, sampler: Any, study: Any = None) -> None:
+    def __init__(self, pool: Pool, seed: int, sampler: Any, study: Any = None, first: Sequence[int] = ()) -> None:
         """Opens a study in memory, or uses the given one.
 
         Args:
@@ -92,6 +105,7 @@ class TpeSampler:
             seed: of the study, unless one is given.
             sampler: makes Optuna's sampler from a seed.
             study: an Optuna study.
+            first: runs to propose before any is drawn.
         """
         import optuna
 
@@ -105,9 +119,12 @@ class TpeSampler:
             "size": optuna.distributions.FloatDistribution(*self._space.sizes),
         }
         self.open: dict[int, Any] = {}
+        self._first = list(first)
 
     def ask(self) -> int:
         """Returns the run that is nearest to what TPE draws."""
+        if self._first:
+            return self._space.remove(self._first.pop(0))
         trial = self.study.ask(self._distributions)
         chosen = self._space.take(Place(**trial.params))
         self.open[chosen] = trial

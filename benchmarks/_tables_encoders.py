@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from _tables import MILLION, PADDED, UNLICENSED, Table, glue, rows, run, share
-
 from autopeft.values.evidence import Run, RunModel, RunTask
 from autopeft.values.names import ParameterValue
+from benchmarks._tables import MILLION, PADDED, UNLICENSED, Table, glue, rows, run, share
 
 BERTIMBAU = Table(
     source="https://github.com/MarielaNina/qa_squad_bertimbau/blob/main/qa_bertimbau (analysis_bertimbau_*.ipynb)",

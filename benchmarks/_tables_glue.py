@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from _tables import GLUE_TASKS, MILLION, UNLICENSED, Table, glue, rows, run
-
 from autopeft.values.evidence import Run, RunModel, RunTask
 from autopeft.values.names import ModelKind, ParameterValue
+from benchmarks._tables import GLUE_TASKS, MILLION, UNLICENSED, Table, glue, rows, run
 
 LORA = Table(
     source="https://github.com/microsoft/LoRA/blob/main/README.md (Hu et al., arXiv 2106.09685)",

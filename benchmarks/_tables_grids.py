@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from _tables import PADDED, UNLICENSED, Table, glue, rows, run
-
 from autopeft.values.evidence import Run, RunModel, RunTask
 from autopeft.values.names import ModelKind, ParameterValue
+from benchmarks._tables import PADDED, UNLICENSED, Table, glue, rows, run
 
 DOMAINS = Table(
     source="https://github.com/LEESY-X/Domain_fine-tuning_experiments/blob/3b51487/final_tables/"

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from _tables import MILLION, Table, rows, run, share
-
 from autopeft.values.evidence import Run, RunModel, RunTask
 from autopeft.values.names import ParameterValue
+from benchmarks._tables import MILLION, Table, rows, run, share
 
 ADAPTERS = Table(
     source="https://github.com/AGI-Edgerunners/LLM-Adapters/blob/main/README.md (Hu et al., arXiv 2304.01933)",

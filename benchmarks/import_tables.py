@@ -11,16 +11,23 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _tables_encoders import abuse_runs, code_runs, film_runs, finance_runs, prompt_runs, question_runs, summary_runs
-from _tables_glue import adakron_runs, bias_runs, glue_runs, text_runs, tiny_runs
-from _tables_grids import domain_runs, rank_runs, rate_runs, shape_runs
-from _tables_llm import commonsense_runs, loftq_runs, math_runs, quantum_runs, subspace_runs, swift_runs
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from autopeft.files import write_text
 from autopeft.recommend.evidence import to_line
 from autopeft.values.evidence import Run
+from benchmarks._tables_encoders import (
+    abuse_runs,
+    code_runs,
+    film_runs,
+    finance_runs,
+    prompt_runs,
+    question_runs,
+    summary_runs,
+)
+from benchmarks._tables_glue import adakron_runs, bias_runs, glue_runs, text_runs, tiny_runs
+from benchmarks._tables_grids import domain_runs, rank_runs, rate_runs, shape_runs
+from benchmarks._tables_llm import commonsense_runs, loftq_runs, math_runs, quantum_runs, subspace_runs, swift_runs
 
 FILES: Mapping[str, Callable[[], Iterator[Run]]] = {
     "llm_adapters": math_runs, "dora_commonsense": commonsense_runs, "lora_glue": glue_runs, "lora_gpt2": text_runs,

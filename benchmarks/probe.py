@@ -19,11 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _evaluate import settings
-from _gains import rows as gains
-from _mixed import fit
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from autopeft.assets import fetch, get_asset
 from autopeft.data import encode, load_data
@@ -37,6 +33,9 @@ from autopeft.training.worker import Worker
 from autopeft.tuning.probe import probe
 from autopeft.values.candidates import Constraints, Suggestion
 from autopeft.values.plans import Plan
+from benchmarks._evaluate import settings
+from benchmarks._gains import rows as gains
+from benchmarks._mixed import fit
 
 ROWS = 600
 SEED = 7

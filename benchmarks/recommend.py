@@ -16,10 +16,15 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import _rates
-from _evaluate import (
+from autopeft import resources
+from autopeft.files import plain, write_text
+from autopeft.recommend.evidence import read_runs, shipped_runs
+from autopeft.recommend.expect import MOST, POINTS
+from autopeft.recommend.surrogate import LEVELS
+from benchmarks import _rates
+from benchmarks._evaluate import (
     SCHEMES,
     Array,
     Choice,
@@ -33,16 +38,10 @@ from _evaluate import (
     random_choice,
     settings,
 )
-from _gains import Row, rows
-from _kinds import KINDS
-from _mixed import fit
-from _rules import score
-
-from autopeft import resources
-from autopeft.files import plain, write_text
-from autopeft.recommend.evidence import read_runs, shipped_runs
-from autopeft.recommend.expect import MOST, POINTS
-from autopeft.recommend.surrogate import LEVELS
+from benchmarks._gains import Row, rows
+from benchmarks._kinds import KINDS
+from benchmarks._mixed import fit
+from benchmarks._rules import score
 
 ROOT = Path(__file__).parent.parent
 KEPT = "kept"

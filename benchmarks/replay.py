@@ -23,7 +23,7 @@ from benchmarks import _others, _ours
 from benchmarks._arms import Arm, Pool, pools
 from benchmarks._intervals import Mean, mean
 from benchmarks._plot import Point, chart
-from benchmarks._samplers import RandomSampler, TpeSampler, grouped_tpe, plain_tpe
+from benchmarks._samplers import RandomSampler, Sampler, TpeSampler, grouped_tpe, plain_tpe, starts
 from benchmarks._signals import SignalQuality, signal_quality
 
 BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -58,16 +58,18 @@ class Line:
 
 def promoted(
     pool: Pool, signal: str, budgets: Sequence[float], seed: int, *,
-    tpe: bool = False, readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
+    tpe: bool = False, advice: bool = False, readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
 ) -> list[Arm | None]:  # fmt: skip
     """Returns the picks of the search's own loop, which is run anew for each budget: it plans its last seconds."""
+    first = starts(pool, _ours.STARTS) if advice else ()
+
+    def sampler() -> Sampler:
+        return TpeSampler(pool, seed, grouped_tpe, first=first) if tpe else RandomSampler(pool, seed, first)
+
     return [
-        _ours.play(
-            pool, TpeSampler(pool, seed, grouped_tpe) if tpe else RandomSampler(pool, seed), budget,
-            signal=signal, seed=seed, readings=readings, reduction=reduction,
-        )
+        _ours.play(pool, sampler(), budget, signal=signal, seed=seed, readings=readings, reduction=reduction)
         for budget in budgets
-    ]  # fmt: skip
+    ]
 
 
 def stopped(

@@ -71,6 +71,7 @@ def opened(
             check_same(first, identity, f"the study {spread.study}", "--study")
             prepared = prepared.starting_from(first.starts, request.spaces)
             settings = replace(first, tokens_per_second=settings.tokens_per_second)
+        prepared = prepared.guided(settings.size.tokens)
         observer.prepared(prepared, cost_of(prepared, settings, stops))
         if folder.settings() is None:
             folder.begin(settings)

@@ -35,6 +35,7 @@ from autopeft.training.scoring import Objective
 from autopeft.training.worker import Worker
 from autopeft.tuning.feasible import obstacles, weighed
 from autopeft.tuning.folding import check_folds, parts_of
+from autopeft.tuning.guide import Guide
 from autopeft.tuning.pareto import check_objectives
 from autopeft.tuning.proposal import Proposal, proposal
 from autopeft.tuning.selection import METHODS_TRIED, starting_candidates
@@ -150,6 +151,11 @@ class Prepared:
             return self
         proposed = proposal(starts, self.model.layers, spaces, gradients=self.team.alone)
         return replace(self, starts=starts, proposal=proposed)
+
+    def guided(self, tokens: int) -> "Prepared":
+        """Returns the same search with draws judged before they are tried, as trials of so many tokens."""
+        guide = Guide(model=self.model, task=self.task, tokens=tokens)
+        return replace(self, proposal=replace(self.proposal, guide=guide))
 
     def identity(self, request: Request) -> dict[str, Any]:
         """Returns what makes this search this search, for the check when it is resumed."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import FileFormatError
 from autopeft.methods import get_method
+from autopeft.tuning.guide import Guide
 from autopeft.tuning.space import Range, SearchSpace, load_space, resolved_layers
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import ParameterValue
@@ -74,10 +75,15 @@ def dimensions(space: SearchSpace) -> dict[str, Dimension]:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """The spaces of the methods in a search, with the recommended candidate that each starts from."""
+    """The spaces of the methods in a search, with the recommended candidate that each starts from.
+
+    Attributes:
+        guide: what judges draws before they are tried; None where the sampler alone decides.
+    """
 
     spaces: Mapping[str, SearchSpace]
     starts: Mapping[str, Candidate]
+    guide: Guide | None = None
 
     def draw(self, trial: "Trial") -> Candidate:
         """Returns the candidate that the trial's sampler picks."""

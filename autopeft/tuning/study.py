@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain
 from autopeft.tuning.folder import Settings
+from autopeft.tuning.guide import promising
 from autopeft.tuning.heartbeat import Heart
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.running import Running
@@ -240,7 +241,10 @@ class TrialStudy:
     def ask(self) -> tuple["Trial", Candidate]:
         """Returns the next trial and its candidate."""
         with self.exclusive():
-            self._study.sampler = sampler(self._seed + len(self._all()), len(self._proposal.spaces))
+            number = len(self._all())
+            if not self.queued and (chosen := promising(self._proposal, number, self._seed + number)):
+                self._study.enqueue_trial(chosen)
+            self._study.sampler = sampler(self._seed + number, len(self._proposal.spaces))
             with warnings.catch_warnings():
                 # Optuna gives signs of life only within `Study.optimize`; here the heart does.
                 warnings.filterwarnings("ignore", message="Heartbeat of storage")

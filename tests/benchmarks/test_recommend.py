@@ -1,27 +1,13 @@
 """The table says what it claims to: regret, ties, intervals over clusters, and no answer seen beforehand."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from autopeft import resources
 from autopeft.recommend.evidence import shipped_runs
 from autopeft.recommend.surrogate import load
+from benchmarks import _evaluate, _gains, _kinds, _mixed, import_tables
 from tests.recommend.test_evidence import scored
-
-FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
-
-
-@pytest.fixture
-def module(monkeypatch):
-    """Imports a file of the benchmarks as it imports itself: from its own folder."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module
-    for name in [name for name, held in sys.modules.items() if str(FOLDER) in str(getattr(held, "__file__", ""))]:
-        del sys.modules[name]
 
 
 def runs():
@@ -32,67 +18,64 @@ def runs():
     ]  # fmt: skip
 
 
-def test_gains_are_differences_to_plain_lora_in_their_own_unit(module):
+def test_gains_are_differences_to_plain_lora_in_their_own_unit():
     """Points of a hundred for shares; per cent of the loss for losses, lower being better."""
-    gains = module("_gains")
-    assert [row.points for row in gains.rows(runs())] == pytest.approx([0, 5, -10, 10])
+    assert [row.points for row in _gains.rows(runs())] == pytest.approx([0, 5, -10, 10])
     loss = {"metric": "validation_loss", "higher_is_better": False, "share": False}
     lost = [run.__class__(**{**run.__dict__, "quality": run.quality.__class__(value=value, **loss)})
             for run, value in zip(runs()[:2], (1.0, 0.9), strict=True)]  # fmt: skip
-    found = gains.rows(lost)
+    found = _gains.rows(lost)
     assert found[1].points == pytest.approx(-100 * np.log(0.9))
     assert found[1].unit == "per cent of the loss"
 
 
-def test_regret_is_what_the_best_run_had_more(module):
+def test_regret_is_what_the_best_run_had_more():
     """The first suggestion, the best of three, and ties as their mean."""
-    evaluate, rows = module("_evaluate"), module("_gains").rows(runs())
+    rows = _gains.rows(runs())
     places = [0, 1, 2, 3]
-    worst_first = evaluate.followed(rows, places, np.array([1.0, 2.0, 3.0, 0.0]))
+    worst_first = _evaluate.followed(rows, places, np.array([1.0, 2.0, 3.0, 0.0]))
     assert worst_first.regret == pytest.approx(20)
     assert worst_first.best_of_three == pytest.approx(5)
-    tied = evaluate.followed(rows, places, np.array([0.0, 1.0, 1.0, 0.0]))
+    tied = _evaluate.followed(rows, places, np.array([0.0, 1.0, 1.0, 0.0]))
     assert tied.regret == pytest.approx(10 - (5 - 10) / 2)
-    assert evaluate.followed(rows, places, evaluate.default_scores(rows, places)).regret == pytest.approx(10)
-    assert evaluate.random_choice(rows, places).regret == pytest.approx(10 - 1.25)
+    assert _evaluate.followed(rows, places, _evaluate.default_scores(rows, places)).regret == pytest.approx(10)
+    assert _evaluate.random_choice(rows, places).regret == pytest.approx(10 - 1.25)
 
 
-def test_what_is_held_out_is_not_seen(module):
+def test_what_is_held_out_is_not_seen():
     """A model is made without the rows that it predicts."""
-    evaluate, rows = module("_evaluate"), module("_gains").rows(runs())
+    rows = _gains.rows(runs())
 
     def make(part):
         seen = {row.method for row in part}
         return lambda others: np.array([float(row.method in seen) for row in others])
 
-    assert evaluate.held_out(rows, "method", make).tolist() == [0, 0, 0, 0]
+    assert _evaluate.held_out(rows, "method", make).tolist() == [0, 0, 0, 0]
 
 
-def test_an_interval_draws_whole_clusters(module):
+def test_an_interval_draws_whole_clusters():
     """A hundred runs of one cluster are one piece of evidence, not a hundred."""
-    interval = module("_evaluate").interval
     values = [0.0] * 100 + [10.0] * 100
-    wide = interval(values, ["a"] * 100 + ["b"] * 100)
-    narrow = interval(values, [str(place) for place in range(200)])
+    wide = _evaluate.interval(values, ["a"] * 100 + ["b"] * 100)
+    narrow = _evaluate.interval(values, [str(place) for place in range(200)])
     assert wide[0] == narrow[0] == 5
     assert (wide[1], wide[2]) == (0, 10)
     assert narrow[2] - narrow[1] < 4
 
 
-def test_published_tables_are_what_their_script_writes(module, tmp_path):
+def test_published_tables_are_what_their_script_writes(tmp_path):
     """Nobody edits the files by hand."""
-    tables = module("import_tables")
-    tables.main(str(tmp_path))
+    import_tables.main(str(tmp_path))
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (resources.profiles() / "evidence" / path.name).read_bytes()
-    assert {path.stem for path in tmp_path.iterdir()} == set(tables.FILES)
-    assert len(tables.FILES) >= 19
+    assert {path.stem for path in tmp_path.iterdir()} == set(import_tables.FILES)
+    assert len(import_tables.FILES) >= 19
 
 
-def test_the_shipped_surrogate_is_what_the_shipped_runs_give(module):
+def test_the_shipped_surrogate_is_what_the_shipped_runs_give():
     """Who adds evidence fits anew: effects and nearest runs are those of all runs that ship."""
     shipped = load()
-    made = module("_mixed").fit(module("_gains").rows(shipped_runs()), shipped.fitted)
+    made = _mixed.fit(_gains.rows(shipped_runs()), shipped.fitted)
     assert made.methods == shipped.methods
     assert [run.name for run in made.measured] == [run.name for run in shipped.measured]
     assert made.effects == pytest.approx(shipped.effects, abs=0.01)
@@ -100,8 +83,8 @@ def test_the_shipped_surrogate_is_what_the_shipped_runs_give(module):
     assert made.unseen_quantiles == pytest.approx(shipped.unseen_quantiles, rel=0.01)
 
 
-def test_every_kind_predicts_every_row(module):
+def test_every_kind_predicts_every_row():
     """What the surrogate was chosen among still runs."""
-    rows = module("_gains").rows([run for run in shipped_runs() if run.setting.startswith("peft")])
-    for make in module("_kinds").KINDS.values():
+    rows = _gains.rows([run for run in shipped_runs() if run.setting.startswith("peft")])
+    for make in _kinds.KINDS.values():
         assert np.isfinite(make(rows)(rows[:5])).all()

@@ -1,0 +1,67 @@
+"""Every other trial that is drawn is the one of a few that measured runs speak best of."""
+
+from dataclasses import replace
+
+import pytest
+
+from autopeft.tuning.guide import DRAWS, GUIDED, Guide, promising
+from autopeft.tuning.proposal import proposal
+from autopeft.tuning.study import TrialStudy
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Measurement, TrialOutcome
+from tests.recommend.settings import SMALL, task
+from tests.tuning.child import STARTS
+
+
+class Keen:
+    """Expects most of the highest learning rate."""
+
+    def __init__(self):
+        self.asked = []
+
+    def best(self, candidates):
+        self.asked.append(candidates)
+        return max(candidates, key=lambda candidate: candidate.learning_rate)
+
+
+def guided(judge):
+    return replace(proposal(STARTS, depth=4), guide=judge)
+
+
+def run(study):
+    """Runs a trial to its end, and returns its candidate."""
+    trial, candidate = study.ask()
+    reading = Measurement(tokens=1, seconds=1.0, train_loss=1.0, validation_loss=1.0)
+    study.tell(trial, TrialOutcome(number=trial.number, status="completed", candidate=candidate, curve=(reading,)))
+    return candidate
+
+
+def test_every_other_draw_is_the_most_promising_of_a_few(tmp_path):
+    """Starts come first and unjudged; then draws are judged in turn with the sampler's, which judges none."""
+    judge = Keen()
+    study = TrialStudy(tmp_path / "study.db", guided(judge), seed=0)
+    study.enqueue(STARTS)
+    assert [run(study).method for _ in STARTS] == [start.method for start in STARTS]
+    assert judge.asked == []
+    tried = [run(study) for _ in range(2 * GUIDED)]
+    assert [len(candidates) for candidates in judge.asked] == [DRAWS, DRAWS]
+    best = [max(candidate.learning_rate for candidate in candidates) for candidates in judge.asked]
+    assert [candidate.learning_rate for candidate in tried[::GUIDED]] == pytest.approx(best)
+
+
+def test_a_resumed_search_judges_the_same_draws():
+    """The draws hang on the trial's number and the seed alone."""
+    first, again, other = Keen(), Keen(), Keen()
+    assert promising(guided(first), 4, 7) == promising(guided(again), 4, 7) != promising(guided(other), 4, 8)
+    assert first.asked == again.asked
+    assert promising(guided(first), 5, 7) == promising(proposal(STARTS, depth=4), 4, 7) == {}
+
+
+def test_the_surrogate_judges_a_rate_by_its_method():
+    """A rate at the lower end of its method's range is expected to starve it, whatever layers the gradient picks."""
+    guide = Guide(model=SMALL, task=task(), tokens=50_000)
+    lora = Candidate(
+        method="lora", parameters={"rank": 8, "alpha": 16, "dropout": 0.0}, layers="gradient:2", learning_rate=1e-3
+    )
+    starved, fed = (replace(lora, learning_rate=rate) for rate in (2e-5, 1e-3))
+    assert guide.best([starved, fed, starved]) == fed
