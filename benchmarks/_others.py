@@ -14,6 +14,10 @@ OPTUNA_STEPS = 20
 """Reports per trial to Optuna's pruner, as many as the published curves have."""
 
 
+RACE_SHARES = (0.25, 0.5, 1.0)
+"""Where a race halves its field, and its end: those of `autopeft.tuning.contest`."""
+
+
 @dataclass
 class Trace:
     """What a search had picked when: the best completed run by its score, before that the best of the furthest."""
@@ -95,6 +99,35 @@ def play(
                 trace.add(clock.now, arm, 1.0, runner.score(arm))
         sampler.tell(position, readings, finished=len(readings) == len(shares))
     return trace
+
+
+def race(pool: Pool, rates: Sequence[float], *, signal: str, seed: int) -> Trace:
+    """Returns what a race of a pool's first runs picked when: the better half goes on at a quarter and at a half.
+
+    Args:
+        pool: recorded runs; one that does not begin with the rates in their order has no race.
+        rates: learning rates of one method.
+        signal: that the race is decided by.
+        seed: of the noise of the final score.
+    """
+    standing, trace, clock = list(pool.arms[: len(rates)]), Trace(), Clock()
+    if not has_race(pool, rates):
+        return trace
+    runner, before = RecordedRunner(pool, signal, clock, seed), 0.0
+    for share in RACE_SHARES:
+        for arm in standing:
+            clock.now += arm.seconds * (share - before)
+            final = share == 1
+            trace.add(clock.now, arm, share, runner.score(arm) if final else -arm.reading(signal, share))
+        standing.sort(key=lambda arm, share=share: arm.reading(signal, share))  # type: ignore[misc]
+        standing, before = standing[: max(1, len(standing) // 2)], share
+    return trace
+
+
+def has_race(pool: Pool, rates: Sequence[float]) -> bool:
+    """Whether a pool begins with one method at these learning rates, as a pool of our own does."""
+    first = pool.arms[: len(rates)]
+    return [arm.learning_rate for arm in first] == list(rates) and len({arm.method for arm in first}) == 1
 
 
 def optuna_hyperband(pool: Pool, seconds: float, *, signal: str, seed: int) -> Trace:

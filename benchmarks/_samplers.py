@@ -1,12 +1,14 @@
 """What proposes the next recorded run: chance, or Optuna's TPE over method, learning rate and size."""
 
+import itertools
 import math
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from autopeft.tuning.guide import DRAWS, GUIDED
 from benchmarks._arms import Pool
 
 _OTHER_METHOD = 1.0
@@ -51,9 +53,13 @@ class Space:
         self.sizes = _span([place.size for place in self.places])
         self._left = set(range(len(self.places)))
 
-    def take(self, drawn: Place) -> int:
-        """Returns the nearest run that is left, which then is not left any more."""
-        return self.remove(min(self._left, key=lambda arm: (self._distance(self.places[arm], drawn), arm)))
+    def draw(self, by: random.Random) -> Place:
+        """Returns a place drawn by chance."""
+        return Place(by.choice(self.methods), by.uniform(*self.rates), by.uniform(*self.sizes))
+
+    def nearest(self, drawn: Place) -> int:
+        """Returns the nearest run that is left."""
+        return min(self._left, key=lambda arm: (self._distance(self.places[arm], drawn), arm))
 
     def remove(self, arm: int) -> int:
         """Returns a run, which then is not left any more."""
@@ -85,10 +91,8 @@ class RandomSampler:
 
     def ask(self) -> int:
         """Returns the next run."""
-        space, draw = self._space, self._random
-        if self._first:
-            return space.remove(self._first.pop(0))
-        return space.take(Place(draw.choice(space.methods), draw.uniform(*space.rates), draw.uniform(*space.sizes)))
+        space = self._space
+        return space.remove(self._first.pop(0) if self._first else space.nearest(space.draw(self._random)))
 
     def tell(self, arm: int, readings: Mapping[int, float], *, finished: bool) -> None:
         """Learns nothing."""
@@ -97,7 +101,9 @@ class RandomSampler:
 class TpeSampler:
     """Proposes given runs first, then those nearest to the method, the rate and the size that TPE draws."""
 
-    def __init__(self, pool: Pool, seed: int, sampler: Any, study: Any = None, first: Sequence[int] = ()) -> None:
+    def __init__(
+        self, pool: Pool, seed: int, sampler: Any, study: Any = None, *, first: Sequence[int] = (), guided: bool = False
+    ) -> None:
         """Opens a study in memory, or uses the given one.
 
         Args:
@@ -106,6 +112,8 @@ class TpeSampler:
             sampler: makes Optuna's sampler from a seed.
             study: an Optuna study.
             first: runs to propose before any is drawn.
+            guided: whether every other run is the one of a few draws by chance that is expected to gain most, as
+                `autopeft.tuning.guide` has it.
         """
         import optuna
 
@@ -120,13 +128,19 @@ class TpeSampler:
         }
         self.open: dict[int, Any] = {}
         self._first = list(first)
+        self._turns: Iterator[int] = itertools.count() if guided else itertools.repeat(1)
+        self._expected = {arm: -place for place, arm in enumerate(pool.advice)}
+        self._random = random.Random(seed)
 
     def ask(self) -> int:
         """Returns the run that is nearest to what TPE draws."""
         if self._first:
             return self._space.remove(self._first.pop(0))
+        if next(self._turns) % GUIDED == 0:
+            drawn = [self._space.nearest(self._space.draw(self._random)) for _ in range(DRAWS)]
+            return self._space.remove(max(drawn, key=lambda arm: self._expected.get(arm, -math.inf)))
         trial = self.study.ask(self._distributions)
-        chosen = self._space.take(Place(**trial.params))
+        chosen = self._space.remove(self._space.nearest(Place(**trial.params)))
         self.open[chosen] = trial
         return chosen
 

@@ -3,7 +3,8 @@
     python -m benchmarks.replay --seeds 1000 --jobs 2
 
 Regret is the quality of the pool's best run minus that of the run that a search picks. Budgets are counted in mean
-full trainings. Writes ``replay.json``, ``replay.md`` and ``replay*.svg`` into ``benchmarks/results``.
+full trainings. Advice is that of a surrogate which has seen neither the source nor the data of the pool. Writes
+``replay.json``, ``replay.md`` and ``replay*.svg`` into ``benchmarks/results``.
 """
 
 import argparse
@@ -18,8 +19,11 @@ from pathlib import Path
 
 from autopeft import resources
 from autopeft.files import plain, to_json, write_text
+from autopeft.recommend.evidence import read_runs
+from autopeft.tuning.compare import RACED_RATES
 from autopeft.tuning.halving import EARLY_READING, READINGS, REDUCTION
 from benchmarks import _others, _ours
+from benchmarks._advice import advised
 from benchmarks._arms import Arm, Pool, pools
 from benchmarks._intervals import Mean, mean
 from benchmarks._plot import Point, chart
@@ -32,14 +36,19 @@ _QUARTERS = ((1.0, 4.0), (2.0, 8.0), (4.0, 16.0))
 MODELLED = "TPE"
 """What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
 
-OURS, OURS_TPE = "promotions, random", "promotions, TPE (autopeft, short trials)"
-FINE_TPE, EIGHTH_TPE = "promotions from 0.06 on, TPE", "promotions from 0.12 on, TPE (autopeft, long trials)"
+OURS = "promotions, random"
+SHORT, LONG = (
+    "advice, promotions, guided TPE (autopeft, short trials)",
+    "the same from 0.12 on (autopeft, long trials), TPE",
+)
+UNGUIDED, ALONE = "advice, promotions from 0.12 on, TPE", "promotions from 0.12 on, TPE"
 _FLOOR = 0.05
 """Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
 
 _FINE = (0.06, 0.12, 0.25, 0.5, 1.0)
 _EIGHTH = (EARLY_READING, *READINGS)
 OPTUNA = "Optuna: TPE + Hyperband"
+RACE = "plain LoRA, four rates raced"
 
 Search = Callable[[Pool, str, Sequence[float], int], list[Arm | None]]
 """Receives a pool, a signal, budgets in seconds and a seed; returns the pick at each budget."""
@@ -58,13 +67,16 @@ class Line:
 
 def promoted(
     pool: Pool, signal: str, budgets: Sequence[float], seed: int, *,
-    tpe: bool = False, advice: bool = False, readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
+    tpe: bool = False, advice: bool = False, guided: bool = False, readings: tuple[float, ...] = READINGS,
+    reduction: int = REDUCTION,
 ) -> list[Arm | None]:  # fmt: skip
     """Returns the picks of the search's own loop, which is run anew for each budget: it plans its last seconds."""
     first = starts(pool, _ours.STARTS) if advice else ()
 
     def sampler() -> Sampler:
-        return TpeSampler(pool, seed, grouped_tpe, first=first) if tpe else RandomSampler(pool, seed, first)
+        if not tpe:
+            return RandomSampler(pool, seed, first)
+        return TpeSampler(pool, seed, grouped_tpe, first=first, guided=guided)
 
     return [
         _ours.play(pool, sampler(), budget, signal=signal, seed=seed, readings=readings, reduction=reduction)
@@ -88,16 +100,24 @@ def hyperband(pool: Pool, signal: str, budgets: Sequence[float], seed: int) -> l
     return [trace.at(budget) for budget in budgets]
 
 
+def raced(pool: Pool, signal: str, budgets: Sequence[float], seed: int) -> list[Arm | None]:
+    """Returns the picks of a race of plain LoRA's four rates, which pools of our own begin with."""
+    trace = _others.race(pool, RACED_RATES, signal=signal, seed=seed)
+    return [trace.at(budget) for budget in budgets]
+
+
 SEARCHES: dict[str, Search] = {
-    OURS_TPE: partial(promoted, tpe=True),
-    FINE_TPE: partial(promoted, tpe=True, readings=_FINE),
-    EIGHTH_TPE: partial(promoted, tpe=True, readings=_EIGHTH),
+    SHORT: partial(promoted, tpe=True, advice=True, guided=True),
+    LONG: partial(promoted, tpe=True, advice=True, guided=True, readings=_EIGHTH),
+    UNGUIDED: partial(promoted, tpe=True, advice=True, readings=_EIGHTH),
+    ALONE: partial(promoted, tpe=True, readings=_EIGHTH),
     OURS: promoted,
     "stopping ASHA, random": partial(stopped, rule=_others.best_third),
     "median rule, random": partial(stopped, rule=_others.median),
     "no pruning, random": partial(stopped, rule=_others.never, shares=(1.0,)),
     "no pruning, TPE": partial(stopped, rule=_others.never, tpe=True, shares=(1.0,)),
     OPTUNA: hyperband,
+    RACE: raced,
 }
 
 VARIANTS: dict[str, Search] = {
@@ -198,7 +218,8 @@ def main() -> None:
     """Replays every pool and writes the results, anew after each signal."""
     given = _arguments()
     evidence = given.evidence or sorted((resources.profiles() / "evidence").glob("*.jsonl"))
-    shown = pools(evidence, given.study)
+    runs = [run for path in evidence for run in read_runs(path)]
+    shown = [advised(pool, runs) for pool in pools(evidence, given.study)]
     if not shown:
         sys.exit("None of the files and folders holds a dozen complete runs of one setting with their curves.")
     text, document = [f"# Replay over recorded runs\n\n`{_command()}`\n"], []
@@ -218,12 +239,13 @@ def _replayed(
 ) -> tuple[str, list[Line]]:
     """Returns the section on one signal and its figures, and draws the chart; ``whole`` adds the variants."""
     seeds = (given.seeds, given.tpe_seeds)
-    measured = _measured(pool, signal, SEARCHES, seeds, given.jobs)
+    possible = {name: way for name, way in SEARCHES.items() if name != RACE or _others.has_race(pool, RACED_RATES)}
+    measured = _measured(pool, signal, possible, seeds, given.jobs)
     drawn = lines(pool, signal, measured)
     variants = lines(pool, signal, _measured(pool, signal, VARIANTS if whole else {}, seeds, given.jobs))
     ahead = "\n".join(
         f"- {search}, {name}: {100 * m.value:+.2f} points ({100 * m.low:+.2f} to {100 * m.high:+.2f})"
-        for search in (OURS_TPE, EIGHTH_TPE, FINE_TPE)
+        for search in (SHORT, LONG, UNGUIDED, ALONE)
         for name, m in quarters(measured, search).items()
     )
     write_text(given.output / picture, drawing(drawn))
