@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autopeft.tuning.folder import Settings
+from autopeft.tuning.folding import FOLDS
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.space import Range
@@ -45,7 +46,7 @@ def _folds_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
     if taken < there:
         yield (
             f"In the time given {there} trainings per trial would be shorter than an epoch each, so a trial takes"
-            f" {taken} of the folds; --folds takes them all."
+            f" {taken} of the folds; --folds {FOLDS} takes them all."
         )
 
 
