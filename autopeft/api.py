@@ -41,6 +41,10 @@ def estimate(
     devices: int = 1,
     maximize: str | None = None,
     measure: bool = False,
+    checkpointing: str | None = None,
+    loss: str = "whole",
+    packing: bool = False,
+    autocast: bool = True,
 ) -> RunCost:
     """Returns the peak memory and the step time of one way to fine-tune, without a GPU and without weights.
 
@@ -66,6 +70,10 @@ def estimate(
         devices: how many work together under it.
         maximize: find the largest ``batch-size``, ``sequence-length`` or ``rank`` that fits; the cost is that run's.
         measure: time this machine's device first.
+        checkpointing: ``reentrant`` or ``non-reentrant``, where other code than autopeft's trains: how it recomputes.
+        loss: ``chunked`` where it computes head and loss for some of the tokens at a time, as Liger does.
+        packing: it packs the texts of a batch into one row, without padding.
+        autocast: it trains under autocast; else each weight computes in its own dtype.
 
     Raises:
         AutopeftError: a name, a number or a combination cannot be, or the model cannot be read.
@@ -80,6 +88,7 @@ def estimate(
         learning_rate=learning_rate, batch_size=batch_size, accumulation=accumulation,
         sequence_length=sequence_length, gradient_checkpointing=gradient_checkpointing, task=task, gpu=gpu,
         memory_bytes=memory_bytes, reserve_bytes=reserve_bytes, strategy=strategy, devices=devices, measure=measure,
+        checkpointing=checkpointing, loss=loss, packing=packing, autocast=autocast,
     )  # fmt: skip
     return run_cost(answer(question, maximize))
 

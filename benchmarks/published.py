@@ -16,14 +16,15 @@ from statistics import mean, median
 from typing import Any
 
 from autopeft.errors import AutopeftError
+from autopeft.estimation.practice import Practice
 from autopeft.estimation.question import Question, plan
 from autopeft.estimation.trace_memory import trace_memory
 from autopeft.estimation.tracing.setup import trace_setup
 from autopeft.resources import profiles
 
 GIB = 1 << 30
-MIXED = False
-"""Whether the runs were under autocast; without it each weight computes in its own dtype."""
+PRACTICE = Practice(autocast=False)
+"""The runs were not under autocast: each weight computes in its own dtype."""
 
 REFERENCE = "lora/llama-3.2-3B-rank32"
 TOKENS = 704
@@ -61,7 +62,7 @@ def predicted(row: dict[str, Any], folder: str) -> int:
             sequence_length=TOKENS, gpu=CARD,
         )
     )  # fmt: skip
-    trace = trace_setup(asked.setup, asked.tokens, asked.device, mixed=MIXED)
+    trace = trace_setup(asked.setup, asked.tokens, asked.device, practice=PRACTICE)
     return trace_memory(trace, asked.device).peak_reserved_bytes
 
 

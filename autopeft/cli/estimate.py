@@ -7,6 +7,8 @@ import typer
 from autopeft.cli.options import TrustRemoteCode, parse_settings
 from autopeft.cli.output import Output
 
+_OTHER = "Where other code trains (TRL, Axolotl, LLaMA-Factory …)"
+
 
 def command(
     model: Annotated[str, typer.Option(help="Model folder (config.json is enough), hub name or GGUF file.")],
@@ -27,6 +29,19 @@ def command(
     ] = None,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Recompute activations in the backward pass.")
+    ] = False,
+    checkpointing: Annotated[
+        str | None,
+        typer.Option(help="How another trainer recomputes: reentrant or non-reentrant.", rich_help_panel=_OTHER),
+    ] = None,
+    loss: Annotated[
+        str, typer.Option(help="whole, or chunked: head and loss some tokens at a time.", rich_help_panel=_OTHER)
+    ] = "whole",
+    packing: Annotated[
+        bool, typer.Option("--packing", help="Texts of a batch share one row, without padding.", rich_help_panel=_OTHER)
+    ] = False,
+    no_autocast: Annotated[
+        bool, typer.Option("--no-autocast", help="Each weight computes in its own dtype.", rich_help_panel=_OTHER)
     ] = False,
     task: Annotated[str | None, typer.Option(help="Task type; by the kind of model else.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A card from the catalogue, such as rtx-3090.")] = None,
@@ -59,6 +74,7 @@ def command(
         memory_bytes=None if memory is None else parse_bytes(memory),
         reserve_bytes=0 if reserve is None else parse_bytes(reserve, "--reserve"),
         strategy=strategy, devices=devices, measure=measure,
+        checkpointing=checkpointing, loss=loss, packing=packing, autocast=not no_autocast,
     )  # fmt: skip
     found = answer(question, maximize)
     output.result(document(found), *view(found))

@@ -54,11 +54,23 @@ def _run(found: Answer) -> str:
     said = [f"{name} {value}" for name, value in candidate.parameters.items() if value not in (0.0, False)]
     said += [] if candidate.targets == "none" else [candidate.targets]
     said += [] if candidate.layers == "all" else [f"layers {candidate.layers}"]
-    recomputed = ["checkpointing"] if candidate.gradient_checkpointing else []
     return (
         f"{setup.model.architecture}: {', '.join([candidate.method, *said])}\n"
-        f"{', '.join([weights, candidate.optimizer, rows, *recomputed])}"
+        f"{', '.join([weights, candidate.optimizer, rows, *_practice(found)])}"
     )
+
+
+def _practice(found: Answer) -> list[str]:
+    """Returns how a step goes about it, where that is not as usual."""
+    practice = found.plan.practice
+    how = "" if practice.checkpointing == "own" else f"{practice.checkpointing} "
+    said = {
+        f"{how}checkpointing": found.plan.setup.candidate.gradient_checkpointing,
+        f"{practice.loss} loss": practice.loss != "whole",
+        "packed": practice.packing,
+        "without autocast": not practice.autocast,
+    }
+    return [words for words, true in said.items() if true]
 
 
 def _verdict(found: Answer) -> str:

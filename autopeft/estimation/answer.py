@@ -109,7 +109,7 @@ def answer(question: Question, maximize: str | None = None) -> Answer:
 
 def cost(asked: Plan) -> Estimate:
     """Returns the estimate of a plan on one device, its strategy over several taken into account."""
-    found = estimate(asked.setup, tokens_per_row=asked.tokens, hardware=asked.hardware)
+    found = estimate(asked.setup, tokens_per_row=asked.tokens, hardware=asked.hardware, practice=asked.practice)
     return on_devices(found, asked.setup, asked.strategy, asked.devices)
 
 

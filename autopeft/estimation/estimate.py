@@ -8,6 +8,7 @@ from autopeft.estimation.collector import uncollected
 from autopeft.estimation.kept import estimate_path
 from autopeft.estimation.memory import memory_estimate
 from autopeft.estimation.observations import card_name, stack_versions
+from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.roofline import trace_seconds
 from autopeft.estimation.speed import step_seconds
 from autopeft.estimation.trace import Trace
@@ -26,7 +27,7 @@ It lies within 15 % of what plain architectures keep; what cannot be traced may 
 """
 
 
-def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) -> Estimate:
+def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, practice: Practice = OWN) -> Estimate:
     """Returns the peak memory and the seconds per optimizer step that a setup is expected to cost.
 
     Two steps of training and the scoring of as many rows as are scored at once are traced on the meta device: where
@@ -40,29 +41,30 @@ def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) ->
         tokens_per_row: length of the rows of the longest batch, special tokens included; what a method
             itself puts into the sequence comes on top.
         hardware: the device planned for, for its context, its allocator and its throughput.
+        practice: how the code that trains goes about a step, where it is not autopeft's own.
 
     Raises:
         InvalidValueError: the candidate names a method, a quantization or an optimizer that is not known, or its
             optimizer does not suit what trains.
     """
     with uncollected():
-        found = uncorrected(setup, tokens_per_row=tokens_per_row, hardware=hardware)
+        found = uncorrected(setup, tokens_per_row=tokens_per_row, hardware=hardware, practice=practice)
     return corrected(found, correction(card_name(hardware.device), stack_versions()))
 
 
-def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) -> Estimate:
+def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, practice: Practice = OWN) -> Estimate:
     """Returns `estimate` as it is before measured runs correct it: what they are measured against.
 
     Raises:
         InvalidValueError: as `estimate`.
     """
     setup, device = _lowest(setup), hardware.device
-    path = estimate_path(setup, tokens_per_row, evaluation_rows(setup, device), device)
+    path = estimate_path(setup, tokens_per_row, evaluation_rows(setup, device, practice), device, practice)
     kept = load_value(path, Estimate)
     if kept is not None:
         return kept
     try:
-        found = _traced(setup, tokens_per_row, device)
+        found = _traced(setup, tokens_per_row, device, practice)
     except UntraceableError as error:
         bound = draft(setup, tokens_per_row=tokens_per_row, hardware=hardware, generosity=BOUND)
         note = f"{error} Memory is an upper bound by formula, everything counted as alive at once."
@@ -71,8 +73,9 @@ def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile)
     return found
 
 
-def _traced(setup: Setup, tokens_per_row: int, device: Device) -> Estimate:
-    trace = trace_setup(setup, tokens_per_row, device, evaluation_rows=evaluation_rows(setup, device))
+def _traced(setup: Setup, tokens_per_row: int, device: Device, practice: Practice) -> Estimate:
+    rows = evaluation_rows(setup, device, practice)
+    trace = trace_setup(setup, tokens_per_row, device, evaluation_rows=rows, practice=practice)
     memory = trace_memory(trace, device)
     step = trace_seconds(trace.operations, device, accumulation=setup.candidate.accumulation)
     return Estimate(
@@ -83,7 +86,7 @@ def _traced(setup: Setup, tokens_per_row: int, device: Device) -> Estimate:
         step_seconds_by_class={} if step is None else {str(name): seconds for name, seconds in step.by_class.items()},
         trainable_parameters=trace.trainable_parameters,
         total_parameters=trace.total_parameters,
-        notes=(*trace.notes, *_evaluation_note(trace, memory, setup, device)),
+        notes=(*trace.notes, *_evaluation_note(trace, memory, rows, device)),
     )
 
 
@@ -99,17 +102,16 @@ def _lowest(setup: Setup) -> Setup:
     return replace(setup, candidate=replace(candidate, layer_indices=tuple(range(int(count)))))
 
 
-def evaluation_rows(setup: Setup, device: Device) -> int:
-    """Returns the rows that are scored at once: a trace of a single row knows nothing of more."""
+def evaluation_rows(setup: Setup, device: Device, practice: Practice = OWN) -> int:
+    """Returns the rows that are scored at once: a trace of a single row, or of one batch, knows nothing of more."""
     batch = setup.candidate.batch_size
-    return 1 if batch == 1 else rows_at_once(setup.candidate, device.kind)
+    return batch if batch == 1 or not practice.proportional else rows_at_once(setup.candidate, device.kind)
 
 
-def _evaluation_note(trace: Trace, memory: MemoryEstimate, setup: Setup, device: Device) -> tuple[str, ...]:
+def _evaluation_note(trace: Trace, memory: MemoryEstimate, rows: int, device: Device) -> tuple[str, ...]:
     """Returns a note where scoring takes more than training, so that it is what has to fit."""
     if memory.peak_phase != "evaluation":
         return ()
-    rows = evaluation_rows(setup, device)
     alone = trace_memory(training_part(trace), device).peak_allocated_bytes
     at_once = "a row at a time" if rows == 1 else f"{rows} rows at once"
     return (f"The peak is that of scoring {at_once}; training alone takes {format_bytes(alone)} allocated.",)

@@ -46,8 +46,8 @@ def _notes(asked: Plan, trace: Trace, total_bytes: int) -> tuple[str, ...]:
 def _trace(asked: Plan) -> Trace | None:
     if asked.device.kind not in ALLOCATOR_KINDS or asked.strategy != "none":
         return None
-    rows = evaluation_rows(asked.setup, asked.device)
+    rows = evaluation_rows(asked.setup, asked.device, asked.practice)
     try:
-        return trace_setup(asked.setup, asked.tokens, asked.device, evaluation_rows=rows)
+        return trace_setup(asked.setup, asked.tokens, asked.device, evaluation_rows=rows, practice=asked.practice)
     except UntraceableError:
         return None

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from autopeft import resources
+from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.tracing.setup import trace_key
 from autopeft.estimation.tracing.store import key_of
 from autopeft.methods import get_method
@@ -14,7 +15,9 @@ from autopeft.values.candidates import Setup
 from autopeft.values.profiles import Device
 
 
-def estimate_path(setup: Setup, tokens_per_row: int, evaluation_rows: int, device: Device) -> Path:
+def estimate_path(
+    setup: Setup, tokens_per_row: int, evaluation_rows: int, device: Device, practice: Practice = OWN
+) -> Path:
     """Returns where the estimate of a traced setup on a device lies, before measured runs correct it.
 
     Its name holds all that decides it: the recording's key, the rows it is unfolded for, the device's figures, and
@@ -22,7 +25,7 @@ def estimate_path(setup: Setup, tokens_per_row: int, evaluation_rows: int, devic
     """
     model, candidate = setup.model, setup.candidate
     parts = {
-        "trace": trace_key(setup, tokens_per_row, device),
+        "trace": trace_key(setup, tokens_per_row, device, practice),
         "rows": [candidate.batch_size, evaluation_rows, candidate.accumulation],
         "parameters": [get_method(candidate.method).trainable(setup), model.head_parameters, model.parameters],
         "device": asdict(device),

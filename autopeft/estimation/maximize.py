@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 from autopeft.errors import invalid, unknown
 from autopeft.estimation.estimate import planned_tokens
-from autopeft.estimation.question import OWNER, Plan
+from autopeft.estimation.practice import OWNER
+from autopeft.estimation.question import Plan
 
 TargetName = Literal["batch-size", "sequence-length", "rank"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from autopeft.errors import close_match, invalid, unknown
 from autopeft.estimation.estimate import planned_tokens
 from autopeft.estimation.misplaced import advice_on
+from autopeft.estimation.practice import OWN, OWNER, Practice, check_practice, practice_of
 from autopeft.methods import Method, Seed, baseline, get_method
 from autopeft.methods._legal import refuse
 from autopeft.optimizers import get_optimizer
@@ -17,7 +18,6 @@ from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.names import DTYPES, STRATEGIES, Dtype, ParameterValue, Strategy
 from autopeft.values.profiles import Device, HardwareProfile, ModelProfile
 
-OWNER = "an estimate"
 TOKENS = 512
 """Sequence length assumed where none is given, cut to the model's positions."""
 
@@ -38,6 +38,10 @@ class Question:
         reserve_bytes: memory to leave for others, such as a display that shares the card.
         devices: how many of them work together under ``strategy``.
         measure: time this machine's device first.
+        checkpointing: ``reentrant`` or ``non-reentrant``, as other training code recomputes; None for autopeft's own.
+        loss: ``chunked`` where the code that trains computes it for some of the tokens at a time.
+        packing: whether it packs the texts of a batch into one row.
+        autocast: whether it trains under autocast.
     """
 
     model: str
@@ -58,6 +62,10 @@ class Question:
     strategy: str = "none"
     devices: int = 1
     measure: bool = False
+    checkpointing: str | None = None
+    loss: str = OWN.loss
+    packing: bool = OWN.packing
+    autocast: bool = OWN.autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +75,7 @@ class Plan:
     Attributes:
         tokens: per row, as the user counts them: what a method puts into the sequence comes on top.
         limit_bytes: what the run may take, context included.
+        practice: how the code that trains goes about a step.
         notes: what was assumed.
     """
 
@@ -76,6 +85,7 @@ class Plan:
     limit_bytes: int
     strategy: Strategy = "none"
     devices: int = 1
+    practice: Practice = OWN
     notes: tuple[str, ...] = ()
 
     @property
@@ -101,16 +111,20 @@ def plan(question: Question) -> Plan:
     get_optimizer(question.optimizer)
     get_quantization(question.quantization)
     strategy = _strategy(question)
+    practice = practice_of(
+        question.checkpointing, question.loss, packing=question.packing, autocast=question.autocast
+    )  # fmt: skip
     hardware = probe_hardware(gpu=question.gpu, memory_bytes=question.memory_bytes, measure=question.measure)
     _check_optimizer(question.optimizer, hardware.device)
     task = default_task(question.model) if question.task is None else get_task(question.task).name
     model = read_model(question.model, task)
     setup = Setup(model=model, task=task, candidate=_candidate(question, method, seed, hardware))
     refuse(setup, method.violations)
+    check_practice(practice, setup)
     tokens, notes = _tokens(question.sequence_length, model)
     _check_positions(setup, tokens)
     return Plan(
-        setup=setup, tokens=tokens, hardware=hardware, strategy=strategy, devices=question.devices,
+        setup=setup, tokens=tokens, hardware=hardware, strategy=strategy, devices=question.devices, practice=practice,
         limit_bytes=max(0, hardware.device.free_memory_bytes - question.reserve_bytes), notes=notes,
     )  # fmt: skip
 

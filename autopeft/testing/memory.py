@@ -1,12 +1,13 @@
 """The estimate of memory against the truth: two steps of the training code on a CPU, followed storage by storage."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autopeft.data import EncodedDataset
 from autopeft.estimation import estimate
+from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.trace import Trace, events, peak
 from autopeft.estimation.tracing.depth import DepthPlan
 from autopeft.estimation.tracing.setup import UntraceableError, trace_setup
@@ -14,6 +15,7 @@ from autopeft.estimation.tracing.unfold import Rows, unfold
 from autopeft.methods import Method, all_methods, get_method
 from autopeft.testing._observe import require
 from autopeft.testing.cases import HARDWARE, TOKENS, Case
+from autopeft.testing.fused_loss import chunked_loss
 from autopeft.training.base import load_base
 from autopeft.training.run import TrainingRun
 from autopeft.values.candidates import Setup
@@ -71,7 +73,9 @@ class Followed:
     trace: Trace
 
 
-def followed(setup: Setup, tokens: int, *, padded: bool, method: Method | None = None) -> Followed:
+def followed(
+    setup: Setup, tokens: int, *, padded: bool, method: Method | None = None, practice: Practice = OWN
+) -> Followed:
     """Returns what two steps allocate on this machine's CPU.
 
     Args:
@@ -79,11 +83,12 @@ def followed(setup: Setup, tokens: int, *, padded: bool, method: Method | None =
         tokens: of the longest row.
         padded: whether the first row of each batch is a token shorter.
         method: what attaches; the catalogue's method of the candidate where None.
+        practice: how the step goes; the training code is set up so.
     """
     from autopeft.estimation.tracing.loading import held_aside
     from autopeft.estimation.tracing.recorder import Recorder
 
-    with prepared(setup, tokens, "cpu", padded=padded, method=method) as (model, run):
+    with prepared(setup, tokens, "cpu", padded=padded, method=method, practice=practice) as (model, run):
         recorder = Recorder(device="cpu")
         recorder.phase("load")
         aside = [tensor for module in model.modules() for tensor in held_aside(module)]
@@ -101,7 +106,7 @@ def followed(setup: Setup, tokens: int, *, padded: bool, method: Method | None =
 
 @contextmanager
 def prepared(
-    setup: Setup, tokens: int, device: str, *, padded: bool, method: Method | None = None
+    setup: Setup, tokens: int, device: str, *, padded: bool, method: Method | None = None, practice: Practice = OWN
 ) -> Iterator[tuple[Any, TrainingRun]]:
     """Yields the attached model and a run of two steps over it; the arguments are those of `followed`."""
     import torch
@@ -113,13 +118,31 @@ def prepared(
     torch.manual_seed(0)
     model = chosen.apply(base.model, setup)
     if candidate.gradient_checkpointing:
-        base.model.gradient_checkpointing_enable({"use_reentrant": False})
+        base.model.gradient_checkpointing_enable({"use_reentrant": practice.checkpointing == "reentrant"})
+        if practice.checkpointing == "own":
+            base.model.disable_input_require_grads()
     dataset = rows_of(setup, tokens, padded=padded)
     size = candidate.batch_size
+    if practice.packing:
+        dataset, size = packed(dataset, size), 1
     batches = [tuple(range(start, start + size)) for start in range(0, len(dataset), size)]
     steps = [tuple(batches[at : at + candidate.accumulation]) for at in range(0, len(batches), candidate.accumulation)]
     plan = Plan(tokens=sum(dataset.lengths), weight_decay=0.01)
-    yield model, TrainingRun(model, dataset, candidate, plan, steps, device)
+    # A run asks its candidate's dtype for autocast alone, and float32 needs none.
+    run_as = candidate if practice.autocast else replace(candidate, dtype="float32")
+    with chunked_loss(base.model) if practice.loss == "chunked" else nullcontext():
+        yield model, TrainingRun(model, dataset, run_as, plan, steps, device)
+
+
+def packed(dataset: EncodedDataset, texts: int) -> EncodedDataset:
+    """Returns the rows of so many texts each on end in one, with positions that begin anew with each text."""
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(dataset), texts):
+        together = dataset.rows[start : start + texts]
+        row = {key: [value for text in together for value in text[key]] for key in ("input_ids", "labels")}
+        rows.append({**row, "position_ids": [place for text in together for place in range(len(text["input_ids"]))]})
+    lengths = [len(row["input_ids"]) for row in rows]
+    return EncodedDataset(rows=rows, lengths=lengths, truncated=0, pad_values=dataset.pad_values)
 
 
 def rows_of(setup: Setup, tokens: int, *, padded: bool) -> EncodedDataset:

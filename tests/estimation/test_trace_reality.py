@@ -6,6 +6,7 @@ import pytest
 
 from autopeft.errors import InvalidValueError
 from autopeft.estimation import estimate
+from autopeft.estimation.practice import Practice
 from autopeft.estimation.trace import peak
 from autopeft.estimation.tracing.setup import trace_setup
 from autopeft.methods import get_method
@@ -110,7 +111,9 @@ def test_without_autocast_adapters_compute_in_their_own_dtype(tmp_path_factory):
     """Float32 adapters then keep float32 copies of their inputs; in float32 nothing changes."""
     for dtype, grows in (("bfloat16", True), ("float32", False)):
         setup = _setup(tmp_path_factory, "llama", dtype=dtype)
-        mixed, plain = (peak(trace_setup(setup, TOKENS, CPU, mixed=mixed)).bytes for mixed in (True, False))
+        mixed, plain = (
+            peak(trace_setup(setup, TOKENS, CPU, practice=Practice(autocast=on))).bytes for on in (True, False)
+        )
         assert (plain > mixed) is grows
 
 

@@ -297,7 +297,7 @@ class Recorder(TorchDispatchMode):
         if node is not None and not torch.is_grad_enabled():
             number = node._sequence_nr()
             if number == _ACCUMULATES:
-                self._running = self._layer = self.layer_of(node.variable)  # type: ignore[attr-defined]
+                self._accumulate(node.variable)  # type: ignore[attr-defined]
                 return
             if number >= self._borders[-1] and self._running is not None:
                 return  # recomputed by reentrant checkpointing, inside the backward of its layer
@@ -309,6 +309,16 @@ class Recorder(TorchDispatchMode):
             self._layer = self._owner(args, self._layer)
         elif not self.shared and not self.stepped:
             self.shared = self._uses_outer_weight(args)
+
+    def _accumulate(self, leaf: torch.Tensor) -> None:
+        """Goes to the layer of a parameter that gets its gradient.
+
+        The input of a layer that reentrant checkpointing recomputes gets one too: that layer's work, though the input
+        is of the layer before.
+        """
+        number = self.block_of(leaf)
+        if number is None or self.blocks[number].kind in _STANDING:
+            self._running = self._layer = None if number is None else self.blocks[number].layer
 
     def _uses_outer_weight(self, args: Any) -> bool:
         numbers = (self._known.get(tensor.untyped_storage()._cdata) for tensor in _tensors(args))

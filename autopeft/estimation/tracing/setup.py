@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import AutopeftError, InvalidValueError, ModelError
 from autopeft.estimation.collector import uncollected
+from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
 from autopeft.estimation.tracing.recording import Recording
@@ -38,7 +39,7 @@ def trace_setup(
     *,
     evaluation_rows: int | None = None,
     padded: bool | None = None,
-    mixed: bool = True,
+    practice: Practice = OWN,
 ) -> Trace:
     """Returns what a training run does to memory from loading to evaluation, and what its steps compute.
 
@@ -48,9 +49,9 @@ def trace_setup(
         device: planned for: its kind and compute capability decide which attention kernels run.
         evaluation_rows: rows per batch of evaluation; where None, evaluation is left out.
         padded: whether rows differ in length, so that attention needs a mask; where None, a batch of one is not
-            padded and a larger one is.
-        mixed: whether training runs under autocast to the candidate's dtype, as it does here; other code may compute
-            in the dtype that each weight has.
+            padded and a larger one is. Packed texts have none.
+        practice: how the code that trains goes about a step. Where its own way makes a batch more than so many rows,
+            evaluation is of as many as training.
 
     Raises:
         UntraceableError: the model or the method does not run without numbers; the message says why.
@@ -58,7 +59,7 @@ def trace_setup(
             train: no model was needed to see it, and none would mend it.
     """
     rows = setup.candidate.batch_size
-    kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, mixed=mixed))
+    kept = _kept(_Request(setup, tokens_per_row, device, padded=padded, practice=practice))
     if kept.recording is None:
         raise UntraceableError(" ".join(kept.notes))
     method = get_method(setup.candidate.method)
@@ -75,9 +76,9 @@ def trace_setup(
         return trace if evaluation_rows is not None else training_part(trace)
 
 
-def trace_key(setup: Setup, tokens_per_row: int, device: Device) -> str:
+def trace_key(setup: Setup, tokens_per_row: int, device: Device, practice: Practice = OWN) -> str:
     """Returns the name of the recording that `trace_setup` makes its trace of."""
-    return _Request(setup, tokens_per_row, device).key
+    return _Request(setup, tokens_per_row, device, practice=practice).key
 
 
 def training_part(trace: Trace) -> Trace:
@@ -93,12 +94,13 @@ class _Request:
     """What decides a recording: equal ones have equal keys."""
 
     def __init__(
-        self, setup: Setup, tokens: int, device: Device, *, padded: bool | None = None, mixed: bool = True
+        self, setup: Setup, tokens: int, device: Device, *, padded: bool | None = None, practice: Practice = OWN
     ) -> None:
-        self.setup, self.tokens, self.device = setup, tokens, device
-        single = setup.candidate.batch_size == 1
-        self.padded, self.mixed = not single if padded is None else padded, mixed
-        self.rows = 1 if single else STAND_IN_ROWS
+        self.setup, self.tokens, self.device, self.practice = setup, tokens, device, practice
+        rows = setup.candidate.batch_size
+        # What tells packed texts apart is asked of their positions as padding is of a mask: "is it all one?"
+        self.padded = practice.packing or (rows > 1 if padded is None else padded)
+        self.rows = STAND_IN_ROWS if practice.proportional and rows > 1 else rows
         self.flash, self.efficient = _kernels(device)
         candidate = asdict(setup.candidate)
         candidate["accumulation"] = min(setup.candidate.accumulation, 2)
@@ -109,7 +111,7 @@ class _Request:
             {
                 "model": model.fingerprint, "task": setup.task, "labels": model.labels, "candidate": candidate,
                 "tokens": tokens, "padded": padded, "rows": self.rows, "kind": device.kind,
-                "kernels": (self.flash, self.efficient), "mixed": mixed,
+                "kernels": (self.flash, self.efficient), "practice": asdict(practice),
             }
         )  # fmt: skip
 
@@ -199,7 +201,7 @@ def _run(request: _Request, plan: DepthPlan) -> "Recorded":
     device = request.device
     built = network(request.setup, plan.kept, on_cpu=device.kind == "cpu")
     kernels = Kernels(device=device.kind, flash=request.flash, efficient=request.efficient)
-    batch = Batch(rows=request.rows, tokens=request.tokens, padded=request.padded, mixed=request.mixed)
+    batch = Batch(rows=request.rows, tokens=request.tokens, padded=request.padded, practice=request.practice)
     return record(built, batch, kernels)
 
 

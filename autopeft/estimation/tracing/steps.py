@@ -4,7 +4,7 @@ Imported by functions only: it needs torch at import.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +14,11 @@ from torch.autograd.graph import _engine_run_backward
 from torch.fx.experimental import _config as fx_config
 
 from autopeft.estimation.collector import uncollected
+from autopeft.estimation.practice import LANGUAGE_TASKS, OWN, Practice
 from autopeft.estimation.tracing.again import passed, repeat
 from autopeft.estimation.tracing.attention import Kernels
 from autopeft.estimation.tracing.build import Network
+from autopeft.estimation.tracing.chunked import chunked_loss
 from autopeft.estimation.tracing.dispatch import TargetDevice, autocasting, forgetting
 from autopeft.estimation.tracing.loading import load
 from autopeft.estimation.tracing.recorder import Recorder
@@ -26,9 +28,6 @@ from autopeft.estimation.tracing.work import listening
 from autopeft.methods import get_method
 from autopeft.optimizers import get_optimizer
 from autopeft.values.candidates import Setup
-
-LANGUAGE_TASKS = frozenset({"generation", "instruction", "reasoning", "seq2seq"})
-"""Task types whose loss is taken over the vocabulary at every position."""
 
 _ONCE = False
 """Neither is the graph kept for another pass, nor one of the gradients made."""
@@ -45,17 +44,26 @@ class Batch:
         rows: of a micro-batch; a large prime where the recording is to be scaled afterwards.
         tokens: of every row.
         padded: whether some row is shorter than the longest, so that attention needs a mask.
-        mixed: whether it runs under autocast to the candidate's dtype, as training here does.
+        practice: how the code that trains goes about it.
     """
 
     rows: int
     tokens: int
     padded: bool
-    mixed: bool = True
+    practice: Practice = OWN
+
+    @property
+    def traced_rows(self) -> int:
+        """What a recording is to be scaled by: 1 where it stands for this batch alone."""
+        return self.rows if self.practice.proportional else 1
 
     def autocast(self, setup: Setup) -> AbstractContextManager[None]:
         """Returns what the batch runs under."""
-        return autocasting(getattr(torch, setup.candidate.dtype) if self.mixed else torch.float32)
+        return autocasting(getattr(torch, setup.candidate.dtype) if self.practice.autocast else torch.float32)
+
+    def losing(self, base: Any) -> AbstractContextManager[None]:
+        """Returns what the model's loss is computed under."""
+        return chunked_loss(base) if self.practice.loss == "chunked" else nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +89,7 @@ def record(network: Network, batch: Batch, kernels: Kernels) -> Recorded:
     """
     setup = network.setup
     width = setup.model.vocabulary_size if setup.task in LANGUAGE_TASKS else 0
-    recorder = Recorder(rows=batch.rows, language_width=width, padded=batch.padded)
+    recorder = Recorder(rows=batch.traced_rows, language_width=width, padded=batch.padded)
     target = TargetDevice(kernels)
     everywhere = fx_config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
     with (
@@ -128,10 +136,11 @@ def _train(network: Network, batch: Batch, recorder: Recorder, kernels: Kernels)
     optimizer = get_optimizer(candidate.optimizer).build(model, candidate.learning_rate, 0.01)
     model.train()
     if candidate.gradient_checkpointing:
-        network.base.gradient_checkpointing_enable({"use_reentrant": False})
-        network.base.disable_input_require_grads()  # as a run does: frozen embeddings need no gradients
+        network.base.gradient_checkpointing_enable({"use_reentrant": batch.practice.checkpointing == "reentrant"})
+        if batch.practice.checkpointing == "own":
+            network.base.disable_input_require_grads()  # as a run does: frozen embeddings need no gradients
     scaled = candidate.dtype == "float16" and kernels.device == "cuda"
-    backward = partial(_backward, setup, model, batch, recorder, trained, scaled=scaled)
+    backward = partial(_backward, network, batch, recorder, trained, scaled=scaled)
     step = partial(_step, network, optimizer, recorder, trained)
     start = len(recorder.events)
     recorder.counting = candidate.accumulation == 1
@@ -167,9 +176,10 @@ def _step(network: Network, optimizer: Any, recorder: Recorder, trained: list[An
         parameter.grad = None
 
 
-def _backward(setup: Setup, model: Any, batch: Batch, recorder: Recorder, trained: list[Any], *, scaled: bool) -> None:
+def _backward(network: Network, batch: Batch, recorder: Recorder, trained: list[Any], *, scaled: bool) -> None:
+    setup, model = network.setup, network.model
     recorder.phase("forward")
-    with batch.autocast(setup):
+    with batch.autocast(setup), batch.losing(network.base):
         loss = model(**_given(setup, batch, recorder)).loss / setup.candidate.accumulation
     if scaled:
         loss = loss * torch.empty((), device=loss.device)
@@ -191,6 +201,9 @@ def _evaluate(network: Network, batch: Batch, recorder: Recorder) -> None:
     recorder.phase("evaluation")
     model.eval()
     given = _given(setup, batch, recorder)
+    if not batch.practice.proportional:
+        _score_by_loss(network, batch, given)
+        return
     labels = given["labels"]
     if setup.task != "seq2seq":
         del given["labels"]  # an encoder-decoder makes its decoder's inputs of them
@@ -203,14 +216,29 @@ def _evaluate(network: Network, batch: Batch, recorder: Recorder) -> None:
     model.train()
 
 
+def _score_by_loss(network: Network, batch: Batch, given: dict[str, Any]) -> None:
+    """Scores a batch as such training code does: by the loss alone, computed as in training, and without a cache."""
+    with torch.no_grad(), batch.autocast(network.setup), batch.losing(network.base):
+        network.model(**given, use_cache=False).loss.detach()
+    network.model.train()
+
+
 def _given(setup: Setup, batch: Batch, recorder: Recorder) -> dict[str, Any]:
     found = inputs(setup, batch)
-    recorder.mark_mask(found["attention_mask"])
+    recorder.mark_mask(found["position_ids" if batch.practice.packing else "attention_mask"])
     return found
 
 
 def inputs(setup: Setup, batch: Batch, device: str = "meta") -> dict[str, Any]:
-    """Returns one micro-batch as training collates it: token ids, mask and labels, all int64 but a regression's."""
+    """Returns one micro-batch as training collates it: token ids, mask and labels, all int64 but a regression's.
+
+    Packed, it is one row of all tokens, with positions that begin anew with each text, and no mask.
+    """
+    if batch.practice.packing:
+        row, places = (1, batch.rows * batch.tokens), torch.arange(batch.tokens, device=device)
+        names = ("input_ids", "labels")
+        given = {name: torch.ones(row, dtype=torch.int64, device=device) for name in names}
+        return {**given, "position_ids": places.repeat(batch.rows).reshape(row)}
     shape = (batch.rows, CHOICES, batch.tokens) if setup.task == "multiple-choice" else (batch.rows, batch.tokens)
     long = partial(torch.ones, dtype=torch.int64, device=device)
     by_token = setup.task in LANGUAGE_TASKS or setup.task == "token-classification"
