@@ -6,7 +6,7 @@ from autopeft.estimation.activations import activation_bytes
 from autopeft.estimation.calibration import corrected, correction
 from autopeft.estimation.collector import uncollected
 from autopeft.estimation.kept import estimate_path
-from autopeft.estimation.memory import memory_estimate
+from autopeft.estimation.memory import frozen_by_optimizer, memory_estimate
 from autopeft.estimation.observations import card_name, stack_versions
 from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.roofline import trace_seconds
@@ -141,7 +141,7 @@ def draft(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, gener
     return Estimate(
         memory=memory_estimate(setup, method, adapter, generous, hardware.device),
         step_seconds=step_seconds(setup, method, tokens, hardware.device),
-        trainable_parameters=adapter + setup.model.head_parameters,
+        trainable_parameters=adapter - frozen_by_optimizer(setup) + setup.model.head_parameters,
         total_parameters=setup.model.parameters + (0 if method.capabilities.trains_base else adapter),
     )
 

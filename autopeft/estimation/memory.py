@@ -1,7 +1,7 @@
 """Peak memory: what stands on the device all the time, and what one micro-batch puts on top."""
 
 from autopeft.estimation.activations import Activations
-from autopeft.methods import Method
+from autopeft.methods import Method, get_method
 from autopeft.methods._targets import linear_modules
 from autopeft.optimizers import get_optimizer
 from autopeft.quantization import get_quantization
@@ -43,7 +43,7 @@ def memory_estimate(
         activations: of one micro-batch.
         device: planned for; its own context counts where it is known.
     """
-    trained = adapter + setup.model.head_parameters
+    trained = adapter - frozen_by_optimizer(setup) + setup.model.head_parameters
     changed = adapter if method.capabilities.trains_base else 0
     breakdown = {
         "weights": weight_bytes(setup) + changed * (TRAINED_BYTES - DTYPE_BYTES[setup.candidate.dtype]),
@@ -61,6 +61,13 @@ def memory_estimate(
         context_bytes=_context_bytes(device),
         breakdown=breakdown,
     )
+
+
+def frozen_by_optimizer(setup: Setup) -> int:
+    """Returns how many of the parameters that the method trains the candidate's optimizer leaves as they start."""
+    if not get_optimizer(setup.candidate.optimizer).freezes_first_factors:
+        return 0
+    return get_method(setup.candidate.method).first_factors(setup)
 
 
 def _context_bytes(device: Device) -> int:

@@ -79,8 +79,8 @@ class Seed:
     targets: str = "all-linear"
 
 
-def holds_nothing(_setup: Setup) -> int:
-    """Returns 0: what a method holds beside the base where all that it adds trains."""
+def nothing(_setup: Setup) -> int:
+    """Returns 0: what a method holds frozen beside the base, or trains in pairs, where it does not."""
     return 0
 
 
@@ -97,6 +97,8 @@ class Method:
         learning_rate: the method's own learning-rate range.
         seeds: what to try first, the most trusted first.
         trainable: setup → parameters it trains, the task head left out; exact, and without torch.
+        first_factors: setup → those of them that are first factors of peft's low-rank pairs, which an optimizer may
+            freeze; 0 where the method has no such pairs.
         violations: setup → why it cannot apply, one sentence each; empty exactly when `apply` succeeds.
         apply: (task model, setup) → the model with the method attached, only declared parameters trainable,
             the task head included.
@@ -142,7 +144,8 @@ class Method:
     before_training: Callable[[Any, int], None] | None = None
     after_step: Callable[[Any, int], None] | None = None
     memory_factor: float = 1.0
-    held: Callable[[Setup], int] = holds_nothing
+    held: Callable[[Setup], int] = nothing
+    first_factors: Callable[[Setup], int] = nothing
     baseline: Mapping[str, Seed] = field(default_factory=dict)
     kind: Kind = "method"
 

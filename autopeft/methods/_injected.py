@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from autopeft.methods import _peft
-from autopeft.methods._declaration import Capabilities, Facts, Family, Method, holds_nothing
+from autopeft.methods._declaration import Capabilities, Facts, Family, Method, nothing
 from autopeft.methods._legal import declared_violations, rank_violations, refuse
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
@@ -37,7 +37,7 @@ def declare(
     during: Callable[[], AbstractContextManager[None]] = nullcontext,
     settle: Callable[[Any], None] | None = None,
     memory_factor: float = 1.0,
-    held: Callable[[Setup], int] = holds_nothing,
+    held: Callable[[Setup], int] = nothing,
     **facts: Unpack[InjectedFacts],
 ) -> Method:
     """Returns the method that attaches, merges and saves the way all of peft's injected layers do.

@@ -59,6 +59,12 @@ def parameters(setup: Setup) -> int:
     return sum(rank * (module.in_features + module.out_features) for module in target_modules(setup))
 
 
+def first_factors(setup: Setup) -> int:
+    """Returns those of the first factors: rank × in each."""
+    rank = int(setup.candidate.parameters["rank"])
+    return sum(rank * module.in_features for module in target_modules(setup))
+
+
 def too_large(setup: Setup) -> tuple[str, ...]:
     """Returns why the rank exceeds what a targeted module can hold."""
     return rank_violations(setup, setup.candidate.parameters.get("rank", 1))
@@ -98,6 +104,7 @@ def declare(
     capabilities: Capabilities,
     legal: Mapping[str, "BaseDistribution"] = LEGAL,
     trainable: Callable[[Setup], int] = parameters,
+    first_factors: Callable[[Setup], int] = first_factors,
     refused: Callable[[Setup], tuple[str, ...]] | None = None,
     peft_config: Callable[[Setup], Any] = config,
     attach: Callable[[Any, Setup], Any] | None = None,
@@ -112,7 +119,8 @@ def declare(
     Args:
         capabilities: what it can do; `merge` follows from it.
         legal: its parameters' domains.
-        trainable: as in `Method`.
+        trainable: as in `Method`; so is the next.
+        first_factors: as there.
         refused: `Method.violations`.
         peft_config: setup → peft's config, which is attached where ``attach`` is not given.
         attach: (task model, legal setup) → the attached model.
@@ -126,7 +134,7 @@ def declare(
     apply = partial(_apply, checks=checks, attach=attach or partial(_attach, peft_config=peft_config))
     return Method(
         family="low-rank", capabilities=capabilities, legal=legal, trainable=trainable, violations=checks, apply=apply,
-        peft_config=peft_config, effective=effective, detach=detach,
+        first_factors=first_factors, peft_config=peft_config, effective=effective, detach=detach,
         merge=_peft.merge if capabilities.mergeable else None, save=save, load=load or partial(_load, apply=apply),
         **facts,
     )  # fmt: skip

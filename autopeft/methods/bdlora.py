@@ -38,6 +38,12 @@ def _config(setup: Setup) -> Any:
     return _lora.config(setup, use_bdlora=blocks)
 
 
+def _first_factors(setup: Setup) -> int:
+    """LoRA's first factors, divided by the blocks where the inputs are."""
+    rank, blocks = _injected.number(setup, "rank"), _injected.number(setup, "blocks")
+    return _injected.total(setup, lambda m: rank * m.in_features // (blocks if m.role in INPUTS_DIVIDED else 1))
+
+
 def _trainable(setup: Setup) -> int:
     """LoRA's factors, one of each pair divided by the blocks."""
     rank, blocks = _injected.number(setup, "rank"), _injected.number(setup, "blocks")
@@ -104,6 +110,7 @@ METHOD = _lora.declare(
         ),
     ),
     trainable=_trainable,
+    first_factors=_first_factors,
     refused=_violations,
     peft_config=_config,
     effective=_effective,

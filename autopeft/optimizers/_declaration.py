@@ -16,6 +16,7 @@ class Optimizer:
         options: fixed options, such as LoRA+'s ratio, for the catalogue.
         needs_cuda: whether it only runs on a CUDA device.
         shardable: steps alike where each of several devices holds a share of every parameter (FSDP).
+        freezes_first_factors: trains the second factor of every low-rank pair and leaves the first as it starts.
         typical_matrix: a trained matrix of a size that it is meant for.
     """
 
@@ -28,5 +29,6 @@ class Optimizer:
     needs_cuda: bool
     source: str
     shardable: bool = False
+    freezes_first_factors: bool = False
     typical_matrix: tuple[int, int] = (16, 1024)
     kind: Literal["optimizer"] = field(default="optimizer", init=False)

@@ -110,8 +110,8 @@ class TrainingRun:
 
     @property
     def trainable_parameters(self) -> int:
-        """Parameters that this run trains, the task head included."""
-        return sum(p.numel() for p in self._trainable)
+        """Parameters that this run trains, the task head included; what the optimizer has frozen is not."""
+        return sum(p.numel() for p in self._trainable if p.requires_grad)
 
     def advance(self, share: float) -> float:
         """Trains up to a share of the budget and returns the mean loss on the way.

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from autopeft.estimation import draft, estimate
 from autopeft.estimation.memory import dequantized_bytes, weight_bytes
+from autopeft.methods import get_method
 from autopeft.quantization import get_quantization
 from autopeft.values.candidates import Candidate, Setup
 from tests.recommend.settings import SMALL, decoder, hardware
@@ -136,3 +137,15 @@ def test_what_cannot_be_traced_gets_a_bound_that_says_so():
     bound = estimate(PLAIN, tokens_per_row=64, hardware=hardware())
     assert any("upper bound by formula" in note for note in bound.notes)
     assert bound.memory.peak_allocated_bytes > _cost(PLAIN).memory.peak_allocated_bytes
+
+
+def test_what_the_optimizer_freezes_costs_nothing_but_itself():
+    """Frozen first factors stay among the weights; they have no gradients and no state, and do not count."""
+    whole, halved = (_cost(_changed(optimizer=name)) for name in ("adamw", "lora_fa"))
+    saved = {kind: size - halved.memory.breakdown[kind] for kind, size in whole.memory.breakdown.items()}
+    frozen = get_method(LORA.method).first_factors(PLAIN)
+    assert whole.trainable_parameters - halved.trainable_parameters == frozen > 0
+    assert {kind: size for kind, size in saved.items() if size} == {
+        "gradients": 4 * frozen,
+        "optimizer_state": 8 * frozen,
+    }

@@ -23,11 +23,12 @@ ENTROPY = itertools.count(1)
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """A method with one fault, and the only check that must see it."""
+    """A method with one fault, the check that must see it, and one that rightly sees what follows from it, if any."""
 
     fault: str
     check: Callable[..., None]
     method: Method
+    also: Callable[..., None] | None = None
 
 
 def adapters(model: Any) -> list[Bottleneck]:
@@ -76,7 +77,7 @@ def _apply_hoarding(model: Any, setup: Any) -> Any:
     attached = ADAPTER.apply(model, setup)
 
     def hoard(owner: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        owner.hoarded = [inputs[0].detach().repeat(40, 1, 1)]
+        owner.hoarded = [inputs[0].detach().clone()]
 
     adapters(attached)[0].register_forward_hook(hoard)
     return attached
@@ -163,6 +164,7 @@ BROKEN = (
     ),
     Broken(
         fault="no gradient reaches half of the adapter", check=contract.check_gradients_reach_everything,
+        also=contract.check_memory_estimate,
         method=replace(
             ADAPTER,
             apply=with_changed_adapters(
@@ -242,9 +244,10 @@ def place(tiny_models):
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.fault.replace(" ", "-"))
 def test_exactly_the_meant_check_fails(broken, place):
-    """A fault is seen, and by the check that is there for it alone."""
+    """A fault is seen by the check that is there for it, and by no other that it does not concern."""
     case_of, quantized = place
-    assert failing(broken.method, case_of(broken.method), quantized) == {broken.check.__name__}
+    expected = {check.__name__ for check in (broken.check, broken.also) if check is not None}
+    assert failing(broken.method, case_of(broken.method), quantized) == expected
 
 
 @pytest.mark.parametrize("method", [ADAPTER, FULL, LORA], ids=lambda method: method.name)

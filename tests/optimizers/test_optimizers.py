@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from autopeft.errors import InvalidValueError
+from autopeft.methods import all_methods
+from autopeft.methods._declaration import nothing
 from autopeft.optimizers import _groups, all_optimizers, get_optimizer
+from autopeft.profiling.model import read_model
+from autopeft.testing.cases import built, example
+from autopeft.values.candidates import Setup
 
 NAMES = {
     "adafactor", "adamw", "adamw_8bit", "adamw_fused", "galore", "lion", "lora_fa", "lora_plus", "paged_adamw_8bit",
@@ -201,6 +206,27 @@ def test_lora_fa_freezes_the_first_factors_and_learns(low_rank):
     kept = sum(v.numel() * v.element_size() for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v))
     declared = get_optimizer("lora_fa").state_bytes_per_parameter
     assert kept / sum(v.numel() for v in trained.values()) == declared
+
+
+def test_what_an_optimizer_freezes_is_what_methods_declare(tiny_models):
+    """A run trains what its method does less what its optimizer freezes, for every method the optimizer takes."""
+    taken, refused = set(), set()
+    model = read_model(str(tiny_models["llama"]), "generation")
+    for method in all_methods().values():
+        tried = Setup(model=model, task="generation", candidate=example(method))
+        if method.first_factors is nothing or method.violations(tried):
+            continue
+        attached = method.apply(built(tried), tried)
+        try:
+            get_optimizer("lora_fa").build(attached, 1e-3, 0.0)
+        except InvalidValueError:
+            refused.add(method.name)
+            continue
+        taken.add(method.name)
+        left = sum(p.numel() for p in attached.parameters() if p.requires_grad)
+        assert left == method.trainable(tried) - method.first_factors(tried) > 0, method.name
+    assert refused == {"dora", "mica"}
+    assert taken > {"lora", "rslora", "bdlora", "velora", "pissa"}
 
 
 @pytest.mark.parametrize("name", sorted(OF_PEFT))

@@ -79,7 +79,7 @@ def network(setup: Setup, kept: Sequence[int], *, on_cpu: bool) -> Network:
     layers = _layers(base, setup)
     own = frozenset(id(tensor) for tensor in (*base.parameters(), *base.buffers()))
     everywhere = fx_config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
-    with torch.device("meta"), everywhere, Staying():
+    with torch.device("meta"), everywhere, Staying(on_cpu=on_cpu):
         model = get_method(setup.candidate.method).apply(base, setup)
     return Network(model=model, base=base, setup=setup, layers=layers, own=own)
 

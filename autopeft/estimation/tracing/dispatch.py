@@ -166,11 +166,18 @@ class Staying(TorchDispatchMode):
 
     A copy to the host stays on the meta device; a number asked for is 0, "are all?" is true and "is any?" is not.
     A mask that was scattered is true in as many places as were scattered to, and a count of values has the length
-    that was asked for.
+    that was asked for. Singular vectors lie as the target device's library leaves them: whole rows of them on CUDA,
+    whole columns on a CPU, which decides whether a part of them is a view of all or a copy.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_cpu: bool = False) -> None:
+        """Prepares the mode.
+
+        Args:
+            on_cpu: whether the target device is a CPU.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
+        self._on_cpu = on_cpu
         self._exceptions: list[Tensor] = []
         self._scattered: dict[int, tuple[Tensor, int]] = {}
 
@@ -188,6 +195,9 @@ class Staying(TorchDispatchMode):
         if func is torch.ops.aten.bincount.default and args[0].is_meta:
             return torch.empty(kwargs.get("minlength", 0), dtype=torch.int64, device="meta")
         out = func(*args, **kwargs)
+        if func is torch.ops.aten._linalg_svd.default and self._on_cpu:
+            left, values, right = out
+            return left, values, right.mT.contiguous().mT
         if func is torch.ops.aten.any.default:
             self._exceptions.append(out)
         if func in _SCATTERS:

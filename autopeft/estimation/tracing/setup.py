@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import AutopeftError, InvalidValueError, ModelError
 from autopeft.estimation.collector import uncollected
+from autopeft.estimation.memory import frozen_by_optimizer
 from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
@@ -69,7 +70,7 @@ def trace_setup(
             kept.recording,
             kept.plan,
             Rows(training=rows, evaluation=evaluation_rows or rows),
-            trainable=trained + setup.model.head_parameters,
+            trainable=trained - frozen_by_optimizer(setup) + setup.model.head_parameters,
             total=setup.model.parameters + (0 if method.capabilities.trains_base else trained),
             notes=kept.notes,
         )
