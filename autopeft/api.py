@@ -43,6 +43,7 @@ def estimate(
     measure: bool = False,
     checkpointing: str | None = None,
     loss: str = "whole",
+    attention: str = "sdpa",
     packing: bool = False,
     autocast: bool = True,
 ) -> RunCost:
@@ -72,6 +73,7 @@ def estimate(
         measure: time this machine's device first.
         checkpointing: ``reentrant`` or ``non-reentrant``, where other code than autopeft's trains: how it recomputes.
         loss: ``chunked`` where it computes head and loss for some of the tokens at a time, as Liger does.
+        attention: ``eager`` or ``flash`` where it asks for that, else torch picks a kernel for the device.
         packing: it packs the texts of a batch into one row, without padding.
         autocast: it trains under autocast; else each weight computes in its own dtype.
 
@@ -88,7 +90,7 @@ def estimate(
         learning_rate=learning_rate, batch_size=batch_size, accumulation=accumulation,
         sequence_length=sequence_length, gradient_checkpointing=gradient_checkpointing, task=task, gpu=gpu,
         memory_bytes=memory_bytes, reserve_bytes=reserve_bytes, strategy=strategy, devices=devices, measure=measure,
-        checkpointing=checkpointing, loss=loss, packing=packing, autocast=autocast,
+        checkpointing=checkpointing, loss=loss, attention=attention, packing=packing, autocast=autocast,
     )  # fmt: skip
     return run_cost(answer(question, maximize))
 

@@ -37,6 +37,9 @@ def command(
     loss: Annotated[
         str, typer.Option(help="whole, or chunked: head and loss some tokens at a time.", rich_help_panel=_OTHER)
     ] = "whole",
+    attention: Annotated[
+        str, typer.Option(help="sdpa (torch picks a kernel), eager, or the package flash.", rich_help_panel=_OTHER)
+    ] = "sdpa",
     packing: Annotated[
         bool, typer.Option("--packing", help="Texts of a batch share one row, without padding.", rich_help_panel=_OTHER)
     ] = False,
@@ -74,7 +77,7 @@ def command(
         memory_bytes=None if memory is None else parse_bytes(memory),
         reserve_bytes=0 if reserve is None else parse_bytes(reserve, "--reserve"),
         strategy=strategy, devices=devices, measure=measure,
-        checkpointing=checkpointing, loss=loss, packing=packing, autocast=not no_autocast,
+        checkpointing=checkpointing, loss=loss, attention=attention, packing=packing, autocast=not no_autocast,
     )  # fmt: skip
     found = answer(question, maximize)
     output.result(document(found), *view(found))

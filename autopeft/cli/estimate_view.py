@@ -67,6 +67,7 @@ def _practice(found: Answer) -> list[str]:
     said = {
         f"{how}checkpointing": found.plan.setup.candidate.gradient_checkpointing,
         f"{practice.loss} loss": practice.loss != "whole",
+        f"{practice.attention} attention": practice.attention != "sdpa",
         "packed": practice.packing,
         "without autocast": not practice.autocast,
     }

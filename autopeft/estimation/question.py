@@ -40,6 +40,7 @@ class Question:
         measure: time this machine's device first.
         checkpointing: ``reentrant`` or ``non-reentrant``, as other training code recomputes; None for autopeft's own.
         loss: ``chunked`` where the code that trains computes it for some of the tokens at a time.
+        attention: which one it asks for.
         packing: whether it packs the texts of a batch into one row.
         autocast: whether it trains under autocast.
     """
@@ -64,6 +65,7 @@ class Question:
     measure: bool = False
     checkpointing: str | None = None
     loss: str = OWN.loss
+    attention: str = OWN.attention
     packing: bool = OWN.packing
     autocast: bool = OWN.autocast
 
@@ -112,7 +114,8 @@ def plan(question: Question) -> Plan:
     get_quantization(question.quantization)
     strategy = _strategy(question)
     practice = practice_of(
-        question.checkpointing, question.loss, packing=question.packing, autocast=question.autocast
+        question.checkpointing, question.loss, question.attention, packing=question.packing,
+        autocast=question.autocast,
     )  # fmt: skip
     hardware = probe_hardware(gpu=question.gpu, memory_bytes=question.memory_bytes, measure=question.measure)
     _check_optimizer(question.optimizer, hardware.device)
@@ -120,7 +123,7 @@ def plan(question: Question) -> Plan:
     model = read_model(question.model, task)
     setup = Setup(model=model, task=task, candidate=_candidate(question, method, seed, hardware))
     refuse(setup, method.violations)
-    check_practice(practice, setup)
+    check_practice(practice, setup, hardware.device)
     tokens, notes = _tokens(question.sequence_length, model)
     _check_positions(setup, tokens)
     return Plan(

@@ -119,6 +119,8 @@ def prepared(
     base = load_base(
         setup.model, quantization=candidate.quantization, dtype=candidate.dtype, head_seed=0, device=device
     )  # fmt: skip
+    if practice.attention != "sdpa":
+        base.model.set_attn_implementation({"flash": "flash_attention_2"}.get(practice.attention, practice.attention))
     torch.manual_seed(0)
     model = chosen.apply(base.model, setup)
     if candidate.gradient_checkpointing:
@@ -129,6 +131,7 @@ def prepared(
     size = candidate.batch_size
     if practice.packing:
         dataset, size = packed(dataset, size), 1
+        base.model.config.use_cache = False  # with a cache transformers would take a row for one text
     batches = [tuple(range(start, start + size)) for start in range(0, len(dataset), size)]
     steps = [tuple(batches[at : at + candidate.accumulation]) for at in range(0, len(batches), candidate.accumulation)]
     plan = Plan(tokens=sum(dataset.lengths), weight_decay=0.01)

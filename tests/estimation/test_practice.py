@@ -13,7 +13,7 @@ from autopeft.estimation.trace import peak
 from autopeft.estimation.tracing.setup import trace_setup
 from autopeft.testing.fused_loss import fused_loss
 from autopeft.testing.memory import followed
-from tests.estimation.architectures import CPU
+from tests.estimation.architectures import CPU, GPU
 from tests.estimation.test_trace_reality import TOKENS, UNCOUNTED, _setup
 from tests.recommend.settings import hardware
 
@@ -25,6 +25,7 @@ PRACTICES = [
     ("llama", {"method": "full", "dtype": "bfloat16"}, Practice(loss="chunked")),
     ("gemma2", {"quantization": "nf4", "dtype": "bfloat16"}, Practice(loss="chunked")),
     ("mistral", {"batch_size": 5}, Practice(packing=True)),
+    ("llama", {}, Practice(attention="eager")),
     ("llama", {"dtype": "bfloat16"}, Practice(autocast=False)),
     ("qwen3", CHECKPOINTED, Practice(checkpointing="reentrant", loss="chunked", packing=True)),
 ]
@@ -45,6 +46,24 @@ def test_every_practice_peaks_as_it_runs(tmp_path_factory, name, change, practic
     assert abs(found - expected) <= UNCOUNTED, f"{found} traced, {expected} followed: {found / expected - 1:+.2%}"
     own = peak(trace_setup(setup, TOKENS, CPU, padded=padded)).bytes
     assert abs(found - own) > UNCOUNTED, f"{found} traced, and {own} as autopeft trains: nothing was told apart."
+
+
+def test_flash_attention_takes_no_mask(tmp_path_factory):
+    """Full rows take what torch's own flash kernel does, padded and packed ones less than with a mask of all pairs."""
+    setup = _setup(tmp_path_factory, "llama", dtype="bfloat16")
+    pairs = (3 * TOKENS) ** 2
+
+    def traced(*, padded=False, **practice):
+        return trace_setup(setup, TOKENS, GPU, padded=padded, practice=Practice(**practice))
+
+    full, flash = traced(), traced(attention="flash")
+    packed, with_mask = traced(attention="flash", packing=True), traced(packing=True)
+    padded, masked = (traced(padded=True, attention=name) for name in ("flash", "sdpa"))
+    assert peak(flash).bytes == peak(full).bytes
+    assert peak(packed).bytes < peak(with_mask).bytes
+    assert peak(padded).bytes < peak(masked).bytes
+    sizes = {pairs, 2 * pairs}
+    assert [any(block.bytes in sizes for block in trace.blocks) for trace in (packed, with_mask)] == [False, True]
 
 
 def test_the_chunked_reference_is_the_loss():
@@ -77,6 +96,9 @@ def test_scoring_is_of_the_same_kind(tmp_path_factory):
 REFUSED = [
     ({"checkpointing": "reentrant"}, "`--checkpointing` of an estimate must be given with --gradient-checkpointing"),
     ({"checkpointing": "reentrent"}, "one of non-reentrant, own, reentrant; got 'reentrent'"),
+    ({"attention": "flesh"}, "`--attention` of an estimate must be one of eager, flash, sdpa"),
+    ({"attention": "flash", "dtype": "float32"}, "sdpa or eager in float32; got 'flash'"),
+    ({"attention": "flash", "gpu": "v100-32gb"}, "sdpa or eager on .*; got 'flash'"),
     ({"loss": "chunks"}, "`--loss` of an estimate must be one of chunked, whole"),
     ({"loss": "chunked", "task": "classification"}, "`--loss` of .* for classification must be left out"),
     ({"packing": True, "task": "classification"}, "`--packing` of .* for classification must be left out"),
@@ -88,4 +110,4 @@ REFUSED = [
 def test_a_practice_that_means_nothing_is_refused(tiny_models, options, message):
     """Each with the option's name, what was expected, and what was given."""
     with pytest.raises(InvalidValueError, match=message):
-        plan(Question(model=str(tiny_models["llama"]), gpu="rtx-3090", **options))
+        plan(Question(**{"model": str(tiny_models["llama"]), "gpu": "rtx-3090", **options}))

@@ -78,16 +78,20 @@ def attention(
             query, key, value, _bias(attn_mask, query), dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )[0]
         return plain
-    bias = _bias(attn_mask, query)
     if kernel == "flash":
-        width = value.shape[-1]
-        query, key, value = (_padded(t, 8) for t in (query, key, value))
-        out: Tensor = _Fused.apply(query, key, value, None, kernel)  # type: ignore[no-untyped-call]
-        return out[..., :width]
+        return flash(query, key, value)
+    bias = _bias(attn_mask, query)
     if kernel == "efficient" and bias is not None:
         bias = _padded(bias, 8)
     fused: Tensor = _Fused.apply(query, key, value, bias, kernel)  # type: ignore[no-untyped-call]
     return fused
+
+
+def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Returns what the flash kernel returns; shapes [rows, heads, positions, width]."""
+    width = value.shape[-1]
+    out: Tensor = _Fused.apply(*(_padded(t, 8) for t in (query, key, value)), None, "flash")  # type: ignore[no-untyped-call]
+    return out[..., :width]
 
 
 def _bias(mask: Tensor | None, query: Tensor) -> Tensor | None:

@@ -13,8 +13,10 @@ from torch.fx.experimental import _config as fx_config
 
 from autopeft.environment import remote_code_trusted
 from autopeft.errors import ModelError
+from autopeft.estimation.practice import Attention
 from autopeft.estimation.tracing.dispatch import Staying
 from autopeft.estimation.tracing.layers import layer_shapes, number_place
+from autopeft.estimation.tracing.padding_free import choose_attention
 from autopeft.methods import get_method
 from autopeft.methods._targets import selected_layers
 from autopeft.profiling.config import load_config
@@ -47,13 +49,14 @@ class Network:
     own: frozenset[int]
 
 
-def network(setup: Setup, kept: Sequence[int], *, on_cpu: bool) -> Network:
+def network(setup: Setup, kept: Sequence[int], *, on_cpu: bool, attention: Attention = "sdpa") -> Network:
     """Returns the network of a setup with some of its layers.
 
     Args:
         setup: model, task and candidate.
         kept: indices of the layers to build, ascending.
         on_cpu: whether it is traced for a CPU.
+        attention: which one the code that trains asks for.
 
     Raises:
         ModelError: fewer layers give another model than these of the whole one.
@@ -67,6 +70,7 @@ def network(setup: Setup, kept: Sequence[int], *, on_cpu: bool) -> Network:
     if shallow:
         config = _cut(config, setup, kept)
     base = _task_model(config, task.auto_class[setup.model.kind], setup.candidate.dtype)
+    choose_attention(base, attention)
     modules = module_shapes(base, setup.model.kind, fresh_head=task.fresh_head)
     if shallow:
         _check_same(setup, modules, kept)

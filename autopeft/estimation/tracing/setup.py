@@ -200,7 +200,7 @@ def _run(request: _Request, plan: DepthPlan) -> "Recorded":
     from autopeft.estimation.tracing.steps import Batch, record
 
     device = request.device
-    built = network(request.setup, plan.kept, on_cpu=device.kind == "cpu")
+    built = network(request.setup, plan.kept, on_cpu=device.kind == "cpu", attention=request.practice.attention)
     kernels = Kernels(device=device.kind, flash=request.flash, efficient=request.efficient)
     batch = Batch(rows=request.rows, tokens=request.tokens, padded=request.padded, practice=request.practice)
     return record(built, batch, kernels)

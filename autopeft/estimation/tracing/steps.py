@@ -21,6 +21,7 @@ from autopeft.estimation.tracing.build import Network
 from autopeft.estimation.tracing.chunked import chunked_loss
 from autopeft.estimation.tracing.dispatch import TargetDevice, autocasting, forgetting
 from autopeft.estimation.tracing.loading import load
+from autopeft.estimation.tracing.padding_free import padding_free
 from autopeft.estimation.tracing.recorder import Recorder
 from autopeft.estimation.tracing.recording import Recording
 from autopeft.estimation.tracing.updates import clip, update
@@ -93,6 +94,7 @@ def record(network: Network, batch: Batch, kernels: Kernels) -> Recorded:
     target = TargetDevice(kernels)
     everywhere = fx_config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
     with (
+        padding_free(packing=batch.practice.packing),
         everywhere,
         listening(recorder.work),
         uncollected(),
@@ -219,7 +221,7 @@ def _evaluate(network: Network, batch: Batch, recorder: Recorder) -> None:
 def _score_by_loss(network: Network, batch: Batch, given: dict[str, Any]) -> None:
     """Scores a batch as such training code does: by the loss alone, computed as in training, and without a cache."""
     with torch.no_grad(), batch.autocast(network.setup), batch.losing(network.base):
-        network.model(**given, use_cache=False).loss.detach()
+        network.model(**{**given, "use_cache": False}).loss.detach()
     network.model.train()
 
 
@@ -238,7 +240,8 @@ def inputs(setup: Setup, batch: Batch, device: str = "meta") -> dict[str, Any]:
         row, places = (1, batch.rows * batch.tokens), torch.arange(batch.tokens, device=device)
         names = ("input_ids", "labels")
         given = {name: torch.ones(row, dtype=torch.int64, device=device) for name in names}
-        return {**given, "position_ids": places.repeat(batch.rows).reshape(row)}
+        # With a cache transformers would take it for one text.
+        return {**given, "position_ids": places.repeat(batch.rows).reshape(row), "use_cache": False}
     shape = (batch.rows, CHOICES, batch.tokens) if setup.task == "multiple-choice" else (batch.rows, batch.tokens)
     long = partial(torch.ones, dtype=torch.int64, device=device)
     by_token = setup.task in LANGUAGE_TASKS or setup.task == "token-classification"
