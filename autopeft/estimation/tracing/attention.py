@@ -11,7 +11,10 @@ from torch import Tensor
 
 from autopeft.estimation.tracing.work import report
 
-Kernel = Literal["flash", "efficient", "cpu", "math"]
+Kernel = Literal["flash", "varlen", "efficient", "cpu", "math"]
+"""``varlen`` is flash over texts on end, which only its own package offers."""
+
+_FLASH = ("flash", "varlen")
 
 _FLASH_ROWS = 128
 _EFFICIENT_ROWS = 32
@@ -87,10 +90,10 @@ def attention(
     return fused
 
 
-def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Returns what the flash kernel returns; shapes [rows, heads, positions, width]."""
+def flash(query: Tensor, key: Tensor, value: Tensor, kernel: Kernel = "flash") -> Tensor:
+    """Returns what a flash kernel returns; shapes [rows, heads, positions, width]."""
     width = value.shape[-1]
-    out: Tensor = _Fused.apply(*(_padded(t, 8) for t in (query, key, value)), None, "flash")  # type: ignore[no-untyped-call]
+    out: Tensor = _Fused.apply(*(_padded(t, 8) for t in (query, key, value)), None, kernel)  # type: ignore[no-untyped-call]
     return out[..., :width]
 
 
@@ -126,11 +129,11 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         query, key, value, *_ = ctx.saved_tensors
         gradient = gradients[0]
-        if ctx.kernel == "flash":
+        if ctx.kernel in _FLASH:
             gradient = gradient.transpose(1, 2).contiguous()
         work = _work_space(ctx.kernel, query)
         made = tuple(_laid_out(t, t.shape[-1], ctx.kernel) for t in (query, key, value))
-        if ctx.kernel == "flash" and query.shape[1] != key.shape[1]:
+        if ctx.kernel in _FLASH and query.shape[1] != key.shape[1]:
             # Keys and values that heads share get one gradient per head first.
             shape = (*key.shape[:1], key.shape[2], query.shape[1])
             work += tuple(key.new_empty(*shape, t.shape[-1]) for t in (key, value))
@@ -158,8 +161,9 @@ def _work_space(kernel: Kernel, query: Tensor) -> tuple[Tensor, ...]:
     rows, heads, positions, width = query.shape
     if kernel == "cpu":
         return ()
-    if kernel == "flash":
-        lines, wide = _up(positions, _FLASH_ROWS), _up(width, 32 if width <= 128 else 64)
+    if kernel in _FLASH:
+        lines = _up(positions, _FLASH_ROWS) if kernel == "flash" else positions + _FLASH_ROWS
+        wide = _up(width, 32 if width <= 128 else 64)
         shapes = [(rows, heads, lines), (rows, lines, heads, wide)]
     else:
         shapes = [(rows, heads, _up(positions, _EFFICIENT_ROWS))]

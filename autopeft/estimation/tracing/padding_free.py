@@ -19,7 +19,7 @@ from transformers.masking_utils import AttentionMaskInterface, flash_attention_m
 
 from autopeft.errors import ModelError
 from autopeft.estimation.practice import Attention
-from autopeft.estimation.tracing.attention import flash
+from autopeft.estimation.tracing.attention import Kernel, flash
 
 NAME = "autopeft_padding_free"
 """What the attention is registered as: transformers looks for the package behind names that speak of flash."""
@@ -105,11 +105,14 @@ def _begins(positions: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
     return (starts, starts), (positions.numel(), positions.numel())
 
 
-def _rows(query: Tensor, key: Tensor, value: Tensor, **_given: Any) -> Tensor:
+def _rows(query: Tensor, key: Tensor, value: Tensor, *, kernel: Kernel = "flash", **_given: Any) -> Tensor:
     """Returns attention within rows; [rows, tokens, heads, width], as its arguments."""
-    return flash(*(tensor.transpose(1, 2) for tensor in (query, key, value))).transpose(1, 2)
+    within = flash(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), kernel)
+    return within.transpose(1, 2)
 
 
-def _varlen(query: Tensor, key: Tensor, value: Tensor, **_given: Any) -> Tensor:
+def _varlen(query: Tensor, key: Tensor, value: Tensor, *, cu_seqlens_q: Tensor, **_given: Any) -> Tensor:
     """Returns attention within texts that stand on end; [tokens, heads, width], as its arguments."""
-    return _rows(query[None], key[None], value[None])[0]
+    texts = cu_seqlens_q.shape[0] - 1
+    query, key, value = (tensor.unflatten(0, (texts, -1)) for tensor in (query, key, value))
+    return _rows(query, key, value, kernel="varlen").flatten(0, 1)
