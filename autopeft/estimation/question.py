@@ -21,6 +21,12 @@ from autopeft.values.profiles import Device, HardwareProfile, ModelProfile
 TOKENS = 512
 """Sequence length assumed where none is given, cut to the model's positions."""
 
+LARGEST = 1 << 20
+"""Rows, forward passes and devices beyond which a number is a slip; sizes in bytes stay within 64 bits."""
+
+LONGEST = 1 << 24
+"""So are tokens per row; the longest contexts are of ten million."""
+
 SELECTORS = ("targets", "layers")
 """What may be set beside the method's own parameters."""
 
@@ -133,15 +139,17 @@ def plan(question: Question) -> Plan:
 
 
 def _check_numbers(question: Question) -> None:
-    for key, value in (
-        ("--batch-size", question.batch_size),
-        ("--accumulation", question.accumulation),
-        ("--sequence-length", question.sequence_length),
-        ("--devices", question.devices),
-        ("--memory", question.memory_bytes),
+    for key, value, most in (
+        ("--batch-size", question.batch_size, LARGEST),
+        ("--accumulation", question.accumulation, LARGEST),
+        ("--sequence-length", question.sequence_length, LONGEST),
+        ("--devices", question.devices, LARGEST),
+        ("--memory", question.memory_bytes, None),
     ):
         if value is not None and value < 1:
             raise invalid(key, OWNER, "at least 1", value)
+        if value is not None and most is not None and value > most:
+            raise invalid(key, OWNER, f"at most {most:,}", value)
     if question.reserve_bytes < 0:
         raise invalid("--reserve", OWNER, "at least 0", question.reserve_bytes)
     if question.learning_rate is not None and not question.learning_rate > 0:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from autopeft.estimation.practice import writes
+from autopeft.estimation.practice import OWN, writes
 from autopeft.estimation.question import Plan
 from autopeft.values.candidates import Estimate
 
@@ -12,8 +12,6 @@ OPTIMIZERS = {"cuda": "paged_adamw_8bit"}
 SMALL_OPTIMIZER = "adamw_8bit"
 QUANTIZED_KINDS = frozenset({"cuda", "cpu"})
 """Kinds of device that bitsandbytes has kernels for."""
-
-CHUNKED = "--loss chunked (where your trainer has it, as with Liger)"
 
 SHORTEST = 64
 """Tokens below which shorter rows are no remedy."""
@@ -89,9 +87,9 @@ def _changes(asked: Plan) -> Iterator[_Change]:
         yield _Change(words=f"--quantization {SCHEME}", apply=lambda p: _changed(p, quantization=SCHEME))
     if not candidate.gradient_checkpointing and able.gradient_checkpointing:
         yield _Change(words="--gradient-checkpointing", apply=lambda p: _changed(p, gradient_checkpointing=True))
-    if asked.practice.loss == "whole" and writes(asked.setup):
+    if asked.practice != OWN and asked.practice.loss == "whole" and writes(asked.setup):
         chunked = replace(asked.practice, loss="chunked")
-        yield _Change(words=CHUNKED, apply=lambda p: replace(p, practice=chunked))
+        yield _Change(words="--loss chunked", apply=lambda p: replace(p, practice=chunked))
     if candidate.batch_size > 1:
         rows = candidate.batch_size * candidate.accumulation
         yield _Change(

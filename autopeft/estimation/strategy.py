@@ -45,7 +45,7 @@ def data_parallel(estimate: Estimate, devices: int) -> Estimate:
     """
     buckets = estimate.memory.breakdown["gradients"]
     note = (
-        f"DDP on {devices} devices: {buckets / 2**20:.0f} MiB of gradient buckets and "
+        f"DDP on {_counted(devices)}: {buckets / 2**20:.0f} MiB of gradient buckets and "
         f"{COMMUNICATOR_BYTES >> 20} MiB for the communicator (assumed) are added; communication takes time that "
         "is not counted."
     )
@@ -63,12 +63,16 @@ def fully_sharded(estimate: Estimate, setup: Setup, devices: int) -> Estimate:
     shares = {kind: -(-breakdown[kind] // devices) for kind in SHARDED}
     gathered = gathered_bytes(setup) if devices > 1 else 0
     note = (
-        f"FSDP full shard on {devices} devices: parameters, gradients and optimizer state are divided by {devices}; "
+        f"FSDP full shard on {_counted(devices)}: parameters, gradients and optimizer state are divided by {devices}; "
         f"{gathered / 2**20:.0f} MiB of gathered weights ({GATHERED_LAYERS} layers and what stands outside them) and "
         f"{COMMUNICATOR_BYTES >> 20} MiB for the communicator (assumed) are added; communication takes time that is "
         "not counted."
     )
     return replace(estimate, memory=_with(estimate.memory, shares, gathered), notes=(*estimate.notes, note))
+
+
+def _counted(devices: int) -> str:
+    return "1 device" if devices == 1 else f"{devices} devices"
 
 
 def gathered_bytes(setup: Setup) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autopeft.errors import ModelError
 from autopeft.values.profiles import ModuleShape
 
 # A model of experts alone has no down-projection of its own, so theirs comes first.
@@ -20,10 +21,19 @@ _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 
 def sizes(config: Any, model: Any, modules: Sequence[ModuleShape]) -> dict[str, Any]:
-    """Returns the size fields of a model profile by name."""
+    """Returns the size fields of a model profile by name.
+
+    Raises:
+        ModelError: the model has no attention.
+    """
     text = _text_config(config)
     hidden = int(text.hidden_size)
-    heads = int(text.num_attention_heads)
+    heads = _first(text, ("num_attention_heads",))
+    if heads is None:
+        raise ModelError(
+            f"A model of type {config.model_type!r} has no attention heads; autopeft is for transformers.\n"
+            "Choose a model with attention."
+        )
     return {
         "layers": 1 + max((module.layer for module in modules if module.layer is not None), default=-1),
         "hidden_size": hidden,

@@ -85,6 +85,29 @@ def test_the_library_answers_as_the_command_does(estimated, billion):
     assert dict(found.breakdown) == printed["breakdown"]
 
 
+def test_other_training_code_is_described_by_options(estimated, seen, billion):
+    """What it does its own way is asked for by the same words in both interfaces, and said in the first lines."""
+    options = (
+        "--checkpointing",
+        "reentrant",
+        "--loss",
+        "chunked",
+        "--attention",
+        "flash",
+        "--packing",
+        "--no-autocast",
+    )
+    run = ("--model", billion, "--gradient-checkpointing", "--batch-size", "4", "--gpu", "rtx-3090")
+    own, printed = estimated(*run), estimated(*run, *options)
+    found = library.estimate(
+        billion, gradient_checkpointing=True, batch_size=4, gpu="rtx-3090", checkpointing="reentrant", loss="chunked",
+        attention="flash", packing=True, autocast=False,
+    )  # fmt: skip
+    assert found.peak_allocated_bytes == printed["peak_allocated_bytes"] < own["peak_allocated_bytes"]
+    said = "reentrant checkpointing, chunked loss, flash attention, packed, without autocast"
+    assert said in " ".join(seen(*run, *options).out.split())
+
+
 @pytest.mark.parametrize("number", ["batch-size", "sequence-length", "rank"])
 def test_the_maximum_fits_and_the_next_does_not(estimated, billion, number):
     """What `--maximize` says can be asked for: it fits, and one more does not or cannot be."""
@@ -181,6 +204,9 @@ BAD = {
     "rank of nothing": (("--set", "rank=0"), "`rank` must be a whole number from 1"),
     "rank in words": (("--set", "rank=many"), "`rank` must be a whole number from 1 to .*; got 'many'"),
     "batch": (("--batch-size", "0"), "`--batch-size` of an estimate must be at least 1; got 0"),
+    "batch beyond sense": (("--batch-size", str(10**20)), "`--batch-size` of an estimate must be at most 1,048,576"),
+    "recomputing without": (("--checkpointing", "reentrant"), "Add it, or leave --checkpointing out"),
+    "packed classes": (("--packing", "--task", "classification"), "left out but for a decoder that learns to write"),
     "negative batch": (("--batch-size=-3",), "must be at least 1; got -3"),
     "accumulation": (("--accumulation", "0"), "`--accumulation` of an estimate must be at least 1"),
     "no tokens": (("--sequence-length", "0"), "`--sequence-length` of an estimate must be at least 1"),

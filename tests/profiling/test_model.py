@@ -221,6 +221,13 @@ def test_bad_config_gets_one_clear_error(tmp_path, content, message):
         read_model(str(tmp_path), "classification")
 
 
+def test_a_model_without_attention_is_refused(tmp_path):
+    """State-space models have sizes of their own, which nothing here plans by."""
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "vocab_size": 90, "num_hidden_layers": 1}')
+    with pytest.raises(ModelError, match="'mamba' has no attention heads; autopeft is for transformers"):
+        read_model(str(tmp_path), "generation")
+
+
 def test_missing_model_gets_one_clear_error(tmp_path):
     """A folder without config, a path that is not there and a hub name offline are told apart."""
     with pytest.raises(ModelError, match=r"has no config\.json"):
