@@ -72,6 +72,7 @@ class Case:
     Attributes:
         candidate: what differs from the benchmark's default candidate.
         padded: whether rows differ in length.
+        practice: what differs from how autopeft's own training code goes about a step.
     """
 
     architecture: str
@@ -79,11 +80,13 @@ class Case:
     method: str = "lora"
     candidate: dict[str, Any] = field(default_factory=dict)
     padded: bool = True
+    practice: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The case in words, by which a row of the results is known."""
-        changes = " ".join(f"{key}={value}" for key, value in sorted(self.candidate.items()))
+        changed = (*sorted(self.candidate.items()), *sorted(self.practice.items()))
+        changes = " ".join(f"{key}={value}" for key, value in changed)
         return (
             f"{self.architecture} {self.method} {self.tokens} {'padded' if self.padded else 'even'} {changes}".strip()
         )
@@ -96,6 +99,30 @@ STORAGES: tuple[dict[str, Any], ...] = (
     {"quantization": "nf4-double", "gradient_checkpointing": True},
     {"quantization": "int8"},
 )
+
+
+_FOUR_BITS: tuple[str, dict[str, Any]] = ("llama", {"quantization": "nf4"})
+_NEEDS = {"bitfit": ("bert", {}), "ir_qlora": _FOUR_BITS, "loftq": _FOUR_BITS, "lq_lora": _FOUR_BITS}
+"""Architecture and changes for methods that a plain decoder is nothing for: it has no biases, or no codes."""
+
+_RECOMPUTED = {"gradient_checkpointing": True}
+PRACTICES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    ("llama", _RECOMPUTED, {"checkpointing": "non-reentrant"}),
+    ("llama", _RECOMPUTED, {"checkpointing": "reentrant"}),
+    ("t5", _RECOMPUTED, {"checkpointing": "reentrant"}),
+    ("modernbert", {**_RECOMPUTED, "accumulation": 2}, {"checkpointing": "reentrant"}),
+    ("qwen2", {}, {"loss": "chunked"}),
+    ("gemma2", {**_RECOMPUTED, "quantization": "nf4-double"}, {"loss": "chunked", "checkpointing": "reentrant"}),
+    ("llama", {}, {"packing": True}),
+    ("mixtral", {}, {"packing": True, "loss": "chunked"}),
+    ("mistral", _RECOMPUTED, {"packing": True, "checkpointing": "reentrant"}),
+    ("llama", {}, {"attention": "eager"}),
+    ("bert", {}, {"attention": "eager"}),
+    ("phi3", {"dtype": "bfloat16"}, {"autocast": False}),
+)
+"""Architecture, changes of the candidate, and what other training code does its own way."""
+
+FLASH: tuple[dict[str, Any], ...] = ({"attention": "flash"}, {"attention": "flash", "packing": True})
 
 
 def cases(methods: list[str], *, cuda: bool) -> Iterator[Case]:
@@ -112,7 +139,10 @@ def cases(methods: list[str], *, cuda: bool) -> Iterator[Case]:
                 continue  # its experts are stacked parameters, which bitsandbytes leaves as they are
             yield Case(architecture=architecture, tokens=512 if cuda else 64, candidate={**base, **storage})
     for method in methods:
-        yield Case(architecture="llama", tokens=512 if cuda else 64, method=method, candidate=base)
+        architecture, needs = _NEEDS.get(method, ("llama", {}))
+        yield Case(
+            architecture=architecture, tokens=512 if cuda else 64, method=method, candidate={**base, **needs}
+        )  # fmt: skip
     for tokens in (128, 512, 1024, 2048, 4096, 8192) if cuda else (128, 256, 512):
         for rows in (1, 4) if cuda else (1, 3):
             yield Case(
@@ -123,5 +153,11 @@ def cases(methods: list[str], *, cuda: bool) -> Iterator[Case]:
         yield Case(architecture="qwen2", tokens=128, candidate={**base, "optimizer": optimizer})
     for change in ({"accumulation": 4}, {"layers": "last:2"}, {"targets": "qv"}, {"targets": "mlp"}):
         yield Case(architecture="llama", tokens=128, candidate={**base, **change})
+    flash = [("llama", {}, practice) for practice in FLASH] if cuda else []
+    for architecture, change, practice in (*PRACTICES, *flash):
+        yield Case(
+            architecture=architecture, tokens=512 if cuda else 64, candidate={**base, **change},
+            padded="packing" not in practice, practice=practice,
+        )  # fmt: skip
     for dtype in ("bfloat16", "float32"):
         yield Case(architecture="bert", tokens=256, method="full", candidate={"dtype": dtype})

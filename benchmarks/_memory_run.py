@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autopeft.estimation.practice import OWN, Practice
 from autopeft.tasks import get_task
 from autopeft.testing.memory import prepared
 from autopeft.testing.models import tiny_tokenizer
@@ -37,19 +38,19 @@ def save_model(setup: Setup, config: Any, folder: Path) -> None:
     tiny_tokenizer().save_pretrained(folder)
 
 
-def measured(setup: Setup, tokens: int, *, padded: bool) -> Measured:
+def measured(setup: Setup, tokens: int, *, padded: bool, practice: Practice = OWN) -> Measured:
     """Returns what two steps take on the first CUDA device, after a warm-up run on one row of the same model."""
     import gc
 
     import torch
 
-    with prepared(replace(setup), tokens, "cuda:0", padded=padded) as (model, run):
+    with prepared(replace(setup), tokens, "cuda:0", padded=padded, practice=practice) as (model, run):
         run.advance(1.0)
         del model, run
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    with prepared(setup, tokens, "cuda:0", padded=padded) as (model, run):
+    with prepared(setup, tokens, "cuda:0", padded=padded, practice=practice) as (model, run):
         run.advance(1.0)
         found = Measured(
             allocated_bytes=torch.cuda.max_memory_allocated(), reserved_bytes=torch.cuda.max_memory_reserved()

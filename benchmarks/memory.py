@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median
@@ -62,6 +62,7 @@ def _row(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
 
 
 def _compared(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
+    from autopeft.estimation.practice import Practice
     from autopeft.estimation.trace import peak
     from autopeft.estimation.trace_memory import trace_memory
     from autopeft.estimation.tracing.setup import trace_setup
@@ -70,11 +71,12 @@ def _compared(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
 
     setup, device = _setup(case, folder, cuda=cuda), _device(cuda=cuda)
     started = time.perf_counter()
-    trace = trace_setup(setup, case.tokens, device, padded=case.padded)
+    practice = Practice(**case.practice)
+    trace = trace_setup(setup, case.tokens, device, padded=case.padded, practice=practice)
     seconds = time.perf_counter() - started
     memory = trace_memory(trace, device)
     run = measured if cuda else followed
-    found = run(setup, case.tokens, padded=case.padded)
+    found = run(setup, case.tokens, padded=case.padded, practice=practice)
     # Workspaces are part of what torch's counters see, and of no CPU's storages.
     predicted = memory.peak_allocated_bytes if cuda else peak(trace).bytes
     row: dict[str, Any] = {
@@ -96,6 +98,7 @@ def _setup(case: Case, folder: Path, *, cuda: bool) -> Any:
 
     from autopeft.methods import get_method
     from autopeft.profiling.model import read_model
+    from autopeft.testing.cases import example
     from autopeft.values.candidates import Candidate, Setup
     from benchmarks._memory_run import save_model
 
@@ -115,7 +118,11 @@ def _setup(case: Case, folder: Path, *, cuda: bool) -> Any:
         path.mkdir()
         config.save_pretrained(path)
         save_model(Setup(model=read_model(str(path), task), task=task, candidate=candidate), config, path)  # type: ignore[arg-type]
-    return Setup(model=read_model(str(path), task), task=task, candidate=candidate)  # type: ignore[arg-type]
+    setup = Setup(model=read_model(str(path), task), task=task, candidate=candidate)  # type: ignore[arg-type]
+    if method.violations(setup):
+        # Its first seed is for sizes that this model has not; the low end of what is searched suits any.
+        candidate = replace(candidate, parameters=example(method).parameters)
+    return replace(setup, candidate=candidate)
 
 
 def _device(*, cuda: bool) -> Any:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 from autopeft.data import EncodedDataset
+from autopeft.errors import ModelError
 from autopeft.estimation import estimate
-from autopeft.estimation.practice import OWN, Practice
+from autopeft.estimation.practice import OWN, Attention, Practice
 from autopeft.estimation.trace import Trace, events, peak
 from autopeft.estimation.tracing.depth import DepthPlan
 from autopeft.estimation.tracing.setup import UntraceableError, trace_setup
@@ -119,8 +121,7 @@ def prepared(
     base = load_base(
         setup.model, quantization=candidate.quantization, dtype=candidate.dtype, head_seed=0, device=device
     )  # fmt: skip
-    if practice.attention != "sdpa":
-        base.model.set_attn_implementation({"flash": "flash_attention_2"}.get(practice.attention, practice.attention))
+    _attend(base.model, practice.attention)
     torch.manual_seed(0)
     model = chosen.apply(base.model, setup)
     if candidate.gradient_checkpointing:
@@ -139,6 +140,18 @@ def prepared(
     run_as = candidate if practice.autocast else replace(candidate, dtype="float32")
     with chunked_loss(base.model) if practice.loss == "chunked" else nullcontext():
         yield model, TrainingRun(model, dataset, run_as, plan, steps, device)
+
+
+def _attend(model: Any, attention: Attention) -> None:
+    """Sets a model's attention; what transformers chooses by itself stays.
+
+    Raises:
+        ModelError: the package that it needs is not there.
+    """
+    if attention == "flash" and find_spec("flash_attn") is None:
+        raise ModelError("FlashAttention is not installed: pip install flash-attn.")
+    if attention != "sdpa":
+        model.set_attn_implementation("flash_attention_2" if attention == "flash" else attention)
 
 
 def packed(dataset: EncodedDataset, texts: int) -> EncodedDataset:
