@@ -1,6 +1,7 @@
 """What `autopeft estimate` shows: the document for programs; a bar of the breakdown and what to change for people."""
 
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 from autopeft.estimation.answer import Answer, run_cost
@@ -42,7 +43,7 @@ def view(found: Answer) -> tuple[Any, ...]:
     if found.remedies:
         parts += ["\n[bold]What to change first[/bold]", *(_remedy_line(remedy) for remedy in found.remedies)]
     if found.notes:
-        parts += ["\n[bold]Notes[/bold]", *(_indented(note) for note in found.notes)]
+        parts += ["\n[bold]Notes[/bold]", *(_Indented(note) for note in found.notes)]
     return tuple(parts)
 
 
@@ -120,15 +121,21 @@ def _time(found: Answer) -> str:
 
 def _remedy_line(remedy: Remedy) -> Any:
     mark = "fits" if remedy.fits else "still too much"
-    return _indented(
+    return _Indented(
         f"{remedy.words}: {format_bytes(remedy.gain_bytes)} less, {format_bytes(remedy.total_bytes)}, {mark}"
     )
 
 
-def _indented(text: str) -> Any:
-    from rich.padding import Padding
+@dataclass(frozen=True)
+class _Indented:
+    """Text two columns in, broken at the terminal's width and not filled up to it: it may be copied."""
 
-    return Padding(_text(text), (0, 0, 0, 2), expand=False)
+    text: str
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        for line in _text(self.text).wrap(console, options.max_width - 2):
+            line.rstrip()
+            yield _text("  ") + line
 
 
 def _text(text: str) -> Any:

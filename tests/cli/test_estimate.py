@@ -155,6 +155,7 @@ def test_people_see_bars_within_80_columns(seen, billion):
     shown = seen("--model", billion, *QLORA)
     lines = shown.out.splitlines()
     assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith(" ")]
     assert "█" in shown.out
     for words in ("weights", "optimizer state", "logits and loss", "It fits", "Trains ", "Step: "):
         assert words in shown.out
