@@ -92,18 +92,19 @@ def check_practice(practice: Practice, setup: Setup, device: Device) -> None:
 
 
 def _check_flash(setup: Setup, device: Device) -> None:
-    if device.kind != "cuda" or float(device.compute_capability or _AMPERE) < _AMPERE:
+    able = device.kind == "rocm" or (device.kind == "cuda" and float(device.compute_capability or _AMPERE) >= _AMPERE)
+    if not able:
         expected = f"sdpa or eager on {device.name}"
     elif setup.candidate.dtype == "float32":
         expected = "sdpa or eager in float32"
     else:
         return
-    advice = "FlashAttention is for 16 bits on NVIDIA's cards from Ampere on."
+    advice = "FlashAttention is for 16 bits, on NVIDIA's cards from Ampere on and on AMD's."
     raise invalid("--attention", OWNER, expected, "flash", advice)
 
 
 _AMPERE = 8.0
-"""Compute capability from which on FlashAttention runs."""
+"""Compute capability of NVIDIA's cards from which on FlashAttention runs."""
 
 
 def _given(key: str) -> str:

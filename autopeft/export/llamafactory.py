@@ -39,6 +39,7 @@ def _render(facts: Facts) -> Exported:
         **{key: settings[key] for key in _SHARED if key in settings},
         "warmup_steps": facts.warmup_steps,
         "disable_gradient_checkpointing": not tuned.candidate.gradient_checkpointing,
+        **({"use_reentrant_gc": False} if tuned.candidate.gradient_checkpointing else {}),
     }
     unsupported = [*facts.left_over(_ADAPTER.values()), *facts.optimizer_left("ratio")]
     unsupported += [

@@ -197,6 +197,7 @@ def test_llamafactory_gets_its_data_beside_it(writer):
     name = yaml.safe_load(made.text)["dataset"]
     entry = json.loads(made.companions["dataset_info.json"])[name]
     assert entry["columns"] == {"prompt": "prompt", "response": "completion"}
+    assert yaml.safe_load(made.text)["use_reentrant_gc"] is False  # as what was estimated and tried
 
 
 def test_another_base_model_is_refused(writer, tmp_path):
