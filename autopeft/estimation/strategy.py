@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import replace
 
-from autopeft.estimation.memory import UNQUANTIZED_BYTES
+from autopeft.estimation.memory import TRAINED_BYTES, UNQUANTIZED_BYTES
+from autopeft.methods import get_method
 from autopeft.methods._targets import linear_modules
 from autopeft.quantization import get_quantization
 from autopeft.values.candidates import Estimate, MemoryEstimate, Setup, Team
@@ -40,10 +41,10 @@ def on_devices(estimate: Estimate, setup: Setup, strategy: Strategy, devices: in
 def data_parallel(estimate: Estimate, devices: int) -> Estimate:
     """Returns the estimate for one of several devices that hold the whole model each.
 
-    Gradients are averaged in buckets that hold a second copy of every trained gradient (Li et al., *PyTorch
-    Distributed*, arXiv 2006.15704, section 3.2).
+    Gradients are averaged in buckets that hold a second copy of every trained gradient, from the first step to the
+    last (Li et al., *PyTorch Distributed*, arXiv 2006.15704, section 3.2).
     """
-    buckets = estimate.memory.breakdown["gradients"]
+    buckets = estimate.trainable_parameters * TRAINED_BYTES
     note = (
         f"DDP on {_counted(devices)}: {buckets / 2**20:.0f} MiB of gradient buckets and "
         f"{COMMUNICATOR_BYTES >> 20} MiB for the communicator (assumed) are added; communication takes time that "
@@ -57,14 +58,15 @@ def fully_sharded(estimate: Estimate, setup: Setup, devices: int) -> Estimate:
 
     Each holds its share of them; a layer's weights are gathered while it computes and the next layer's ahead of
     it, and what stands outside the layers is gathered from the first to the last of them (Zhao et al., *PyTorch
-    FSDP*, arXiv 2304.11277). Activations are each device's own.
+    FSDP*, arXiv 2304.11277). Gradients of what is gathered are whole until they have been divided. Activations are
+    each device's own.
     """
     breakdown = estimate.memory.breakdown
     shares = {kind: -(-breakdown[kind] // devices) for kind in SHARDED}
     gathered = gathered_bytes(setup) if devices > 1 else 0
     note = (
         f"FSDP full shard on {_counted(devices)}: parameters, gradients and optimizer state are divided by {devices}; "
-        f"{gathered / 2**20:.0f} MiB of gathered weights ({GATHERED_LAYERS} layers and what stands outside them) and "
+        f"{gathered / 2**20:.0f} MiB of what is gathered ({GATHERED_LAYERS} layers and what stands outside them) and "
         f"{COMMUNICATOR_BYTES >> 20} MiB for the communicator (assumed) are added; communication takes time that is "
         "not counted."
     )
@@ -76,9 +78,15 @@ def _counted(devices: int) -> str:
 
 
 def gathered_bytes(setup: Setup) -> int:
-    """Returns the bytes of the weights that fully sharded training holds whole at once."""
+    """Returns the bytes of the weights, and of their gradients, that fully sharded training holds whole at once.
+
+    Weights that train are in float32, and so are their gradients; of a method that trains some of the base's own, as
+    many as it trains on average.
+    """
     coded = get_quantization(setup.candidate.quantization).bytes_per_weight
-    width = DTYPE_BYTES[setup.candidate.dtype] if coded is None else UNQUANTIZED_BYTES
+    width: float = DTYPE_BYTES[setup.candidate.dtype] if coded is None else UNQUANTIZED_BYTES
+    trained = _trained_share(setup)
+    width += trained * (TRAINED_BYTES - width + TRAINED_BYTES)
     quantized = set() if coded is None else {module.name for module in linear_modules(setup.model)}
     layers: Counter[int | None] = Counter()
     for module in setup.model.modules:
@@ -86,6 +94,12 @@ def gathered_bytes(setup: Setup) -> int:
         layers[module.layer] += round(module.parameters * each)
     outside = layers.pop(None, 0)
     return outside + sum(sorted(layers.values(), reverse=True)[:GATHERED_LAYERS])
+
+
+def _trained_share(setup: Setup) -> float:
+    """Returns how much of the base's own weights trains."""
+    method = get_method(setup.candidate.method)
+    return method.trainable(setup) / setup.model.parameters if method.capabilities.trains_base else 0.0
 
 
 def _with(memory: MemoryEstimate, shares: dict[str, int], added: int) -> MemoryEstimate:

@@ -83,10 +83,16 @@ def test_one_device_gathers_nothing(planned):
 
 
 def test_replicas_hold_every_gradient_twice():
-    """DDP's buckets are a second copy of the gradients."""
-    memory = data_parallel(estimate(), 4).memory
+    """DDP's buckets are a second copy of all gradients, also where the peak is before any gradient is there."""
+    memory = data_parallel(replace(estimate(), trainable_parameters=40), 4).memory
     assert memory.breakdown == {**estimate().memory.breakdown, "temporaries": 40 + 160}
     assert memory.peak_allocated_bytes == 2160
+
+
+def test_whole_gradients_are_held_where_the_base_trains(planned):
+    """Full fine-tuning gathers float32 weights and holds their gradients as whole; an adapter gathers 16 bits."""
+    adapter, full = (planned(dtype="bfloat16", method=name).setup for name in ("lora", "full"))
+    assert gathered_bytes(full) == (4 + 4) / 2 * gathered_bytes(adapter)
 
 
 def grown(*sizes, kept=0):
