@@ -10,6 +10,7 @@ from autopeft.estimation.estimate import estimate
 from autopeft.estimation.practice import Practice
 from autopeft.estimation.question import Question, plan
 from autopeft.estimation.trace import peak
+from autopeft.estimation.tracing import setup as tracing
 from autopeft.estimation.tracing.setup import trace_setup
 from autopeft.testing.fused_loss import fused_loss
 from autopeft.testing.memory import followed
@@ -46,6 +47,14 @@ def test_every_practice_peaks_as_it_runs(tmp_path_factory, name, change, practic
     assert abs(found - expected) <= UNCOUNTED, f"{found} traced, {expected} followed: {found / expected - 1:+.2%}"
     own = peak(trace_setup(setup, TOKENS, CPU, padded=padded)).bytes
     assert abs(found - own) > UNCOUNTED, f"{found} traced, and {own} as autopeft trains: nothing was told apart."
+
+
+@pytest.mark.parametrize("practice", [Practice(checkpointing="reentrant"), Practice(loss="chunked", packing=True)])
+def test_layers_alike_stay_alike(tmp_path_factory, practice):
+    """A few layers stand for all: what recomputes a layer is that layer's work."""
+    setup = _setup(tmp_path_factory, "llama", **CHECKPOINTED)
+    kept = tracing._kept(tracing._Request(setup, TOKENS, CPU, practice=practice))
+    assert [run.repeats for run in kept.plan.runs] == [setup.model.layers - len(kept.plan.kept)]
 
 
 def test_flash_attention_takes_no_mask(tmp_path_factory):
