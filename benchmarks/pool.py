@@ -78,7 +78,9 @@ class Pool:
         self._plan = Plan(tokens=tokens, seed=seed, readings=READINGS)
         model, _, data = task.partition(":")
         self.setting = f"own pool {model} {data} {tokens} tokens seed {seed}"
-        self._facts = model_facts(self.prepared.model, model), task_facts(self.prepared.task, data)
+        # A whole model goes by the number of its layers too, as everywhere in the evidence.
+        whole = model if model.rpartition("-")[2].isdigit() else f"{model}-{self.prepared.model.layers}"
+        self._facts = model_facts(self.prepared.model, whole), task_facts(self.prepared.task, data)
         self._device = device or label(self.prepared.hardware.device.name)
 
     def candidates(self) -> Iterator[Candidate]:
