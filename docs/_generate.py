@@ -114,7 +114,7 @@ def docstring(offered: Any) -> str:
         body = inspect.cleandoc(body)
         if title == "Example":
             code = re.sub(r"\s*# doctest:.*", "", re.sub(r"^(>>>|\.\.\.) ?", "", body, flags=re.MULTILINE))
-            text.append(f"```text\n{code}\n```")
+            text.append(f"```python\n{code}\n```")
         else:
             items = re.split(r"\n(?=\S)", body)
             text.append(f"**{title}**\n\n" + "\n".join(_item(item) for item in items))

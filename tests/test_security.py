@@ -24,6 +24,7 @@ from autopeft.report import write_report
 from autopeft.training.base import load_base
 from autopeft.training.language_head import language_head
 from autopeft.tuned import TunedConfig
+from tests.coded import edit, give_code
 from tests.finetune.conftest import tuned_for
 from tests.report.folders import begin
 from tests.toys import classification_csv
@@ -65,10 +66,6 @@ def loaded(folder):
     return load_base(profile, quantization="none", dtype="float32", head_seed=0, device="cpu")
 
 
-def edit(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 def test_code_beside_a_model_is_never_run(folder, mark, monkeypatch):
     """Neither config nor tokenizer brings its own code in, not even where somebody would answer yes."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
@@ -91,41 +88,7 @@ def coded(folder, mark, tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.setattr("sys.path", [*sys.path])
-    (folder / "modeling_coded.py").write_text(CODE.format(mark=str(mark)))
-    edit(folder / "config.json", model_type="coded", auto_map={
-        "AutoConfig": "modeling_coded.CodedConfig",
-        "AutoModelForMaskedLM": "modeling_coded.CodedForMaskedLM",
-        "AutoModelForSequenceClassification": "modeling_coded.CodedForSequenceClassification",
-    })  # fmt: skip
-    edit(
-        folder / "tokenizer_config.json",
-        auto_map={"AutoTokenizer": [None, "modeling_coded.CodedTokenizer"]},
-        tokenizer_class="CodedTokenizer",
-    )
-    return folder
-
-
-CODE = """
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedTokenizerFast
-
-open({mark!r}, "w").close()
-
-
-class CodedConfig(BertConfig):
-    model_type = "coded"
-
-
-class CodedForMaskedLM(BertForMaskedLM):
-    config_class = CodedConfig
-
-
-class CodedForSequenceClassification(BertForSequenceClassification):
-    config_class = CodedConfig
-
-
-class CodedTokenizer(PreTrainedTokenizerFast):
-    pass
-"""
+    return give_code(folder, mark)
 
 
 def test_code_runs_only_while_it_is_asked_for(coded, mark):

@@ -1,4 +1,8 @@
-"""The code blocks of the documentation, as a reader meets them."""
+"""The code blocks of the documentation, as a reader meets them.
+
+A comment ahead of a block, `<!-- needs: minutes, the model hub -->`, says what a reader has for it and a test has not;
+`tests/docs/standins.py` has what stands in for each.
+"""
 
 import re
 import shlex
@@ -10,18 +14,28 @@ PAGES = sorted(
     [*ROOT.glob("docs/**/*.md"), ROOT / "README.md", *ROOT.glob("examples/**/*.md")],
     key=lambda path: path.relative_to(ROOT).as_posix(),
 )
-_FENCE = re.compile(r"(?:<!-- not run: (?P<why>[^>]+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
-_SNIPPET = re.compile(r'^--8<-- "([^"]+)"$', re.M)
+REFERENCE = ROOT / "docs" / "reference" / "python.md"
+"""Made from docstrings when the site is built."""
+
+_FENCE = re.compile(r"(?:<!-- needs: (?P<needs>[^>]+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+_SNIPPET = re.compile(r'--8<-- "([^"]+)"\n')
+_HEREDOC = re.compile(r"<<'(\w+)'\n.*?^\1$", re.M | re.S)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block; ``why`` says why it is not run, and is empty where it is."""
+    """One fenced block.
+
+    Attributes:
+        needs: what it takes beyond what a test has.
+        file: the file that it shows whole, from the repository's root; empty where it shows none.
+    """
 
     page: Path
     language: str
     code: str
-    why: str
+    needs: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def name(self) -> str:
@@ -31,19 +45,28 @@ class Block:
     @property
     def commands(self) -> list[list[str]]:
         """The arguments of each `autopeft` command in a block of shell."""
-        joined = re.sub(r"\\\n\s*", " ", re.sub(r"<<'(\w+)'\n.*?^\1$", "", self.code, flags=re.M | re.S))
-        defaults = re.sub(
-            r"\$\{\w+:-([^}]*)\}", r"\1", joined
-        )  # ${LIMIT:---time 2m} as a reader who sets nothing runs it
-        lines = (line.strip() for line in defaults.splitlines())
-        found = (shlex.split(line, comments=True) for line in lines if not line.startswith("#"))
-        return [words[1:] for words in found if words and Path(words[0]).name == "autopeft"]
+        return commands(self.code)
 
 
-def blocks(page: Path) -> list[Block]:
+def commands(shell: str) -> list[list[str]]:
+    """Returns the arguments of each `autopeft` command in a script."""
+    joined = re.sub(r"\\\n\s*", " ", _HEREDOC.sub("", shell))
+    defaults = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", joined)  # ${LIMIT:---time 2m} as a reader who sets nothing runs it
+    lines = (line.strip() for line in defaults.splitlines())
+    found = (shlex.split(line, comments=True) for line in lines if not line.startswith("#"))
+    return [words[1:] for words in found if words and Path(words[0]).name == "autopeft"]
+
+
+def blocks(page: Path, text: str) -> list[Block]:
     """Returns the blocks of a page in order, included files in place."""
-    text = _SNIPPET.sub(lambda match: (ROOT / match[1]).read_text(), page.read_text())
-    return [Block(page, found["language"], found["code"], found["why"] or "") for found in _FENCE.finditer(text)]
+    return [_block(page, found) for found in _FENCE.finditer(text)]
 
 
-EVERY = [block for page in PAGES for block in blocks(page)]
+def _block(page: Path, found: re.Match[str]) -> Block:
+    needs = tuple(part.strip() for part in (found["needs"] or "").split(",") if part.strip())
+    shown = _SNIPPET.fullmatch(found["code"])
+    code = (ROOT / shown[1]).read_text() if shown else found["code"]
+    return Block(page, found["language"], code, needs, shown[1] if shown else "")
+
+
+EVERY = [block for page in PAGES for block in blocks(page, page.read_text())]

@@ -8,19 +8,18 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autopeft.errors import InvalidValueError
 from autopeft.export import all_targets, export
+from tests.environments import TOOLS, installed
 from tests.finetune.conftest import LORA, tuned_for
 from tests.toys import completion_jsonl
 
 pytestmark = pytest.mark.slow
 
-CACHE = Path(__file__).parents[2] / ".cache" / "export-tools"
 SHARED = (
     "omegaconf==2.4.0", "antlr4-python3-runtime==4.9.3", "pillow", "addict", "art", "fire", "termcolor", "einops",
     "sentencepiece", "tiktoken", "regex", "blobfile", "kagglehub", "torchao==0.9.0", "marshmallow==3.26.1",
@@ -105,14 +104,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def installed(folder, *requirements):
-    """Returns a folder with packages, downloaded once."""
-    if not folder.exists():
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), *requirements]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def configs(tiny_models, tmp_path_factory):
     """A tuned config for each variant."""
@@ -125,7 +116,7 @@ def configs(tiny_models, tmp_path_factory):
 def test_the_tool_takes_its_file(name, configs, tmp_path):
     """The tool's own parser reads every variant, with the rate and the rank that the config says."""
     assert PACKAGES[name].partition("==")[2].startswith(all_targets()[name].schema)
-    own, shared = installed(CACHE / name, PACKAGES[name]), installed(CACHE / "shared", *SHARED)
+    own, shared = installed(TOOLS / name, PACKAGES[name]), installed(TOOLS / "shared", *SHARED)
     tried = 0
     for variant, tuned in configs.items():
         if name == "torchtune" and variant == "full":

@@ -1,18 +1,15 @@
 """In a notebook a search shows a table of its trials; elsewhere it shows nothing."""
 
 import json
+import os
 import subprocess
-import sysconfig
-import venv
-from pathlib import Path
 
 import pytest
 
 from autopeft.integration.notebook import in_notebook, observer
 from autopeft.tuning.observer import Silent
+from tests.environments import ROOT, interpreter
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".cache" / "notebook"
 PACKAGES = ("nbclient==0.11.0", "ipykernel==7.4.0")
 CELL = """
 import autopeft
@@ -38,17 +35,6 @@ def test_a_script_shows_nothing():
     assert isinstance(observer(show=None), Silent)
 
 
-def environment():
-    """Returns the interpreter of an environment with a kernel, and with this one's packages behind it."""
-    if not (CACHE / "done").exists():
-        venv.create(CACHE, with_pip=True, clear=True)
-        (found,) = CACHE.glob("lib/*/site-packages")
-        subprocess.run([CACHE / "bin" / "python", "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        (found / "shared.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT}\n")
-        (CACHE / "done").touch()
-    return CACHE / "bin" / "python"
-
-
 @pytest.mark.slow
 def test_a_notebook_shows_the_trials_as_they_end(tiny_models, tmp_path):
     """A real kernel runs a search: one table, drawn in place, holds a row per trial with its status and its loss."""
@@ -58,8 +44,9 @@ def test_a_notebook_shows_the_trials_as_they_end(tiny_models, tmp_path):
     cell, executed = tmp_path / "cell.py", tmp_path / "executed.ipynb"
     cell.write_text(CELL.format(model=str(tiny_models["bert"]), data=str(data), output=str(tmp_path / "out")))
     done = subprocess.run(
-        [environment(), "-c", RUN, cell, executed], capture_output=True, text=True, check=False, timeout=400
-    )
+        [interpreter("notebook", *PACKAGES), "-c", RUN, cell, executed],
+        capture_output=True, text=True, check=False, timeout=400, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     outputs = json.loads(executed.read_text())["cells"][0]["outputs"]
     shown = [output["data"] for output in outputs if output["output_type"] == "display_data"]

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from tests.export.test_real_tools import CACHE, PACKAGES, installed
+from tests.environments import TOOLS, installed
+from tests.export.test_real_tools import PACKAGES
 
 RUN = """
 import sys
@@ -28,7 +29,7 @@ print("found", best.metric, best.tuned.model.task, *(outcome.status for outcome 
 @pytest.mark.slow
 def test_the_trainer_of_trl_is_searched_with(tiny_models, tmp_path):
     """Methods are attached to the model of an SFTTrainer, trained by it and taken off again."""
-    trl = installed(CACHE / "trl", PACKAGES["trl"])
+    trl = installed(TOOLS / "trl", PACKAGES["trl"])
     command = [sys.executable, "-c", RUN, tiny_models["llama"], tmp_path, trl]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr

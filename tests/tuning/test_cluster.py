@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +12,10 @@ from autopeft.cli.search import SearchCommand
 from autopeft.errors import InvalidValueError, StudyError
 from autopeft.tuning.cluster import Rung, _crew, connected, train_rung
 from autopeft.tuning.spread import Spread
+from tests.environments import ROOT, ray_folder
 from tests.tuning.child import STARTS, job
 from tests.tuning.swarm import stateful
 from tests.tuning.test_crew import machine
-
-CACHE = Path(__file__).parents[2] / ".cache" / "ray"
-PACKAGES = (
-    "ray==2.60.0", "jsonschema", "msgpack", "protobuf", "attrs", "referencing", "rpds-py", "jsonschema-specifications",
-)  # fmt: skip
 
 
 def test_a_task_for_each_gpu_of_the_cluster():
@@ -110,18 +105,10 @@ print(json.dumps(told_now))
 """
 
 
-def ray_folder() -> Path:
-    """The folder with Ray, downloaded once."""
-    if not CACHE.exists():
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(CACHE), *PACKAGES]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    return CACHE
-
-
 @pytest.mark.slow
 def test_trials_run_as_tasks_and_a_killed_one_is_repeated(tmp_path):
     """Every trial runs once; one whose process is killed is lost and repeated; a defect in a task stops the search."""
-    path = os.pathsep.join([str(Path(__file__).parents[2]), str(ray_folder())])
+    path = os.pathsep.join([str(ROOT), str(ray_folder())])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"},
