@@ -50,7 +50,10 @@ def _gguf(show: Output, folder: Path, output: Path, kind: str, llama_cpp: Path |
     show.result(made, unbroken(f"{made.file}: {made.bytes / 2**20:,.1f} MiB"), unbroken(made.modelfile))
     if not show.as_json:
         if not made.template:
-            show.say("The model's chat template has no form of Ollama's: Ollama goes by what it knows of the model.")
+            show.say(
+                "The model's chat template rewrites what was said, which no template of Ollama's does: Ollama takes "
+                "the nearest that it knows, or the bare question. llama.cpp's own server reads the template itself."
+            )
         show.say(escape(f"Run: ollama create NAME -f {made.modelfile}"))
 
 

