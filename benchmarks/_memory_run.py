@@ -1,6 +1,6 @@
 """One case of the memory benchmark on a GPU: the training code itself, measured by torch's allocator."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,31 @@ def save_model(setup: Setup, config: Any, folder: Path) -> None:
 
 
 def measured(setup: Setup, tokens: int, *, padded: bool, practice: Practice = OWN) -> Measured:
-    """Returns what two steps take on the first CUDA device, after a warm-up run on one row of the same model."""
+    """Returns what two steps take on the first CUDA device, after two that load its kernels.
+
+    Raises:
+        torch.OutOfMemoryError: there is not so much.
+    """
+    import torch
+
+    for _ in range(2):
+        _empty()
+        with prepared(setup, tokens, "cuda:0", padded=padded, practice=practice) as (model, run):
+            run.advance(1.0)
+            found = Measured(
+                allocated_bytes=torch.cuda.max_memory_allocated(), reserved_bytes=torch.cuda.max_memory_reserved()
+            )
+            del model, run
+    _empty()
+    return found
+
+
+def _empty() -> None:
+    """Gives back what earlier runs have left, one that ran out of memory too."""
     import gc
 
     import torch
 
-    with prepared(replace(setup), tokens, "cuda:0", padded=padded, practice=practice) as (model, run):
-        run.advance(1.0)
-        del model, run
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    with prepared(setup, tokens, "cuda:0", padded=padded, practice=practice) as (model, run):
-        run.advance(1.0)
-        found = Measured(
-            allocated_bytes=torch.cuda.max_memory_allocated(), reserved_bytes=torch.cuda.max_memory_reserved()
-        )
-        del model, run
-    gc.collect()
-    torch.cuda.empty_cache()
-    return found

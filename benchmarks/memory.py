@@ -62,11 +62,13 @@ def _row(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
 
 
 def _compared(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
+    import torch
+
     from autopeft.estimation.practice import Practice
     from autopeft.estimation.trace import peak
     from autopeft.estimation.trace_memory import trace_memory
     from autopeft.estimation.tracing.setup import trace_setup
-    from autopeft.testing.memory import followed
+    from autopeft.testing.memory import followed, steps_of
     from benchmarks._memory_run import Measured, measured
 
     setup, device = _setup(case, folder, cuda=cuda), _device(cuda=cuda)
@@ -75,16 +77,18 @@ def _compared(case: Case, folder: Path, *, cuda: bool) -> dict[str, Any]:
     trace = trace_setup(setup, case.tokens, device, padded=case.padded, practice=practice)
     seconds = time.perf_counter() - started
     memory = trace_memory(trace, device)
-    run = measured if cuda else followed
-    found = run(setup, case.tokens, padded=case.padded, practice=practice)
-    # Workspaces are part of what torch's counters see, and of no CPU's storages.
-    predicted = memory.peak_allocated_bytes if cuda else peak(trace).bytes
+    # Workspaces and loading are part of what torch's counters see, and of no CPU's storages.
+    predicted = memory.peak_allocated_bytes if cuda else peak(steps_of(trace)).bytes
     row: dict[str, Any] = {
         "device": _device_name(cuda=cuda), "trace_seconds": round(seconds, 3), "notes": trace.notes,
         "peak_phase": memory.peak_phase, "predicted_allocated": predicted,
-        "measured_allocated": found.allocated_bytes,
-        "allocated_error": predicted / found.allocated_bytes - 1,
     }  # fmt: skip
+    run = measured if cuda else followed
+    try:
+        found = run(setup, case.tokens, padded=case.padded, practice=practice)
+    except torch.OutOfMemoryError:
+        return {**row, "out_of_memory": True, "said_to_fit": memory.total_bytes <= device.total_memory_bytes}
+    row |= {"measured_allocated": found.allocated_bytes, "allocated_error": predicted / found.allocated_bytes - 1}
     if isinstance(found, Measured):
         row |= {
             "predicted_reserved": memory.peak_reserved_bytes, "measured_reserved": found.reserved_bytes,
@@ -156,7 +160,11 @@ def summary(path: Path) -> None:
     """Prints mean, median, 90th percentile and worst error, and how often "fits" was wrong in each direction."""
     rows = list(_rows(path))
     compared = [row for row in rows if "allocated_error" in row]
-    print(f"{len(compared)} cases compared ({compared[0]['measure']}), {len(rows) - len(compared)} skipped")
+    full = [row for row in rows if "out_of_memory" in row]
+    left_out = len(rows) - len(compared) - len(full)
+    print(f"{len(compared)} cases compared ({compared[0]['measure']}), {left_out} skipped")
+    if full:
+        print(f"{len(full)} ran out of memory, {sum(row['said_to_fit'] for row in full)} of them said to fit")
     for what in ("allocated", "reserved"):
         errors = sorted(abs(row[f"{what}_error"]) for row in compared if f"{what}_error" in row)
         if errors:
