@@ -9,6 +9,7 @@ import click
 import pytest
 from typer.main import get_command
 
+import autopeft
 from autopeft.cli.main import app
 from tests.docs.blocks import EVERY, PAGES, ROOT, commands
 from tests.docs.standins import WORDS
@@ -92,14 +93,16 @@ def test_every_python_block_is_python(block):
     ast.parse(block.code)
 
 
-def test_the_examples_of_docstrings_give_what_they_show():
-    """An example that says what comes back is run; those that need a model are run by the test of the pages."""
-    files = [path for path in (ROOT / "autopeft").rglob("*.py") if ">>> " in path.read_text()]
-    assert len(files) >= 5
+def test_the_examples_of_docstrings_are_run():
+    """One that says what comes back is run here; one that needs a model is on the page of public names."""
+    shown = {path: re.findall(r"^ *>>> .*", path.read_text(), re.M) for path in (ROOT / "autopeft").rglob("*.py")}
     tried = 0
-    for path in files:
+    for path, lines in shown.items():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        failed, attempted = doctest.testmod(importlib.import_module(name))
-        assert not failed
-        tried += attempted
+        skipped = [line for line in lines if "doctest: +SKIP" in line]
+        assert not skipped or name in autopeft._HOMES.values()
+        if len(skipped) < len(lines):
+            failed, attempted = doctest.testmod(importlib.import_module(name))
+            assert not failed
+            tried += attempted
     assert tried >= 1
