@@ -37,11 +37,8 @@ MODELLED = "TPE"
 """What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
 
 OURS = "promotions, random"
-SHORT, LONG = (
-    "advice, promotions, guided TPE (autopeft, short trials)",
-    "the same from 0.12 on (autopeft, long trials), TPE",
-)
-UNGUIDED, ALONE = "advice, promotions from 0.12 on, TPE", "promotions from 0.12 on, TPE"
+SHORT, LONG = "autopeft, short trials: guided TPE", "autopeft, long trials: from 0.12 on, guided TPE"
+UNGUIDED, ALONE = "advised starts, from 0.12 on, TPE", "no advice, from 0.12 on, TPE"
 _FLOOR = 0.05
 """Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
 
