@@ -58,7 +58,7 @@ def _gguf(show: Output, folder: Path, output: Path, kind: str, llama_cpp: Path |
 
 
 def _config(show: Output, config: Path, to: str, output: Path | None) -> None:
-    from autopeft.errors import StudyError
+    from autopeft.errors import StudyError, unknown
     from autopeft.files import write_text
     from autopeft.tuned import TunedConfig
 
@@ -68,8 +68,10 @@ def _config(show: Output, config: Path, to: str, output: Path | None) -> None:
 
     from autopeft.export import all_targets, export
 
-    made = export(tuned, to)
-    target = all_targets()[to]
+    targets = all_targets()
+    if to not in targets:
+        raise unknown("--to", "autopeft export", to, [*targets, _GGUF])
+    made, target = export(tuned, to), targets[to]
     files = {output: made.text} if output is not None else {}
     if output is not None:
         files |= {output.parent / name: text for name, text in made.companions.items()}

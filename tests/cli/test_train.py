@@ -102,6 +102,8 @@ def test_export(autopeft, tiny_models, tmp_path):
     assert "dataset_info.json exists already" in other.err
     assert not target.with_name("other.yaml").exists()
     assert target.read_text() == before
+    nowhere = autopeft(*asked, "axolotll")
+    assert (nowhere.code, "gguf" in nowhere.err, "'axolotl'" in nowhere.err) == (2, True, True)
     untrained = autopeft("export", tmp_path, "--to", "gguf")
     assert untrained.code == 2
     assert "must be the output of `autopeft train`" in untrained.err
