@@ -12,17 +12,19 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
 from autopeft import suggest
 from autopeft.errors import AutopeftError
+from autopeft.estimation.ahead import ahead
 from autopeft.estimation.answer import cost
 from autopeft.estimation.question import Plan, Question, plan
 from autopeft.methods import all_methods, get_method
 from autopeft.tuning.proposal import proposal
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, Setup
 
 TOKENS = 1024
 
@@ -33,21 +35,30 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--gpu", required=True)
     parser.add_argument("--candidates", type=int, help="draw so many as a search would")
+    parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="as `suggest` has them; [2]")
     given = parser.parse_args()
     first = plan(_question(given.model, given.gpu, "lora"))
     cost(first)  # brings in torch, transformers and peft
     if given.candidates is None:
-        asked = _of_each_method(given.model, given.gpu)
+        asked = list(_of_each_method(given.model, given.gpu))
     else:
-        asked = islice(_drawn(first, given.gpu), given.candidates)
+        asked = list(islice(_drawn(first, given.gpu), given.candidates))
     seconds: list[tuple[float, str]] = []
-    for run in asked:
-        began = time.monotonic()
-        cost(run)
-        seconds.append((time.monotonic() - began, _words(run.setup.candidate)))
+    together = ahead if given.processes == 2 else _alone
+    started = time.monotonic()
+    with together([run.setup for run in asked], tokens_per_row=first.tokens, hardware=first.hardware):
+        for run in asked:
+            began = time.monotonic()
+            cost(run)
+            seconds.append((time.monotonic() - began, _words(run.setup.candidate)))
     for spent, words in sorted(seconds, reverse=True)[:10]:
         print(f"{spent:6.2f} s  {words}")
-    print(f"{len(seconds)} estimates: {sum(spent for spent, _ in seconds):.1f} s")
+    print(f"{len(seconds)} estimates: {time.monotonic() - started:.1f} s")
+
+
+@contextmanager
+def _alone(_setups: Sequence[Setup], **_how: object) -> Iterator[None]:
+    yield
 
 
 def _words(candidate: Candidate) -> str:

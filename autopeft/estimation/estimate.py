@@ -13,7 +13,7 @@ from autopeft.estimation.roofline import trace_seconds
 from autopeft.estimation.speed import step_seconds
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.trace_memory import trace_memory
-from autopeft.estimation.tracing.setup import UntraceableError, trace_setup, training_part
+from autopeft.estimation.tracing.setup import UntraceableError, is_traced, trace_setup, training_part
 from autopeft.methods import Method, get_method
 from autopeft.profiling.cache import load_value, save_value
 from autopeft.profiling.sizes import format_bytes
@@ -50,6 +50,13 @@ def estimate(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, pr
     with uncollected():
         found = uncorrected(setup, tokens_per_row=tokens_per_row, hardware=hardware, practice=practice)
     return corrected(found, correction(card_name(hardware.device), stack_versions()))
+
+
+def is_kept(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) -> bool:
+    """Returns whether nothing has to be traced for `estimate`: its answer, or the recording for it, is on disk."""
+    setup, device = _lowest(setup), hardware.device
+    path = estimate_path(setup, tokens_per_row, evaluation_rows(setup, device), device)
+    return load_value(path, Estimate) is not None or is_traced(setup, tokens_per_row, device)
 
 
 def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, practice: Practice = OWN) -> Estimate:

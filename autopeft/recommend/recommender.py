@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autopeft.errors import NothingFitsError, invalid, unknown
+from autopeft.estimation.ahead import ahead
 from autopeft.estimation.misplaced import advice_on
 from autopeft.methods import Method, all_methods, get_method
 from autopeft.recommend.confirm import confirmed
@@ -13,7 +14,7 @@ from autopeft.recommend.own import counted, with_own
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
 from autopeft.recommend.serving import served
-from autopeft.recommend.setting import HEADROOM, Setting, setting_of
+from autopeft.recommend.setting import HEADROOM, Setting, plan_setup, setting_of
 from autopeft.recommend.shrink import shrunk
 from autopeft.values.candidates import Candidate, Constraints, Estimate, Recommendation, Rejection, Suggestion
 from autopeft.values.evidence import Run
@@ -67,7 +68,9 @@ def recommend(
     if not possible:
         raise NothingFitsError(nothing_fits(rejected, setting))
     order = ranked(with_own(with_predictions(possible, setting), setting, own))
-    leaders = tuple(confirmed(suggestion, setting) for suggestion in order[:traced])
+    first = [plan_setup(setting, suggestion.candidate) for suggestion in order[:traced]]
+    with ahead(first, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware):
+        leaders = tuple(confirmed(suggestion, setting) for suggestion in order[:traced])
     fitting = (*(s for s in leaders if s.fits), *(s for s in order[traced:] if s.fits))
     candidates = (*fitting, *(s for s in (*leaders, *order[traced:]) if not s.fits))
     notes = _notes(setting)

@@ -82,6 +82,11 @@ def trace_key(setup: Setup, tokens_per_row: int, device: Device, practice: Pract
     return _Request(setup, tokens_per_row, device, practice=practice).key
 
 
+def is_traced(setup: Setup, tokens_per_row: int, device: Device) -> bool:
+    """Returns whether the recording that `trace_setup` would make is on disk, or that none can be made."""
+    return load(trace_key(setup, tokens_per_row, device)) is not None
+
+
 def training_part(trace: Trace) -> Trace:
     """Returns the trace up to where evaluation starts."""
     phases = tuple(phase for phase in trace.phases if phase.name != "evaluation")
