@@ -27,7 +27,9 @@ from autopeft.values.outcomes import Measurement, TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared
 
 CANDIDATE = Candidate(method="ia3", learning_rate=1e-3)
-SETTINGS: Any = SimpleNamespace(size=SimpleNamespace(tokens=900, readings=READINGS), tokens_per_second=1000.0)
+SETTINGS: Any = SimpleNamespace(
+    size=SimpleNamespace(tokens=900, readings=READINGS, folds=None), tokens_per_second=1000.0
+)
 
 
 def trial(number, *losses, status="pruned", continues=None, too_slow=False):
@@ -139,7 +141,9 @@ def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
 
     search(tmp_path, 2, Watched(0.0))
     assert all(LEAST_SECONDS - 1 < seconds <= LEAST_SECONDS for seconds in given)
-    slow: Any = SimpleNamespace(size=SimpleNamespace(tokens=40_000, readings=READINGS), tokens_per_second=1000.0)
+    slow: Any = SimpleNamespace(
+        size=SimpleNamespace(tokens=40_000, readings=READINGS, folds=None), tokens_per_second=1000.0
+    )
     loop = Trials(open_study(tmp_path), Watched(0.0), prepared(), slow, Silent())
     loop.run(Limits(trials=4, seconds=None), time.monotonic())
     assert given[-1] == pytest.approx(SLOWEST * 40.0, abs=1.0)
