@@ -8,8 +8,14 @@ from autopeft.report.svg.frame import Area, horizontal_axis, vertical_axis
 from autopeft.report.svg.scale import Scale, number, scale
 
 _WIDTH, _HEIGHT, _KEY = 760.0, 380.0, 250.0
-_COLOURS = ("#1f6fb2", "#c8560b", "#2e8b57", "#7b4fa3", "#8a8f96", "#b3261e", "#b58900", "#1d1f23", "#0f8b8d")
-_DARK = ("#6cb2f0", "#ff9a52", "#6cc998", "#c3a0e8", "#9aa1a9", "#f2766d", "#e0b84a", "#e8e9ea", "#5fd0d2")
+_COLOURS = (
+    "#1f6fb2", "#c8560b", "#2e8b57", "#7b4fa3", "#8a8f96", "#b3261e", "#b58900", "#1d1f23", "#0f8b8d", "#d6336c",
+    "#5c6f2b",
+)  # fmt: skip
+_DARK = (
+    "#6cb2f0", "#ff9a52", "#6cc998", "#c3a0e8", "#9aa1a9", "#f2766d", "#e0b84a", "#e8e9ea", "#5fd0d2", "#ff8fb5",
+    "#b5c977",
+)  # fmt: skip
 _APART = 17.0
 
 
@@ -34,7 +40,12 @@ def chart(
         y_title: above the vertical one.
         log: whether the horizontal axis is logarithmic.
         log_y: whether the vertical one is; all values and ends must then be above zero.
+
+    Raises:
+        ValueError: there are more lines than colours.
     """
+    if len(lines) > len(_COLOURS):
+        raise ValueError(f"{len(lines)} lines cannot be told apart by {len(_COLOURS)} colours.")
     where = Area(left=58, right=_WIDTH - _KEY, top=26, bottom=_HEIGHT - 40)
     points = [point for drawn in lines.values() for point in drawn]
     x = scale([point.x for point in points], where.left, where.right, log=log)

@@ -37,7 +37,7 @@ MODELLED = "TPE"
 """What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
 
 OURS = "promotions, random"
-SHORT, LONG = "autopeft, short trials: guided TPE", "autopeft, long trials: from 0.12 on, guided TPE"
+SHORT, LONG = "autopeft, from 0.25 on, guided TPE", "autopeft, from 0.12 on, guided TPE"
 UNGUIDED, ALONE = "advised starts, from 0.12 on, TPE", "no advice, from 0.12 on, TPE"
 _FLOOR = 0.05
 """Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
