@@ -88,7 +88,8 @@ def test_a_dry_run_is_one_document_and_writes_nothing(autopeft, tiny_models, toy
 
 
 CHILD = (
-    "import sys, time\n"
+    "import signal, sys, time\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells have it ignored in the background
     "from autopeft.training.run import TrainingRun\n"
     "from autopeft.tuning.trials import Trials\n"
     "outcome, step, seen = Trials._outcome, TrainingRun._step, []\n"
