@@ -38,9 +38,7 @@ def ahead(setups: Sequence[Setup], *, tokens_per_row: int, hardware: HardwarePro
     reading, writing = os.pipe()
     first = os.fork()
     if first == 0:
-        os.close(writing)
-        _leave_alone(reading)
-        _trace(missing[::-1], tokens_per_row, hardware, reading)
+        _second(missing[::-1], tokens_per_row, hardware, reading)
     os.close(reading)
     os.waitpid(first, 0)
     try:
@@ -55,10 +53,21 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and cpu_count() > 1 and not begun
 
 
-def _leave_alone(reading: int) -> None:
-    """Makes this process nobody's child, who holds none of the caller's files: no pipe or lock waits for its end."""
-    if os.fork():
+def _second(setups: Sequence[Setup], tokens_per_row: int, hardware: HardwareProfile, reading: int) -> NoReturn:
+    """Traces setups until the caller has closed its end of the pipe; what fails here will fail there, and be said.
+
+    Whatever happens this process ends here: it must not go on as the caller does.
+    """
+    try:
+        if os.fork() == 0:
+            _leave_alone(reading)
+            _trace(setups, tokens_per_row, hardware, reading)
+    finally:
         os._exit(0)
+
+
+def _leave_alone(reading: int) -> None:
+    """Lets go of all files of the caller's but the pipe, so that nothing waits for this process, nobody's child."""
     signal.alarm(_LONGEST)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
@@ -67,15 +76,11 @@ def _leave_alone(reading: int) -> None:
     os.closerange(reading + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _trace(setups: Sequence[Setup], tokens_per_row: int, hardware: HardwareProfile, reading: int) -> NoReturn:
-    """Traces setups until the caller has closed its end of the pipe; what fails here will fail there, and be said."""
-    try:
-        import torch
+def _trace(setups: Sequence[Setup], tokens_per_row: int, hardware: HardwareProfile, reading: int) -> None:
+    import torch
 
-        torch.set_num_threads(1)  # the threads of the pool stayed behind in the other process
-        for setup in setups:
-            if select.select([reading], [], [], 0)[0]:
-                break
-            estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware)
-    finally:
-        os._exit(0)
+    torch.set_num_threads(1)  # the threads of the pool stayed behind in the other process
+    for setup in setups:
+        if select.select([reading], [], [], 0)[0]:
+            break
+        estimate(setup, tokens_per_row=tokens_per_row, hardware=hardware)
