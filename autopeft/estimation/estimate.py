@@ -6,7 +6,7 @@ from autopeft.estimation.activations import activation_bytes
 from autopeft.estimation.calibration import corrected, correction
 from autopeft.estimation.collector import uncollected
 from autopeft.estimation.kept import estimate_path
-from autopeft.estimation.memory import frozen_by_optimizer, memory_estimate
+from autopeft.estimation.memory import memory_estimate, trained_parameters
 from autopeft.estimation.observations import card_name, stack_versions
 from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.roofline import trace_seconds
@@ -56,7 +56,7 @@ def is_kept(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) -> 
     """Returns whether nothing has to be traced for `estimate`: its answer, or the recording for it, is on disk."""
     setup, device = _lowest(setup), hardware.device
     path = estimate_path(setup, tokens_per_row, evaluation_rows(setup, device), device)
-    return load_value(path, Estimate) is not None or is_traced(setup, tokens_per_row, device)
+    return path.is_file() or is_traced(setup, tokens_per_row, device)
 
 
 def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, practice: Practice = OWN) -> Estimate:
@@ -148,7 +148,7 @@ def draft(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, gener
     return Estimate(
         memory=memory_estimate(setup, method, adapter, generous, hardware.device),
         step_seconds=step_seconds(setup, method, tokens, hardware.device),
-        trainable_parameters=adapter - frozen_by_optimizer(setup) + setup.model.head_parameters,
+        trainable_parameters=trained_parameters(setup, adapter),
         total_parameters=setup.model.parameters + (0 if method.capabilities.trains_base else adapter),
     )
 

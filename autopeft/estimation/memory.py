@@ -43,7 +43,7 @@ def memory_estimate(
         activations: of one micro-batch.
         device: planned for; its own context counts where it is known.
     """
-    trained = adapter - frozen_by_optimizer(setup) + setup.model.head_parameters
+    trained = trained_parameters(setup, adapter)
     changed = adapter if method.capabilities.trains_base else 0
     breakdown = {
         "weights": weight_bytes(setup) + changed * (TRAINED_BYTES - DTYPE_BYTES[setup.candidate.dtype]),
@@ -63,11 +63,16 @@ def memory_estimate(
     )
 
 
-def frozen_by_optimizer(setup: Setup) -> int:
-    """Returns how many of the parameters that the method trains the candidate's optimizer leaves as they start."""
-    if not get_optimizer(setup.candidate.optimizer).freezes_first_factors:
-        return 0
-    return get_method(setup.candidate.method).first_factors(setup)
+def trained_parameters(setup: Setup, adapter: int) -> int:
+    """Returns how many parameters train: the method's, less those that the optimizer freezes, and the task head's.
+
+    Args:
+        setup: what is run.
+        adapter: parameters the method trains, the head left out.
+    """
+    freezes = get_optimizer(setup.candidate.optimizer).freezes_first_factors
+    frozen = get_method(setup.candidate.method).first_factors(setup) if freezes else 0
+    return adapter - frozen + setup.model.head_parameters
 
 
 def _context_bytes(device: Device) -> int:

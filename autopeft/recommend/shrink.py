@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autopeft.estimation.memory import frozen_by_optimizer
+from autopeft.estimation.memory import trained_parameters
 from autopeft.methods import Method
 from autopeft.recommend.setting import Setting, plan_setup
 from autopeft.values.candidates import Candidate
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def trained(method: Method, candidate: Candidate, setting: Setting) -> int:
     """Returns the parameters a candidate trains, the task head included."""
     setup = plan_setup(setting, candidate)
-    return method.trainable(setup) - frozen_by_optimizer(setup) + setting.model.head_parameters
+    return trained_parameters(setup, method.trainable(setup))
 
 
 def shrunk(method: Method, candidate: Candidate, setting: Setting) -> Candidate:

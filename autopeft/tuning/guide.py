@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from autopeft.estimation.memory import trained_parameters
 from autopeft.methods import get_method
 from autopeft.recommend import surrogate
 from autopeft.recommend._surrogate_features import describe_candidate
 from autopeft.values.candidates import Candidate, Setup
-from autopeft.values.names import ParameterValue
 from autopeft.values.profiles import ModelProfile, TaskProfile
-
-if TYPE_CHECKING:
-    from autopeft.tuning.proposal import Proposal
 
 GUIDED = 2
 """Every so many trials that are drawn, one is the most promising of a few; the others are the sampler's, which learns
@@ -44,20 +40,4 @@ class Guide:
 
     def _trainable(self, candidate: Candidate) -> int:
         setup = Setup(model=self.model, task=self.task.task, candidate=candidate)
-        return get_method(candidate.method).trainable(setup) + self.model.head_parameters
-
-
-def promising(proposal: "Proposal", number: int, seed: int) -> dict[str, ParameterValue]:
-    """Returns the parameters of the most promising of a few draws, for Optuna's queue; none on others' turns.
-
-    Args:
-        proposal: what is drawn from, and its guide.
-        number: of the trial that comes.
-        seed: of the draws.
-    """
-    import optuna
-
-    if proposal.guide is None or number % GUIDED:
-        return {}
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return proposal.fixed(proposal.guide.best([proposal.draw(study.ask()) for _ in range(DRAWS)]))
+        return trained_parameters(setup, get_method(candidate.method).trainable(setup))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import FileFormatError
 from autopeft.methods import get_method
-from autopeft.tuning.guide import Guide
+from autopeft.tuning.guide import DRAWS, GUIDED, Guide
 from autopeft.tuning.space import Range, SearchSpace, load_space, resolved_layers
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import ParameterValue
@@ -108,6 +108,20 @@ class Proposal:
         given = _values(candidate)
         drawn = {d.name: d.nearest(given[key]) for key, d in dimensions(space).items() if key in given}
         return {"method": candidate.method, **drawn}
+
+    def promising(self, number: int, seed: int) -> dict[str, ParameterValue]:
+        """Returns the trial parameters of the most promising of a few draws; none where the guide has no turn.
+
+        Args:
+            number: of the trial that comes.
+            seed: of the draws.
+        """
+        import optuna
+
+        if self.guide is None or number % GUIDED:
+            return {}
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        return self.fixed(self.guide.best([self.draw(study.ask()) for _ in range(DRAWS)]))
 
     def moved(self) -> list[str]:
         """Returns a sentence for each start that lies outside its space and is tried at the nearest value instead."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain
 from autopeft.tuning.folder import Settings
-from autopeft.tuning.guide import promising
 from autopeft.tuning.heartbeat import Heart
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.running import Running
@@ -242,7 +241,7 @@ class TrialStudy:
         """Returns the next trial and its candidate."""
         with self.exclusive():
             number = len(self._all())
-            if not self.queued and (chosen := promising(self._proposal, number, self._seed + number)):
+            if not self.queued and (chosen := self._proposal.promising(number, self._seed + number)):
                 self._study.enqueue_trial(chosen)
             self._study.sampler = sampler(self._seed + number, len(self._proposal.spaces))
             with warnings.catch_warnings():

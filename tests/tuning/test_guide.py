@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autopeft.tuning.guide import DRAWS, GUIDED, Guide, promising
+from autopeft.tuning.guide import DRAWS, GUIDED, Guide
 from autopeft.tuning.proposal import proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
@@ -52,9 +52,9 @@ def test_every_other_draw_is_the_most_promising_of_a_few(tmp_path):
 def test_a_resumed_search_judges_the_same_draws():
     """The draws hang on the trial's number and the seed alone."""
     first, again, other = Keen(), Keen(), Keen()
-    assert promising(guided(first), 4, 7) == promising(guided(again), 4, 7) != promising(guided(other), 4, 8)
+    assert guided(first).promising(4, 7) == guided(again).promising(4, 7) != guided(other).promising(4, 8)
     assert first.asked == again.asked
-    assert promising(guided(first), 5, 7) == promising(proposal(STARTS, depth=4), 4, 7) == {}
+    assert guided(first).promising(5, 7) == proposal(STARTS, depth=4).promising(4, 7) == {}
 
 
 def test_the_surrogate_judges_a_rate_by_its_method():

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import AutopeftError, InvalidValueError, ModelError
 from autopeft.estimation.collector import uncollected
-from autopeft.estimation.memory import frozen_by_optimizer
+from autopeft.estimation.memory import trained_parameters
 from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.trace import Trace
 from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
 from autopeft.estimation.tracing.recording import Recording
-from autopeft.estimation.tracing.store import Kept, key_of, load, save
+from autopeft.estimation.tracing.store import Kept, key_of, load, path_of, save
 from autopeft.estimation.tracing.unfold import Rows, UnlikeLayersError, unfold
 from autopeft.methods import get_method
 from autopeft.methods._targets import selected_layers
@@ -70,7 +70,7 @@ def trace_setup(
             kept.recording,
             kept.plan,
             Rows(training=rows, evaluation=evaluation_rows or rows),
-            trainable=trained - frozen_by_optimizer(setup) + setup.model.head_parameters,
+            trainable=trained_parameters(setup, trained),
             total=setup.model.parameters + (0 if method.capabilities.trains_base else trained),
             notes=kept.notes,
         )
@@ -84,7 +84,7 @@ def trace_key(setup: Setup, tokens_per_row: int, device: Device, practice: Pract
 
 def is_traced(setup: Setup, tokens_per_row: int, device: Device) -> bool:
     """Returns whether the recording that `trace_setup` would make is on disk, or that none can be made."""
-    return load(trace_key(setup, tokens_per_row, device)) is not None
+    return path_of(trace_key(setup, tokens_per_row, device)).is_file()
 
 
 def training_part(trace: Trace) -> Trace:
