@@ -6,16 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autopeft.tuning.contest import RACE_SHARES
 from benchmarks._arms import Arm, Pool
 from benchmarks._ours import Clock, RecordedRunner
 from benchmarks._samplers import Sampler, TpeSampler, plain_tpe
 
 OPTUNA_STEPS = 20
 """Reports per trial to Optuna's pruner, as many as the published curves have."""
-
-
-RACE_SHARES = (0.25, 0.5, 1.0)
-"""Where a race halves its field, and its end: those of `autopeft.tuning.contest`."""
 
 
 @dataclass

@@ -1,10 +1,9 @@
 """What proposes the next recorded run: chance, or Optuna's TPE over method, learning rate and size."""
 
-import itertools
 import math
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -128,7 +127,7 @@ class TpeSampler:
         }
         self.open: dict[int, Any] = {}
         self._first = list(first)
-        self._turns: Iterator[int] = itertools.count() if guided else itertools.repeat(1)
+        self._guided, self._drawn = guided, 0
         self._expected = {arm: -place for place, arm in enumerate(pool.advice)}
         self._random = random.Random(seed)
 
@@ -136,7 +135,8 @@ class TpeSampler:
         """Returns the run that is nearest to what TPE draws."""
         if self._first:
             return self._space.remove(self._first.pop(0))
-        if next(self._turns) % GUIDED == 0:
+        turn, self._drawn = self._drawn, self._drawn + 1
+        if self._guided and turn % GUIDED == 0:
             drawn = [self._space.nearest(self._space.draw(self._random)) for _ in range(DRAWS)]
             return self._space.remove(max(drawn, key=lambda arm: self._expected.get(arm, -math.inf)))
         trial = self.study.ask(self._distributions)

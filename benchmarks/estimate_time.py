@@ -12,8 +12,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -24,7 +23,7 @@ from autopeft.estimation.answer import cost
 from autopeft.estimation.question import Plan, Question, plan
 from autopeft.methods import all_methods, get_method
 from autopeft.tuning.proposal import proposal
-from autopeft.values.candidates import Candidate, Setup
+from autopeft.values.candidates import Candidate
 
 TOKENS = 1024
 
@@ -44,9 +43,9 @@ def main() -> None:
     else:
         asked = list(islice(_drawn(first, given.gpu), given.candidates))
     seconds: list[tuple[float, str]] = []
-    together = ahead if given.processes == 2 else _alone
+    setups = [run.setup for run in asked] if given.processes == 2 else []
     started = time.monotonic()
-    with together([run.setup for run in asked], tokens_per_row=first.tokens, hardware=first.hardware):
+    with ahead(setups, tokens_per_row=first.tokens, hardware=first.hardware):
         for run in asked:
             began = time.monotonic()
             cost(run)
@@ -54,11 +53,6 @@ def main() -> None:
     for spent, words in sorted(seconds, reverse=True)[:10]:
         print(f"{spent:6.2f} s  {words}")
     print(f"{len(seconds)} estimates: {time.monotonic() - started:.1f} s")
-
-
-@contextmanager
-def _alone(_setups: Sequence[Setup], **_how: object) -> Iterator[None]:
-    yield
 
 
 def _words(candidate: Candidate) -> str:

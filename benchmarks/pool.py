@@ -48,7 +48,6 @@ class Tested(Gauge):
     def __init__(self, worker: Worker, prepared: Prepared) -> None:
         """Prepares the scoring."""
         super().__init__(worker, prepared)
-        self._worker, self._prepared = worker, prepared
         self.metrics: dict[str, float] = {}
 
     def finished(self, outcome: TrialOutcome, model: Any) -> TrialOutcome:

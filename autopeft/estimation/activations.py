@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from autopeft.methods import Method
 from autopeft.methods._targets import linear_modules, selected_layers, target_modules
 from autopeft.values.candidates import Setup
-from autopeft.values.names import DTYPE_BYTES
+from autopeft.values.names import DTYPE_BYTES, LANGUAGE_TASKS
 from autopeft.values.profiles import ModelProfile, ModuleShape
-
-LANGUAGE_TASKS = frozenset({"generation", "instruction", "reasoning", "seq2seq"})
-"""Task types whose loss is taken over the vocabulary at every position."""
 
 SEQUENCES_PER_ROW = {"multiple-choice": 4}
 """Sequences that one row becomes; four choices are usual (SWAG, Zellers et al., arXiv 1808.05326)."""

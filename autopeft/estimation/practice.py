@@ -6,12 +6,10 @@ from typing import Any, Literal, get_args
 from autopeft.errors import invalid, unknown
 from autopeft.methods import get_method
 from autopeft.values.candidates import Setup
+from autopeft.values.names import LANGUAGE_TASKS
 from autopeft.values.profiles import Device
 
 OWNER = "an estimate"
-
-LANGUAGE_TASKS = frozenset({"generation", "instruction", "reasoning", "seq2seq"})
-"""Task types whose loss is taken over the vocabulary at every position."""
 
 Checkpointing = Literal["own", "non-reentrant", "reentrant"]
 CHECKPOINTINGS: tuple[Checkpointing, ...] = get_args(Checkpointing)

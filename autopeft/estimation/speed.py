@@ -1,10 +1,11 @@
 """Seconds per optimizer step by roofline: the slower of arithmetic and memory traffic."""
 
-from autopeft.estimation.activations import LANGUAGE_TASKS, first_differentiated_layer, positions_per_pass
+from autopeft.estimation.activations import first_differentiated_layer, positions_per_pass
 from autopeft.estimation.memory import weight_bytes
 from autopeft.methods import Method
 from autopeft.methods._targets import linear_modules
 from autopeft.values.candidates import Setup
+from autopeft.values.names import LANGUAGE_TASKS
 from autopeft.values.profiles import Device
 
 EFFICIENCY = 0.4

@@ -7,7 +7,6 @@ from autopeft.values.candidates import Setup
 from autopeft.values.names import Task
 from autopeft.values.profiles import ModelProfile
 
-LANGUAGE_TASKS: tuple[Task, ...] = ("generation", "instruction", "reasoning", "seq2seq")
 SEQUENCE_TASKS: tuple[Task, ...] = ("classification", "regression", "pair-classification")
 
 

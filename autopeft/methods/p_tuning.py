@@ -10,7 +10,7 @@ from autopeft.methods import _peft, _prompts
 from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
 from autopeft.methods._legal import declared_violations, refuse
 from autopeft.values.candidates import Setup
-from autopeft.values.names import ParameterValue
+from autopeft.values.names import LANGUAGE_TASKS, ParameterValue
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -21,7 +21,7 @@ LEGAL: dict[str, "BaseDistribution"] = {
     "encoder_hidden": IntDistribution(8, 8192, log=True),
 }
 CAPABILITIES = Capabilities(
-    tasks=(*_prompts.SEQUENCE_TASKS, *_prompts.LANGUAGE_TASKS), models=_peft.ALL_KINDS, quantized_base=True,
+    tasks=(*_prompts.SEQUENCE_TASKS, *LANGUAGE_TASKS), models=_peft.ALL_KINDS, quantized_base=True,
     mergeable=False, identity_at_start=False, adds_latency=True, changes_base=False, takes_targets=False,
     takes_layers=False, uses_context=True,
 )  # fmt: skip

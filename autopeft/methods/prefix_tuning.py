@@ -9,7 +9,7 @@ from autopeft.methods import _peft, _prompts
 from autopeft.methods._declaration import Capabilities, Method, Paper, Seed
 from autopeft.methods._legal import declared_violations, refuse
 from autopeft.values.candidates import Setup
-from autopeft.values.names import ParameterValue
+from autopeft.values.names import LANGUAGE_TASKS, ParameterValue
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -42,7 +42,7 @@ def _violations(setup: Setup) -> tuple[str, ...]:
     model, task = setup.model, setup.task
     if model.kind == "encoder" and model.model_type not in CACHING_ENCODERS:
         found = (*found, f"{model.model_type} takes no keys and values from outside, which a prefix consists of.")
-    if model.kind == "seq2seq" and task not in _prompts.LANGUAGE_TASKS:
+    if model.kind == "seq2seq" and task not in LANGUAGE_TASKS:
         found = (*found, f"The {task} head of {model.model_type} takes no keys and values from outside.")
     return found
 

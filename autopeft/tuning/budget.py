@@ -1,6 +1,7 @@
 """How long a full trial is: from a measured speed and the search's time."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -89,6 +90,11 @@ def trial_size(
         )
         tokens = max(1, min(tokens, int(max(affordable - scored, affordable / 2))))
     return replace(_sized(train, validation, tokens, step_rows), folds=folds)
+
+
+def folds_taken(size: TrialSize, parts: Sequence[object]) -> int:
+    """Returns how many trainings a full trial of a size takes, where there are so many parts to train on."""
+    return len(parts[: size.folds])
 
 
 def _trainings(parts: int) -> float:

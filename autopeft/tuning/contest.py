@@ -20,7 +20,8 @@ from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.outcomes import Score
 from autopeft.values.plans import Plan
 
-_RACE_SHARES = (0.25, 0.5, 1.0)
+RACE_SHARES = (0.25, 0.5, 1.0)
+"""Where a race halves its field, and its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class OwnContest:
         deadline = started + self._seconds
         standing: list[tuple[float, RunState | None]] = [(rate, None) for rate in rates]
         spent = 0
-        for share in _RACE_SHARES[:-1] if len(rates) > 1 else ():
+        for share in RACE_SHARES[:-1] if len(rates) > 1 else ():
             ranked = []
             for rate, state in standing:
                 loss, after, tokens = self._lap(replace(candidate, learning_rate=rate), state, share, deadline)

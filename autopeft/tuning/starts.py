@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from autopeft.tuning.budget import folds_taken
 from autopeft.tuning.folder import Settings
 from autopeft.tuning.folding import FOLDS
 from autopeft.tuning.prepare import Prepared
@@ -42,7 +43,7 @@ def begun(prepared: Prepared, settings: Settings, spaces: Path | None) -> Prepar
 
 
 def _folds_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
-    there, taken = len(prepared.parts), settings.size.folds or len(prepared.parts)
+    there, taken = len(prepared.parts), folds_taken(settings.size, prepared.parts)
     if taken < there:
         yield (
             f"In the time given {there} trainings per trial would be shorter than an epoch each, so a trial takes"

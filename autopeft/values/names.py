@@ -14,6 +14,8 @@ Task = Literal[
     "seq2seq",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
+LANGUAGE_TASKS: tuple[Task, ...] = ("generation", "instruction", "reasoning", "seq2seq")
+"""Those whose loss is taken over the vocabulary at every position."""
 
 ModelKind = Literal["encoder", "decoder", "seq2seq"]
 MODEL_KINDS: tuple[ModelKind, ...] = get_args(ModelKind)

@@ -14,7 +14,7 @@ from torch.autograd.graph import _engine_run_backward
 from torch.fx.experimental import _config as fx_config
 
 from autopeft.estimation.collector import uncollected
-from autopeft.estimation.practice import LANGUAGE_TASKS, OWN, Practice
+from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.tracing.again import passed, repeat
 from autopeft.estimation.tracing.attention import Kernels
 from autopeft.estimation.tracing.build import Network
@@ -29,6 +29,7 @@ from autopeft.estimation.tracing.work import listening
 from autopeft.methods import get_method
 from autopeft.optimizers import get_optimizer
 from autopeft.values.candidates import Setup
+from autopeft.values.names import LANGUAGE_TASKS
 
 _ONCE = False
 """Neither is the graph kept for another pass, nor one of the gradients made."""
