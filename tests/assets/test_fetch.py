@@ -90,7 +90,7 @@ def test_assets_pin_version_hash_and_size():
     assets = all_assets()
     assert set(assets) == {
         "minilm", "smollm2", "chatterbot", "newsgroups", "reuters-r8", "tweet-entities", "vader-amazon",
-        "vader-movies", "vader-tweets",
+        "vader-movies", "vader-nyt", "vader-tweets",
     }  # fmt: skip
     for one in assets.values():
         assert "==" in one.requirement
