@@ -79,13 +79,14 @@ def read_rows(path: Path) -> list[Row]:
 def measure(given: Bench, task: str, name: str) -> Row:
     """Returns a contender's row: it chooses, then its choice is trained anew and tested."""
     chosen = CONTENDERS[name](given)
-    comparison = given.comparison()
-    contender = comparison.contender(comparison.single(name.replace(" ", "_"), chosen.candidate))
+    comparison, final = given.comparison(), name.replace(" ", "_")
+    (comparison.folder / f"{final}.json").unlink(missing_ok=True)  # of a run that was cut short, with another choice
+    contender = comparison.contender(comparison.single(final, chosen.candidate))
     prepared = given.prepared
     return Row(
         task=task, seed=prepared.seed, seconds=given.seconds, contender=name, metric=prepared.objective.name,
         lower_is_better=prepared.objective.name in get_task(prepared.model.task).lower_is_better,
-        taken=chosen.seconds, trials=chosen.trials, completed=chosen.completed, config=chosen.candidate,
+        taken=chosen.seconds, trials=chosen.trials, completed=chosen.completed, config=contender.config,
         validation=contender.validation.value, test=contender.test.value, test_rows=contender.test.rows,
         tokens=contender.tokens,
     )  # fmt: skip

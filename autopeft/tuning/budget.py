@@ -63,8 +63,9 @@ def trial_size(
     """Returns the size of a full trial, so that about ten of them, scored, fill the time.
 
     Folds make a score steadier and every training shorter: of folds that nobody asked for, a trial takes as many as
-    leave each training an epoch. Readings see an eighth of the rows trained on and the score half, so that scoring
-    stays below a quarter of a trial; small numbers of rows are noise, so where training is slow they take more of it.
+    leave each training the length it would have without a time limit. Readings see an eighth of the rows trained on
+    and the score half, so that scoring stays below a quarter of a trial; small numbers of rows are noise, so where
+    training is slow they take more of it.
 
     Args:
         data: training and validation rows of a fold.
@@ -83,7 +84,7 @@ def trial_size(
     elif seconds is not None:
         trial = tokens_per_second * seconds / FULL_TRIALS
         if not all_parts:
-            folds = max((count for count in range(1, parts + 1) if trial / _trainings(count) >= epoch), default=1)
+            folds = max((count for count in range(1, parts + 1) if trial / _trainings(count) >= tokens), default=1)
         affordable = trial / _trainings(folds)
         scored = (
             _scored_rows(_sized(train, validation, affordable, step_rows)) * fmean(validation.lengths) * FORWARD_SHARE
@@ -111,6 +112,12 @@ def _sized(train: EncodedDataset, validation: EncodedDataset, tokens: float, ste
         scoring_rows=min(len(validation), max(_SCORING_ROWS, int(rows / 2))),
         readings=readings(rows / step_rows),
     )
+
+
+def trial_seconds(size: TrialSize, parts: Sequence[EncodedData], tokens_per_second: float) -> float:
+    """Returns the seconds that a full trial is planned to take, with all its folds, readings and scores."""
+    fold = size.tokens / tokens_per_second + evaluation_seconds(size, parts[0]["validation"], tokens_per_second)
+    return fold * folds_taken(size, parts)
 
 
 def _scored_rows(size: TrialSize) -> int:

@@ -8,7 +8,7 @@ from statistics import fmean
 from autopeft.estimation import estimate
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
-from autopeft.tuning.budget import FORWARD_SHARE, evaluation_seconds, folds_taken, measure_speed, trial_size
+from autopeft.tuning.budget import FORWARD_SHARE, evaluation_seconds, measure_speed, trial_seconds, trial_size
 from autopeft.tuning.finalists import MOST_FINALISTS
 from autopeft.tuning.folder import SCHEMA_VERSION, Settings
 from autopeft.tuning.halving import full_trials
@@ -85,7 +85,7 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
     size, speed = settings.size, settings.tokens_per_second
     training = size.tokens / speed
     scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
-    trial = (training + scoring) * folds_taken(size, prepared.parts)
+    trial = trial_seconds(size, prepared.parts, speed)
     by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials, size.readings)
     by_tokens = math.inf if limits.tokens is None else limits.tokens / speed * (training + scoring) / training
     by_time = math.inf if limits.seconds is None else limits.seconds

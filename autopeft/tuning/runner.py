@@ -171,7 +171,10 @@ class TorchRunner:
         scores = [metrics]
         for index, fold in enumerate(others, start=1):
             fold_plan = replace(plan, seed=plan.seed + index)
-            scores.append(self._further_fold(outcome.candidate, fold, fold_plan, deadline, record))
+            try:
+                scores.append(self._further_fold(outcome.candidate, fold, fold_plan, deadline, record))
+            except TimedOutError:
+                break  # the folds that are scored stand for the trial
         means = {name: sum(part[name] for part in scores) / len(scores) for name in scores[0]}
         return replace(
             outcome,

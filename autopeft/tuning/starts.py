@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from autopeft.tuning.budget import folds_taken
+from autopeft.tuning.budget import LONGEST_EPOCHS, folds_taken
 from autopeft.tuning.folder import Settings
 from autopeft.tuning.folding import FOLDS
 from autopeft.tuning.prepare import Prepared
@@ -46,8 +46,8 @@ def _folds_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
     there, taken = len(prepared.parts), folds_taken(settings.size, prepared.parts)
     if taken < there:
         yield (
-            f"In the time given {there} trainings per trial would be shorter than an epoch each, so a trial takes"
-            f" {taken} of the folds; --folds {FOLDS} takes them all."
+            f"In the time given, {there} trainings per trial would be shorter than {LONGEST_EPOCHS} epochs each, so a"
+            f" trial takes {taken} of the folds; --folds {FOLDS} takes them all."
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autopeft.tuning.budget import folds_taken
+from autopeft.tuning.budget import trial_seconds
 from autopeft.tuning.folder import Settings
 from autopeft.tuning.halving import best_waiting, promotable, waiting
 from autopeft.tuning.limits import Limits, may_begin, may_go_on
@@ -214,5 +214,4 @@ def deadline_of(limits: Limits, began: float, spent_before: float) -> float:
 
 def most_seconds(settings: Settings, prepared: Prepared) -> float:
     """Returns what a trial may take: a method too slow to try is a finding, not a wait."""
-    training = settings.size.tokens / settings.tokens_per_second
-    return max(LEAST_SECONDS, SLOWEST * training * folds_taken(settings.size, prepared.parts))
+    return max(LEAST_SECONDS, SLOWEST * trial_seconds(settings.size, prepared.parts, settings.tokens_per_second))

@@ -70,8 +70,9 @@ def nothing(_candidate) -> list[str]:
 
 
 def prepared(obstacles: Any = nothing) -> Any:
+    data = {"validation": SimpleNamespace(lengths=(1,))}
     return SimpleNamespace(
-        obstacles=obstacles, seed=0, parts=(None,), proposal=proposal(STARTS, depth=4), memory_bytes=2**30
+        obstacles=obstacles, seed=0, parts=(data,), proposal=proposal(STARTS, depth=4), memory_bytes=2**30
     )
 
 

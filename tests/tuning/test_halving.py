@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.halving import (
     KEPT,
     MOST_LOST,
@@ -27,9 +28,7 @@ from autopeft.values.outcomes import Measurement, TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared
 
 CANDIDATE = Candidate(method="ia3", learning_rate=1e-3)
-SETTINGS: Any = SimpleNamespace(
-    size=SimpleNamespace(tokens=900, readings=READINGS, folds=None), tokens_per_second=1000.0
-)
+SETTINGS: Any = SimpleNamespace(size=TrialSize(tokens=900, pruning_rows=1, scoring_rows=1), tokens_per_second=1000.0)
 
 
 def trial(number, *losses, status="pruned", continues=None, too_slow=False):
@@ -131,7 +130,7 @@ def test_the_last_seconds_go_to_who_waits(tmp_path):
 
 
 def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
-    """A trial gets a deadline of its own, in proportion to what a full one was planned for."""
+    """A trial gets a deadline of its own, in proportion to what a full one was planned for, its scoring included."""
     given = []
 
     class Watched(SimulatedRunner):
@@ -142,8 +141,10 @@ def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
     search(tmp_path, 2, Watched(0.0))
     assert all(LEAST_SECONDS - 1 < seconds <= LEAST_SECONDS for seconds in given)
     slow: Any = SimpleNamespace(
-        size=SimpleNamespace(tokens=40_000, readings=READINGS, folds=None), tokens_per_second=1000.0
+        size=TrialSize(tokens=40_000, pruning_rows=1000, scoring_rows=3000), tokens_per_second=1000.0
     )
     loop = Trials(open_study(tmp_path), Watched(0.0), prepared(), slow, Silent())
     loop.run(Limits(trials=4, seconds=None), time.monotonic())
-    assert given[-1] == pytest.approx(SLOWEST * 40.0, abs=1.0)
+    assert given[-1] == pytest.approx(SLOWEST * (40.0 + 2.0), abs=1.0), (
+        "6,000 rows of a token, scored at three a second of training"
+    )

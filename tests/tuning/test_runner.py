@@ -158,3 +158,25 @@ def test_a_trial_takes_the_folds_it_has_time_for(ready, worker, tmp_path, folds,
     sized = replace(SIZE, folds=folds)
     outcome = run(TorchRunner(worker, ready.parts * 3, ready.objective, sized, tmp_path))
     assert round(outcome.tokens / outcome.curve[-1].tokens) == trainings  # other batches in each
+
+
+def test_folds_that_are_scored_stand_for_a_trial_whose_time_is_up(tiny_models, worker, tmp_path, monkeypatch):
+    """What ran out of time in a further fold keeps the mean of those before it: nothing that was trained is lost."""
+    source = classification_csv(tmp_path / "toy.csv")
+    constraints = Constraints(methods=("ia3",))
+    ready = prepare(
+        Request(model=str(tiny_models["bert"]), data=str(source), folds=3, repeats=1, constraints=constraints)
+    )
+    begun = []
+    attached = Worker.attached
+
+    def hurried(self, candidate, plan, dataset, deadline=math.inf, *rest):
+        begun.append(plan.seed)
+        return attached(self, candidate, plan, dataset, 0.0 if len(begun) == 3 else deadline, *rest)
+
+    monkeypatch.setattr(Worker, "attached", hurried)
+    outcome = run(TorchRunner(worker, ready.parts, ready.objective, SIZE, tmp_path))
+    assert len(begun) == 3
+    assert outcome.status == "completed"
+    two = run(TorchRunner(worker, ready.parts[:2], ready.objective, SIZE, tmp_path))
+    assert (outcome.score, outcome.score_error) == (two.score, two.score_error)
