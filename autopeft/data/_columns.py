@@ -1,6 +1,6 @@
 """Finds which column plays which role, and which task type the columns and their contents make."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from autopeft.data._tables import RawRow
@@ -34,7 +34,7 @@ _SAMPLE = 2000
 
 
 def find_columns(
-    rows: Sequence[RawRow], task: Task | None, named: Mapping[str, str], owner: str
+    rows: Sequence[RawRow], task: Task | None, named: Mapping[str, str], owner: str, classes: Collection[str] = ()
 ) -> tuple[Task, dict[str, str]]:
     """Returns the task type and the column of each role.
 
@@ -43,6 +43,7 @@ def find_columns(
         task: the user's choice; None to tell it from the columns and their contents.
         named: the user's columns by role.
         owner: the source, for errors.
+        classes: columns whose values the source names, so that they are labels however many there are.
 
     Raises:
         DataError: a named column or role does not exist, or no task type can be told from the columns.
@@ -53,7 +54,7 @@ def find_columns(
     _check_named(named, columns, owner)
     if task is not None:
         return task, _for_task(task, sample, columns, named, owner)
-    found = _detect(sample, columns, named)
+    found = _detect(sample, columns, named, classes)
     if found is None:
         raise DataError(
             f"The task cannot be told from the columns of {owner}: {', '.join(columns)}.\n"
@@ -114,24 +115,26 @@ def _match(roles: Sequence[str], columns: Sequence[str], named: Mapping[str, str
 
 
 def _detect(
-    sample: Sequence[RawRow], columns: Sequence[str], named: Mapping[str, str]
+    sample: Sequence[RawRow], columns: Sequence[str], named: Mapping[str, str], classes: Collection[str]
 ) -> tuple[Task, dict[str, str]] | None:
     for roles in (("messages",), ("tokens", "tags"), ("prompt", "choices", "answer"), ("text", "text_pair", "label"),
                   ("prompt", "completion"), ("source", "target"), ("text", "label")):  # fmt: skip
         if set(named) - set(roles) - {"input"}:
             continue
         found = _match(roles, columns, named)
-        task = _task_of(roles, found, sample) if found else None
+        task = _task_of(roles, found, sample, classes) if found else None
         if found and task:
             return task, found | _optional(task, columns, found, named)
     found = _by_content(("text", "label"), sample, columns, named)
-    if found and (task := _task_of(("text", "label"), found, sample)):
+    if found and (task := _task_of(("text", "label"), found, sample, classes)):
         return task, found
     only_text = _match(("text",), columns, named) if set(named) <= {"text"} else None
     return ("generation", only_text) if only_text else None
 
 
-def _task_of(roles: Sequence[str], found: Mapping[str, str], sample: Sequence[RawRow]) -> Task | None:
+def _task_of(
+    roles: Sequence[str], found: Mapping[str, str], sample: Sequence[RawRow], classes: Collection[str]
+) -> Task | None:
     """Returns the task type that these columns make, or None where their contents speak against it."""
     if roles[0] == "messages":
         return "instruction"
@@ -147,10 +150,11 @@ def _task_of(roles: Sequence[str], found: Mapping[str, str], sample: Sequence[Ra
     if "target" in roles:
         return "seq2seq" if _is_free_text(values(sample, found["target"])) else None
     labels = values(sample, found["label"])
-    if is_quantity(labels):
-        return "regression"
-    if _is_free_text(labels):
-        return None
+    if found["label"] not in classes:
+        if is_quantity(labels):
+            return "regression"
+        if _is_free_text(labels):
+            return None
     return "pair-classification" if "text_pair" in roles else "classification"
 
 

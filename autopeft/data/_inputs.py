@@ -1,10 +1,10 @@
 """Rows to predict on: what the task reads of a row, without what it is to be told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from autopeft.data._columns import is_missing
-from autopeft.data._rows import _listed, _row
+from autopeft.data._rows import _row, listed, speaker
 from autopeft.data._sources import read_rows
 from autopeft.errors import DataError, close_match
 from autopeft.tasks import Row
@@ -47,8 +47,8 @@ def _input(raw: Mapping[str, Any], spec: DataSpec, inputs: Mapping[str, str]) ->
 
 def _placeholder(role: str, spec: DataSpec, cells: Mapping[str, Any]) -> Any:
     if role == "tags":
-        words: Sequence[Any] = _listed(cells["tokens"])
-        return [spec.labels[0]] * len(words)
+        words = listed(cells["tokens"])
+        return [spec.labels[0]] * len(words) if isinstance(words, list) else None
     if role == "label":
         return spec.labels[0] if spec.labels else 0.0
     return 0 if role == "answer" else ""
@@ -56,11 +56,7 @@ def _placeholder(role: str, spec: DataSpec, cells: Mapping[str, Any]) -> Any:
 
 def _with_answer(cell: Any) -> Any:
     """Returns a chat that ends in an assistant turn: an empty one where it ends in a question."""
-    turns = _listed(cell)
+    turns = listed(cell)
     if not isinstance(turns, list) or not turns or not isinstance(turns[-1], dict):
         return turns
-    return turns if _speaker(turns[-1]) in ("assistant", "gpt") else [*turns, {"role": "assistant", "content": ""}]
-
-
-def _speaker(turn: Mapping[str, Any]) -> Any:
-    return turn.get("role", turn.get("from"))
+    return turns if speaker(turns[-1]) == "assistant" else [*turns, {"role": "assistant", "content": ""}]

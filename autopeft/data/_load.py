@@ -72,7 +72,9 @@ def load_data(
     if task is not None:
         get_task(task)
     found = read_rows(source)
-    chosen, roles = find_columns(found.splits["train"], cast("Task | None", task), columns or {}, source)
+    chosen, roles = find_columns(
+        found.splits["train"], cast("Task | None", task), columns or {}, source, found.label_names
+    )
     given, dropped, notes = _usable(found, chosen, roles, source)
     order = _labels(given, chosen, _known_labels(labels, found, roles), source)
     groups = _groups(given)

@@ -1,8 +1,12 @@
 """Turns a source's rows into rows by role, in one form whatever the source's conventions were."""
 
+import ast
+import io
 import json
+import tokenize
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from autopeft.data._columns import as_number, is_missing
@@ -59,7 +63,8 @@ def _refuse(reason: str, count: int, rows: int, columns: Mapping[str, str], owne
     roles = ", ".join(f"{role} ({column})" for role, column in columns.items())
     raise DataError(
         f"{count} of {rows} rows of {owner} cannot be used: their {roles} do not have the form the task needs.\n"
-        "Tokens need as many tags, choices an answer among them, messages an assistant turn, numbers a number."
+        "Tokens need as many tags, choices an answer among them, messages an assistant turn, numbers a number; "
+        "a list in a cell is spelled as JSON or Python does."
     )
 
 
@@ -98,27 +103,43 @@ def _name(cell: Any, names: Sequence[str]) -> str:
     return str(cell).strip()
 
 
-def _listed(cell: Any) -> Any:
-    """Returns a list or object that a CSV cell spells as JSON, or its words."""
+def listed(cell: Any) -> Any:
+    """Returns a list or object that a CSV cell spells as JSON or as Python does, or its words.
+
+    None for a cell that begins like one and is none: its words would carry brackets and quotation marks.
+    """
     if not isinstance(cell, str):
         return cell
-    if cell.lstrip().startswith(("[", "{")):
-        try:
-            return json.loads(cell)
-        except json.JSONDecodeError:
-            return cell.split()
-    return cell.split()
+    if not cell.lstrip().startswith(("[", "{")):
+        return cell.split()
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError:
+        return _literal(cell.strip())
+
+
+def _literal(cell: str) -> Any:
+    """Returns what a cell spells as Python does, or None where it spells nothing.
+
+    Texts without a comma between them, as numpy writes a list, are one text to Python, and so are nothing here.
+    """
+    try:
+        value = ast.literal_eval(cell)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # all that it raises for what is none
+        return None
+    kinds = (token.type for token in tokenize.generate_tokens(io.StringIO(cell).readline) if token.type != tokenize.NL)
+    return None if (tokenize.STRING, tokenize.STRING) in pairwise(kinds) else value
 
 
 def _tagged(cells: Mapping[str, Any], names: Sequence[str]) -> Row | None:
-    tokens, tags = _listed(cells["tokens"]), _listed(cells["tags"])
+    tokens, tags = listed(cells["tokens"]), listed(cells["tags"])
     if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
         return None
     return {"tokens": [str(token) for token in tokens], "tags": [_name(tag, names) for tag in tags]}
 
 
 def _choices(cells: Mapping[str, Any]) -> Row | None:
-    choices: Any = _listed(cells["choices"])
+    choices: Any = listed(cells["choices"])
     marks: Any = None
     if isinstance(choices, dict):  # {"text": [...], "label": ["A", ...]}, as science exams are published
         choices, marks = choices.get("text"), choices.get("label")
@@ -139,17 +160,23 @@ def _place(answer: Any, texts: Sequence[str], marks: Sequence[str]) -> int | Non
     return place if 0 <= place < len(texts) else None
 
 
+def speaker(turn: Mapping[str, Any]) -> Any:
+    """Returns who speaks in a turn of a chat by the one name that each has here; what is no name as it is."""
+    role = turn.get("role", turn.get("from"))
+    return _SPEAKERS.get(role, role) if isinstance(role, str) else role
+
+
 def _messages(cell: Any) -> list[dict[str, str]] | None:
     """Returns messages up to the last assistant turn, or None where there is none."""
-    turns = _listed(cell)
+    turns = listed(cell)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         return None
     messages = []
     for turn in turns:
-        role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+        role, content = speaker(turn), turn.get("content", turn.get("value"))
         if not isinstance(role, str) or not isinstance(content, str):
             return None
-        messages.append({"role": _SPEAKERS.get(role, role), "content": content})
+        messages.append({"role": role, "content": content})
     while messages and messages[-1]["role"] != "assistant":
         messages.pop()
     return messages if len(messages) > 1 else None  # an answer to nothing teaches no answering

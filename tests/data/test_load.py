@@ -268,3 +268,15 @@ def test_regression_takes_a_pair_where_there_is_one(tmp_path):
     assert set(load_data(source, task="regression").spec.columns) == {"text", "text_pair", "label"}
     named = {"text": "sentence1", "label": "score"}
     assert load_data(source, task="regression", columns=named).spec.columns == named
+
+
+def test_named_classes_are_labels_however_many_there_are(tmp_path):
+    """Class ids that the source has names for are no quantity, though there be more than fifty of them."""
+    import datasets
+
+    names = [f"intent {number:02}" for number in range(60)]
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    rows = [{"text": sentence(i), "label": i % 60} for i in range(240)]
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(str(tmp_path / "saved"))
+    spec = load_data(str(tmp_path / "saved")).spec
+    assert (spec.task, spec.labels) == ("classification", tuple(names))
