@@ -1,6 +1,7 @@
 """Reads one local file into rows: dictionaries by column name."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -74,7 +75,7 @@ def read_delimited(path: Path) -> list[RawRow]:
     text = read_text(path)
     csv.field_size_limit(_FIELD_LIMIT)  # long documents exceed the module's default of 128 KiB
     delimiter, quoting = _dialect(text)
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, quoting=quoting)
+    lines = csv.reader(_lines(text), delimiter=delimiter, quoting=quoting)
     try:
         numbered = [(lines.line_num, cells) for cells in lines if any(cell.strip() for cell in cells)]
     except csv.Error as error:
@@ -89,6 +90,11 @@ def read_delimited(path: Path) -> list[RawRow]:
     return [_cells(path, header, line, cells) for line, cells in numbered]
 
 
+def _lines(text: str) -> io.StringIO:
+    """Returns a text's lines with their ends; what else ends a line in Unicode may stand within a cell."""
+    return io.StringIO(text, newline="")
+
+
 def _cells(path: Path, header: list[str], line: int, cells: list[str]) -> RawRow:
     if len(cells) > len(header):
         message = f"{path}, line {line}, has {len(cells)} cells where there are {len(header)} columns."
@@ -98,7 +104,7 @@ def _cells(path: Path, header: list[str], line: int, cells: list[str]) -> RawRow
 
 def _dialect(text: str) -> tuple[str, Any]:
     """Returns the delimiter and quoting under which most of the first lines have as many cells as the first one."""
-    sample = text[:200_000].splitlines(keepends=True)[:200]
+    sample = list(islice(_lines(text[:200_000]), 200))
     best: tuple[float, str, Any] = (0.0, ",", csv.QUOTE_MINIMAL)
     for delimiter in DELIMITERS:
         for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if delimiter == "\t" else (csv.QUOTE_MINIMAL,):
@@ -133,10 +139,13 @@ def read_json_lines(path: Path) -> list[RawRow]:
 
 def read_json_table(path: Path) -> Any:
     """Returns the rows of a JSON file: a list of objects, or an object of such lists by split name."""
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not valid JSON at line {error.lineno}: {error.msg}.") from error
+        message = f"{path} is not valid JSON at line {error.lineno}: {error.msg}."
+        advice = f"\nIts lines are JSON objects: rename it to {path.stem}.jsonl." if _is_json_lines(text) else ""
+        raise DataError(message + advice) from error
     if isinstance(content, list):
         return _objects(content, path)
     if isinstance(content, dict):
@@ -144,6 +153,15 @@ def read_json_table(path: Path) -> Any:
         if lists:
             return {key: _objects(value, path) for key, value in lists.items()}
     raise DataError(f"{path} must hold a list of objects, or lists of objects by split name.")
+
+
+def _is_json_lines(text: str) -> bool:
+    """Returns whether the first line that holds anything is a JSON object by itself."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    try:
+        return isinstance(json.loads(first), dict)
+    except json.JSONDecodeError:
+        return False
 
 
 def _objects(items: Iterable[Any], path: Path) -> list[RawRow]:
@@ -170,11 +188,10 @@ def read_parquet(path: Path) -> list[RawRow]:
 
 def read_lines(path: Path) -> list[RawRow]:
     """Returns a text file's rows: cells where its lines are cut by tabs alike, else each line as ``text``."""
-    text = read_text(path)
-    first = list(islice((line for line in text.split("\n") if line.strip()), 200))
-    if first and all("\t" in line for line in first):
+    lines = [line.rstrip("\r\n") for line in _lines(read_text(path)) if line.strip()]
+    if lines and all("\t" in line for line in lines[:200]):
         return read_delimited(path)
-    return [{"text": line} for line in text.split("\n") if line.strip()]
+    return [{"text": line} for line in lines]
 
 
 READERS: Mapping[str, Callable[[Path], Any]] = {

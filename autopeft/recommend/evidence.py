@@ -76,7 +76,7 @@ def read_runs(path: Path) -> tuple[Run, ...]:
             figures, of which all are listed with line and key.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold what else ends a line in Unicode
     except (OSError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} cannot be read: {error}") from error
     runs: dict[str, Run] = {}

@@ -50,6 +50,25 @@ def test_tabs_with_a_stray_quotation_mark_lose_no_line(tmp_path):
     assert [row["text"] for row in read_rows(str(path)).splits["train"]] == ['"good', "bad"]
 
 
+@pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("form", ["text,label\na{0}b,y\nc,n\n", 'text,label\r\n"a{0}b",y\r\nc,n\r\n'])
+def test_only_line_breaks_end_a_row(tmp_path, form, mark):
+    """What Unicode too counts as the end of a line stays in its cell, as spreadsheets write it."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(form.format(mark).encode())
+    assert as_lists(read_rows(str(path))) == {
+        "train": [{"text": f"a{mark}b", "label": "y"}, {"text": "c", "label": "n"}]
+    }
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_text_end_as_their_system_has_it(tmp_path, end):
+    """A text file of Windows holds the same texts as one of Linux."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"good{end}{end}so\x0cso{end}bad".encode())
+    assert as_lists(read_rows(str(path))) == {"train": [{"text": "good"}, {"text": "so\x0cso"}, {"text": "bad"}]}
+
+
 def test_a_first_line_with_a_number_is_data(tmp_path):
     """A table without a header keeps its first row."""
     path = tmp_path / "a.tsv"
@@ -84,6 +103,7 @@ def test_folder_of_files_named_like_splits(tmp_path):
         ("wide.csv", b"text,label\na,b\na,b,c\n", "line 3, has 3 cells where there are 2 columns"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', "line 2, is not valid JSON"),
         ("bad.json", b'{"text": "a"}', "must hold a list of objects"),
+        ("lines.json", b'{"text": "a"}\n{"text": "b"}\n', r"not valid JSON at line 2.*\n.*rename it to lines\.jsonl"),
         ("bad.parquet", b"PAR1", "cannot be read as Parquet"),
         ("empty.csv", b"", "holds no rows"),
         ("header.csv", b"text,label\n", "holds no rows"),

@@ -56,6 +56,12 @@ def test_a_line_is_read_as_it_was_written(tmp_path):
     assert to_line(found) == to_line(run)
 
 
+def test_a_line_ends_where_json_has_it_end(tmp_path):
+    """What else ends a line in Unicode stands in a note as it is, and cuts no run in two."""
+    run = a_run(notes=("one\u2028two\x85three",))
+    assert read_runs(file_of(tmp_path, to_line(run), to_line(replace(run, name="b")))) == (run, replace(run, name="b"))
+
+
 def test_impossible_figures_are_refused_with_line_and_key(tmp_path):
     """Accuracy 1.7, negative bytes and a date that is none are each named, all lines at once."""
     good = to_line(a_run())
