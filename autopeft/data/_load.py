@@ -78,7 +78,7 @@ def load_data(
     given, dropped, notes = _usable(found, chosen, roles, source)
     order = _labels(given, chosen, _known_labels(labels, found, roles), source)
     groups = _groups(given)
-    made = _cut(given, groups, chosen, fractions, seed)
+    made = _cut(given, groups, chosen, fractions, seed, source)
     _check_seen(made, chosen, source)
     rarest = _rarest_share(made["train"], chosen, order)
     spec = DataSpec(
@@ -117,8 +117,9 @@ def _usable(
         dropped.update(missing)
     if task == "multiple-choice":
         dropped.update(_keep_even(given))
-    if not given["train"]:
-        raise DataError(f"{source} has no usable row in train.")
+    for split, rows in given.items():
+        if not rows:
+            raise DataError(f"{source} has no usable row in {split}.")
     return given, dropped, tuple(notes)
 
 
@@ -186,7 +187,12 @@ def strata(rows: Sequence[Row], task: Task) -> list[Stratum]:
 
 
 def _cut(
-    given: dict[str, list[Row]], groups: Mapping[str, list[int]], task: Task, fractions: Sequence[float], seed: int
+    given: dict[str, list[Row]],
+    groups: Mapping[str, list[int]],
+    task: Task,
+    fractions: Sequence[float],
+    seed: int,
+    source: str,
 ) -> dict[str, list[Row]]:
     shares = {split: share for split, share in zip(SPLITS, fractions, strict=True) if split not in given}
     if not shares:
@@ -195,6 +201,12 @@ def _cut(
     rows = given["train"]
     # A row that is also, nearly, in a given split stays in train: it must not decide two splits.
     free = [index for index, group in enumerate(groups["train"]) if group not in held]
+    if not free:
+        missing, held_in = " and ".join(shares), " and ".join(split for split in given if split != "train")
+        raise DataError(
+            f"All rows of train of {source} stand, nearly, in {held_in} too: none is left for {missing}.\n"
+            f"Take from train what {held_in} holds, or give {missing} yourself."
+        )
     shares = {"train": 1 - sum(shares.values()), **shares}
     kinds = strata(rows, task)
     parts = assign([groups["train"][i] for i in free], [kinds[i] for i in free], shares, seed)

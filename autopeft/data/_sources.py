@@ -70,18 +70,34 @@ def _by_split(content: Any, owner: str, label_names: Mapping[str, tuple[str, ...
     if "train" not in known.values():
         found = ", ".join(content) or "none"
         raise DataError(f"{owner} has no train split; found: {found}.\nName one of its splits `train`.")
+    _refuse_twice(known, owner)
     splits = {known[name]: rows for name, rows in content.items() if name in known}
     ignored = tuple(name for name in content if name not in known)
     return Source(splits=splits, label_names=label_names or {}, ignored=ignored)
+
+
+def _refuse_twice(known: Mapping[str, str], owner: str) -> None:
+    """Refuses two names for one split, since the rows of one of them would be lost without a word.
+
+    Args:
+        known: the split that each name stands for.
+        owner: the source, for the error.
+    """
+    for split in dict.fromkeys(known.values()):
+        names = [name for name, meant in known.items() if meant == split]
+        if len(names) > 1:
+            found = f"{owner} has {len(names)} {split} splits: {', '.join(names)}."
+            raise DataError(f"{found}\nKeep one of them, or join their rows in it.")
 
 
 def _read_folder(folder: Path) -> Source:
     if any((folder / marker).is_file() for marker in ("dataset_dict.json", "state.json")):
         return _read_saved(folder)
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS)
-    named = {path.stem.lower(): path for path in files if path.stem.lower() in SPLIT_NAMES}
+    named = [path for path in files if path.stem.lower() in SPLIT_NAMES]
     if named:
-        return _by_split({name: _rows(path) for name, path in named.items()}, str(folder))
+        _refuse_twice({path.name: SPLIT_NAMES[path.stem.lower()] for path in named}, str(folder))
+        return _by_split({path.stem: _rows(path) for path in named}, str(folder))
     if len(files) == 1:
         return _by_split(read_table(files[0]), str(files[0]))
     message = f"{folder} holds {len(files)} data files and none is named like a split."
@@ -107,13 +123,15 @@ def _read_saved(folder: Path) -> Source:
 
 def _read_hub(source: str) -> Source:
     import datasets
+    from datasets.exceptions import DatasetsError
 
     parts = _HUB_NAME.fullmatch(source)
     if parts is None:
         raise DataError(f"The data {source!r} is neither a file, a folder nor a hub name.")
     try:
         loaded = datasets.load_dataset(parts["name"], parts["subset"])
-    except (OSError, ValueError) as error:  # covers not found, no connection, offline mode and a missing subset
+    # Not found, no connection, offline mode, a missing subset; a script, which is run no more; files of unlike columns.
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         advice = "Give a file or folder that exists, or a hub name this machine can reach (name#subset for a subset)."
         raise DataError(f"The data {source!r} is no local file and could not be loaded: {error}\n{advice}") from error
     return _from_library(loaded, source)

@@ -246,6 +246,23 @@ def test_label_of_a_given_split_must_be_in_train(tmp_path):
         load_data(str(tmp_path))
 
 
+def test_a_train_split_that_is_the_test_split_leaves_nothing_to_validate_on(tmp_path):
+    """Where every training text stands in a given split too, that is said, and validation is not empty."""
+    write(tmp_path, reviews(40), "train.jsonl")
+    write(tmp_path, reviews(40), "test.jsonl")
+    with pytest.raises(DataError, match=r"stand, nearly, in test too: none is left for validation"):
+        load_data(str(tmp_path))
+
+
+def test_a_given_split_that_nothing_is_left_of_is_named(tmp_path):
+    """A test split whose rows all have another number of choices is refused, not scored on no rows."""
+    rows = [{"question": sentence(i), "choices": ["a", "b"], "answer": "B"} for i in range(40)]
+    write(tmp_path, rows, "train.jsonl")
+    write(tmp_path, [{**rows[0], "choices": ["a", "b", "c"]}], "test.jsonl")
+    with pytest.raises(DataError, match="no usable row in test"):
+        load_data(str(tmp_path))
+
+
 def test_a_few_missing_labels_are_left_out_and_counted(tmp_path):
     """Below five percent the rest is used."""
     data = load_data(write(tmp_path, broken(reviews(100), 0.02)))

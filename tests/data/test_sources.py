@@ -130,6 +130,46 @@ def test_hub_name_without_a_hub_says_so():
         read_rows("nobody/nothing")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [("RuntimeError", "Dataset scripts are no longer supported"), ("DatasetGenerationError", "the same columns")],
+)
+def test_hub_data_that_the_library_cannot_build_says_so(monkeypatch, error, said):
+    """A data set that is a script, or whose files have unlike columns, is bad input and no defect."""
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    def fail(*_):
+        raise {"RuntimeError": RuntimeError, "DatasetGenerationError": DatasetGenerationError}[error](said)
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(DataError, match=f"could not be loaded: {said}"):
+        read_rows("somebody/something")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("train.csv", "train.jsonl"), r"2 train splits: train\.csv, train\.jsonl"),
+        (("train.csv", "dev.csv", "val.csv"), r"2 validation splits: dev\.csv, val\.csv"),
+    ],
+)
+def test_two_files_for_one_split_are_refused(tmp_path, names, said):
+    """Neither of two files that stand for one split is left out without a word."""
+    for name in names:
+        (tmp_path / name).write_text("text,label\na,b\n")
+    with pytest.raises(DataError, match=said):
+        read_rows(str(tmp_path))
+
+
+def test_two_lists_for_one_split_are_refused(tmp_path):
+    """A JSON file with two validation splits is refused with their names."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"train": ROWS, "validation": ROWS, "eval": ROWS}))
+    with pytest.raises(DataError, match="2 validation splits: validation, eval"):
+        read_rows(str(path))
+
+
 def test_folder_without_splits_is_refused(tmp_path):
     """Several files of other names are not merged silently."""
     for name in ("a", "b"):
