@@ -1,5 +1,7 @@
 """A classifier's raw scores, row by row: what probabilities are made of."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from autopeft.data import EncodedDataset
@@ -21,17 +23,26 @@ def logits(model: Any, dataset: EncodedDataset, *, dtype: Dtype, device: str, ba
     """
     import torch
 
-    order = sorted(range(len(dataset)), key=lambda index: dataset.lengths[index])
     found: dict[int, Any] = {}
     model.eval()
     with torch.no_grad(), autocast(device, dtype):
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
+        for places in _batches(dataset, batch_size):
             batch = collate(dataset, places, device)
             labels = batch.pop("labels")
             scores = model(**batch).logits.float()
             found.update(zip(places, _by_row(scores, labels), strict=True))
     return [found[index] for index in range(len(dataset))]
+
+
+def _batches(dataset: EncodedDataset, batch_size: int) -> Iterator[list[int]]:
+    """Yields places of rows of similar length, all with as many choices: others do not stack."""
+    by_choices: dict[int, list[int]] = defaultdict(list)
+    for index in sorted(range(len(dataset)), key=lambda index: dataset.lengths[index]):
+        tokens = dataset.rows[index]["input_ids"]
+        by_choices[len(tokens) if tokens and isinstance(tokens[0], list) else 1].append(index)
+    for places in by_choices.values():
+        for start in range(0, len(places), batch_size):
+            yield places[start : start + batch_size]
 
 
 def _by_row(scores: Any, labels: Any) -> list[Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from autopeft.errors import DataError
+
 Message = Mapping[str, str]
 Render = Callable[[Sequence[Message], bool], str]
 """(messages, whether the answer's heading follows) → the prompt."""
@@ -120,12 +122,10 @@ def _with_system(shown: Callable[[Sequence[Message]], str], turns: Turns, ahead:
 
     Without a place for it they come back as they were, which is right where `ahead` of them stands nothing.
     """
-    from jinja2 import TemplateError
-
     told = [_said("system", _SYSTEM), *talk]
     try:
         found = shown(told)
-    except TemplateError:  # the template refuses the role
+    except DataError:  # the template refuses the role
         return turns
     opening, mark, rest = found.partition(_SYSTEM)
     closing = rest.partition(_USER)[0]

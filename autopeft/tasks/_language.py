@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from autopeft.errors import DataError
 from autopeft.tasks._declaration import IGNORED, Encoded, Predictions, Row, counted_labels
 from autopeft.values.names import ModelKind
 
@@ -10,7 +11,9 @@ CAUSAL: dict[ModelKind, str] = {"decoder": "AutoModelForCausalLM"}
 
 
 def encode_plain(row: Row, tokenizer: Any, labels: Sequence[str], limit: int) -> Encoded:
-    """Returns a row with prompt and completion joined as they stand, with a line break where both lack a space.
+    """Returns a row with prompt and completion joined, with a line break where the prompt does not end in white space.
+
+    The prompt alone decides what stands between them, since nothing else is there when the model is asked.
 
     Chat messages go through `encode_chat`; a row of plain ``text`` has its loss on all tokens.
     """
@@ -20,8 +23,18 @@ def encode_plain(row: Row, tokenizer: Any, labels: Sequence[str], limit: int) ->
     if "text" in row:
         return join(tokenizer, "", row["text"], limit)
     prompt, completion = row["prompt"], row["completion"]
-    gap = "" if prompt[-1:].isspace() or completion[:1].isspace() else "\n"
-    return join(tokenizer, prompt + gap, completion, limit)
+    if prompt[-1:].isspace():
+        return join(tokenizer, prompt, completion, limit)
+    return join(tokenizer, f"{prompt}\n", _without_gap(completion), limit)
+
+
+def _without_gap(completion: str) -> str:
+    """Returns a completion without the white space that stood between it and the prompt.
+
+    What indents its first line stays where that is a line of its own, as in code.
+    """
+    space = completion[: len(completion) - len(completion.lstrip())]
+    return completion[space.rfind("\n") + 1 :] if "\n" in space else completion.lstrip()
 
 
 def encode_instruction(row: Row, tokenizer: Any, labels: Sequence[str], limit: int) -> Encoded:
@@ -50,12 +63,29 @@ def encode_chat(messages: Sequence[Mapping[str, str]], tokenizer: Any, limit: in
 
 
 def chat_text(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, answering: bool) -> str:
-    """Returns a chat as one text, with the heading of the answer to come where there is to be one."""
+    """Returns a chat as one text, with the heading of the answer to come where there is to be one.
+
+    Raises:
+        DataError: the tokenizer's template refuses these roles, or their order.
+    """
     if tokenizer.chat_template:
-        text: str = tokenizer.apply_chat_template(list(messages), add_generation_prompt=answering, tokenize=False)
-        return text
+        return _by_template(messages, tokenizer, answering=answering)
     turns = [f"### {turn['role'].title()}:\n{turn['content']}\n\n" for turn in messages]
     return "".join(turns) + ("### Assistant:\n" if answering else "")
+
+
+def _by_template(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, answering: bool) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(list(messages), add_generation_prompt=answering, tokenize=False)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in messages)
+        raise DataError(
+            f"The chat template of {tokenizer.name_or_path} refuses a chat of the turns {roles}: {error}\n"
+            "Remove or rename the turns that it does not know, or take a model whose template knows them."
+        ) from error
+    return text
 
 
 def join(tokenizer: Any, prompt: str, completion: str, limit: int, *, special: bool = True) -> Encoded:

@@ -10,6 +10,8 @@ from autopeft.errors import InvalidValueError, StudyError
 from autopeft.finetune import train
 from autopeft.finetune.gguf import ConverterError, write_gguf
 from autopeft.finetune.modelfile import Turns, chat_turns, completion_turns, modelfile, spoken
+from autopeft.tasks import chat_text
+from autopeft.testing.models import tiny_tokenizer
 from autopeft.tuned import TunedConfig
 from tests.environments import CACHE, converter_folder
 from tests.finetune.conftest import LORA, tuned_for
@@ -159,6 +161,19 @@ def test_a_system_text_may_stand_within_the_first_turn():
     assert spoken(turns, [SYSTEM, *TALK]) == merging([SYSTEM, *TALK], True)
     within = "<|im_start|>user\n{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}"
     assert within in modelfile("model.gguf", turns, ())
+
+
+def test_a_template_that_refuses_a_system_turn_has_no_place_for_one():
+    """A model that knows no system turn is spoken to without one, and its other turns as in training."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "<{{ m.role }}>{{ m.content }}<end>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    turns = chat_turns(lambda messages, answering: chat_text(messages, tokenizer, answering=answering), "")
+    assert turns is not None
+    assert turns.system is None
+    assert spoken(turns, TALK) == chat_text(TALK, tokenizer, answering=True)
 
 
 def test_a_template_that_turns_cannot_say_is_left_to_ollama():

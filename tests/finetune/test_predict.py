@@ -5,15 +5,18 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autopeft.data import EncodedDataset
 from autopeft.errors import AutopeftError, DataError, InvalidValueError, ModelError, StudyError
 from autopeft.finetune import predict_rows, train
 from autopeft.finetune.calibrate import calibrate, calibration_error, probabilities
+from autopeft.finetune.logits import logits
 from autopeft.finetune.table import write_predictions
 from tests.finetune.conftest import tuned_for
 from tests.toys import sentences
@@ -60,6 +63,21 @@ def test_batches_do_not_change_predictions(finished, tmp_path):
     rows = write_csv(tmp_path / "new.csv", ["text"], [(text,) for text, _ in sentences(9, seed=4)])
     one, many = (predict_rows(finished.output, rows, batch_size=size) for size in (1, 9))
     assert [row.probability for row in one] == pytest.approx([row.probability for row in many], abs=1e-4)
+
+
+def test_rows_with_other_numbers_of_choices_are_scored_apart():
+    """Two, three and four choices in one file are scored in batches of their like, and come back in the rows' order."""
+    import torch
+
+    class Counting(torch.nn.Module):
+        def forward(self, input_ids):
+            return SimpleNamespace(logits=torch.zeros(input_ids.shape[:2]))
+
+    counts = (3, 4, 3, 2)
+    rows = [{"input_ids": [[1, 2]] * count, "labels": 0} for count in counts]
+    dataset = EncodedDataset(rows=rows, lengths=[2] * len(rows), truncated=0, pad_values={})
+    found = logits(Counting(), dataset, dtype="float32", device="cpu")
+    assert [len(row) for row in found] == list(counts)
 
 
 def test_bad_inputs_of_predictions(finished, tmp_path):

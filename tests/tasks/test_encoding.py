@@ -2,6 +2,7 @@
 
 import pytest
 
+from autopeft.errors import DataError
 from autopeft.tasks import get_task, ready_tokenizer
 from autopeft.testing.models import tiny_tokenizer
 
@@ -24,6 +25,24 @@ def test_loss_is_on_the_completion_alone(tokenizer):
     """The prompt is given; the completion is learnt, EOS included."""
     row = get_task("generation").encode({"prompt": "ask", "completion": "say"}, tokenizer, (), 50)
     assert texts(tokenizer, row) == ("ask\n", "say</s>")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "given", "learnt"),
+    [
+        ("so ->", " yes", "so ->\n", "yes"),
+        ("so:", "\n\nyes", "so:\n", "yes"),
+        ("def f():", "\n    return 1", "def f():\n", "    return 1"),
+        ("so: ", " yes", "so: ", " yes"),
+    ],
+)
+def test_the_prompt_alone_decides_the_gap(tokenizer, prompt, completion, given, learnt):
+    """What is given in training is what is given when the model is asked, whatever the completion begins with."""
+    encode = get_task("generation").encode
+    row = encode({"prompt": prompt, "completion": completion}, tokenizer, (), 50)
+    assert texts(tokenizer, row) == (given, f"{learnt}</s>")
+    asked = encode({"prompt": prompt, "completion": ""}, tokenizer, (), 50)
+    assert texts(tokenizer, asked)[0] == given
 
 
 def test_a_long_prompt_loses_its_beginning(tokenizer):
@@ -65,6 +84,16 @@ def test_instruction_without_template_uses_headings():
     bare.chat_template = None
     row = get_task("instruction").encode({"prompt": "a", "completion": "b"}, bare, (), 200)
     assert texts(bare, row) == ("### User:\na\n\n### Assistant:\n", "b</s>")
+
+
+def test_a_template_that_refuses_a_role_says_which_turns():
+    """A system turn for a model that knows none is data that cannot be used, named with its turns and its model."""
+    strict = tiny_tokenizer()
+    strict.name_or_path = "strict-model"
+    strict.chat_template = "{{ raise_exception('System role not supported') }}"
+    messages = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
+    with pytest.raises(DataError, match="strict-model refuses .* system, user: System role not supported\n"):
+        get_task("instruction").encode({"messages": messages}, strict, (), 50)
 
 
 def test_words_carry_their_tag_on_their_first_token(tokenizer):
