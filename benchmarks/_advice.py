@@ -12,13 +12,13 @@ from benchmarks._kinds import kept
 def advised(pool: Pool, runs: Sequence[Run]) -> Pool:
     """Returns the pool with its runs in the order in which a surrogate expects them to gain.
 
-    The surrogate is fitted to runs that share neither their source nor their training data with the pool's. Runs that
+    The surrogate is fitted to runs that share neither script or repository nor training data with the pool's. Runs that
     cannot be described are not in the order; none is where the pool has no plain LoRA to gain over.
     """
     every = rows(runs)
     own = [row for row in every if row.run.setting == pool.name]
-    seen = {row.origin for row in own}, {row.trained_on for row in own}
-    others = [row for row in every if row.origin not in seen[0] and row.trained_on not in seen[1]]
+    seen = {row.address for row in own}, {row.trained_on for row in own}
+    others = [row for row in every if row.address not in seen[0] and row.trained_on not in seen[1]]
     if not own or not others:
         return pool
     expected = dict(zip((row.run.name for row in own), kept(others)(own), strict=True))

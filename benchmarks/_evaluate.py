@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class Choice:
     Attributes:
         regret: of its first suggestion, against the best run of the setting.
         best_of_three: regret of the best of its first three.
-        hit: whether its first suggestion is the best run, or within what repeats differ by.
+        hit: chance that its first suggestion is the best run, or within what repeats differ by.
         rank: Spearman correlation of its order with what was measured; nan for a policy without an order.
     """
 
@@ -86,20 +87,27 @@ HIT_WITHIN = 0.8
 
 
 def followed(rows: Sequence[Row], places: Sequence[int], scores: Array) -> Choice:
-    """Returns what came of trying a setting's runs in the order of their scores, ties by what they average to."""
+    """Returns what came of trying a setting's runs in the order of their scores; ties count as their orders' mean."""
     points = np.array([rows[place].points for place in places])
     best = points.max()
-    first = _tied_mean(points, scores)
-    order = np.argsort(-scores, kind="stable")[:3]
+    lost = best - points[scores == scores.max()]
     return Choice(
-        cluster=rows[places[0]].cluster, unit=rows[places[0]].unit, regret=float(best - first),
-        best_of_three=float(best - points[order].max()), hit=float(best - first <= HIT_WITHIN),
+        cluster=rows[places[0]].cluster, unit=rows[places[0]].unit, regret=float(lost.mean()),
+        best_of_three=float(best - _expected_best(points, scores, 3)), hit=float((lost <= HIT_WITHIN).mean()),
         rank=spearman(scores, points),
     )  # fmt: skip
 
 
-def _tied_mean(points: Array, scores: Array) -> float:
-    return float(points[scores == scores.max()].mean())
+def _expected_best(points: Array, scores: Array, count: int) -> float:
+    """Returns the best of so many with the highest scores, on average over the orders that ties leave open."""
+    best = -np.inf
+    for score in np.unique(scores)[::-1]:
+        tied = np.sort(points[scores == score])[::-1]
+        if len(tied) >= count:  # the best of a random few of these is each with the chance that none better is drawn
+            chances = [comb(len(tied) - place, count - 1) for place in range(1, len(tied) + 1)]
+            return float(np.dot(chances, np.maximum(tied, best))) / comb(len(tied), count)
+        best, count = max(best, tied[0]), count - len(tied)
+    return float(best)
 
 
 def spearman(first: Array, second: Array) -> float:
@@ -128,14 +136,7 @@ def _means(part: Sequence[Row]) -> Predictor:
 
 def random_choice(rows: Sequence[Row], places: Sequence[int]) -> Choice:
     """Returns what a random order comes to on average."""
-    points = np.array([rows[place].points for place in places])
-    generator = np.random.default_rng(0)
-    best = points.max()
-    triples = [best - generator.choice(points, 3, replace=False).max() for _ in range(200)]
-    return Choice(
-        cluster=rows[places[0]].cluster, unit=rows[places[0]].unit, regret=float(best - points.mean()),
-        best_of_three=float(np.mean(triples)), hit=float((best - points <= HIT_WITHIN).mean()), rank=float("nan"),
-    )  # fmt: skip
+    return replace(followed(rows, places, np.zeros(len(places))), rank=float("nan"))
 
 
 def interval(values: Sequence[float], clusters: Sequence[str], seed: int = 0) -> tuple[float, float, float]:

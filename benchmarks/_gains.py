@@ -1,7 +1,8 @@
 """The evidence as a table to fit and to validate on: what each run gained over the default recipe of its setting."""
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import mean
 
@@ -15,6 +16,18 @@ FARTHEST = 40.0
 """Gains are cut to this: that a starved run lies at zero accuracy says no more than that it starved."""
 MOST_LOST, MOST_GAINED = -20.0, 15.0
 """What is fitted is cut further: one run far above a starved reference would outweigh all others of its method."""
+
+OWN = "autopeft benchmarks"
+"""Who measured what the scripts of this folder did: one machine, whichever of them ran on it."""
+ALIASES: Mapping[str, str] = {
+    "bert-base": "bert-base-uncased",
+    "llama 2 7 b": "llama-2-7b",
+    "llama2-7b": "llama-2-7b",
+    "llama3-8b": "llama-3-8b",
+    "stablelm alpha 3 b": "stablelm-base-alpha-3b",
+}
+"""What tables call a checkpoint that others call otherwise, in lower case. BERT base is taken for the uncased one, as
+tables mean that do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +61,21 @@ class Row:
 
     @property
     def whole_model(self) -> str:
-        """Names the model, whatever of its layers was left."""
-        return self.run.model.name
+        """Names the checkpoint, whoever wrote its name and whatever of its layers we left."""
+        name = self.run.model.name.rsplit("/", 1)[-1].lower()
+        if self.origin == OWN:
+            name = re.sub(r"-\d+$", "", name)
+        return ALIASES.get(name, name)
+
+    @property
+    def address(self) -> str:
+        """Names the repository or the script that it is from."""
+        return self.run.source.split("/tree/")[0].split("/blob/")[0]
 
     @property
     def origin(self) -> str:
         """Names who measured it."""
-        source = self.run.source
-        return source.split("/tree/")[0].split("/blob/")[0]
+        return OWN if self.address.startswith(f"{OWN}/") else self.address
 
 
 def rows(runs: Iterable[Run]) -> list[Row]:

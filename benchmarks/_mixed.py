@@ -58,7 +58,7 @@ def uncalibrated(rows: Sequence[Row], date: str) -> Surrogate:
     x = np.array([vector(row.described) for row in rows])
     centre, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 0.1)
     scaled = np.round((x - centre) / spread, 3)
-    addresses = sorted({row.origin for row in rows})
+    addresses = sorted({row.address for row in rows})
     return Surrogate(
         schema_version=3, fitted=date, descriptors=NAMES, terms=TERMS, methods=methods, effects=_floats(effects),
         covariance=tuple(_floats(covariance[place, : place + 1]) for place in range(len(covariance))),
@@ -75,7 +75,7 @@ def uncalibrated(rows: Sequence[Row], date: str) -> Surrogate:
 def _measured(row: Row, addresses: list[str]) -> Measured:
     return Measured(
         name=row.run.name, method=row.method, points=round(row.points, 2), unit=row.unit,
-        source=addresses.index(row.origin),
+        source=addresses.index(row.address),
     )  # fmt: skip
 
 

@@ -50,7 +50,9 @@ A gain is the difference to plain LoRA in the same setting: points of a hundred 
 the loss where it is a loss. Regret is what the best run of the setting gained more than the one that was followed. A
 suggestion has found the best where it is within 0.8 of it. Means over settings; in brackets 95 % of bootstrap draws of
 whole pairs of model and training data: a training that is scored on six tasks counts as one. Choices are among the runs
-that were measured in a setting, not among all that could be tried, and what a policy ties counts as its mean.
+that were measured in a setting, not among all that could be tried, and what a policy ties counts as the mean over the
+orders that its ties leave. A checkpoint is one model under all its names and however many of its layers were left, and
+our own scripts, which ran on one machine, are one source.
 
 The surrogate was fitted without what is left out; that low rates starve is a belief it starts from, whose size was set
 with all runs at hand. The rules are asked where the model's shape is known, which on points are the four MetaMathQA
@@ -174,7 +176,7 @@ def alike(values: Array, clusters: Sequence[str]) -> tuple[list[float], list[str
 def table(found: Sequence[Row]) -> str:
     """Returns the page with all tables."""
     counted = settings(found)
-    origins = sorted({row.origin for row in found})
+    origins = sorted({row.address for row in found})
     pairs = len({row.cluster for row in found})
     lines = [
         "# What the recommender's advice is worth",

@@ -1,5 +1,8 @@
 """The table says what it claims to: regret, ties, intervals over clusters, and no answer seen beforehand."""
 
+from dataclasses import replace
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -40,6 +43,40 @@ def test_regret_is_what_the_best_run_had_more():
     assert tied.regret == pytest.approx(10 - (5 - 10) / 2)
     assert _evaluate.followed(rows, places, _evaluate.default_scores(rows, places)).regret == pytest.approx(10)
     assert _evaluate.random_choice(rows, places).regret == pytest.approx(10 - 1.25)
+
+
+def test_ties_do_not_depend_on_the_order_of_files():
+    """The best of three among tied runs is what a random order of them comes to, wherever they stand in a file."""
+    rows = _gains.rows(runs())
+    every = [list(order) for order in permutations(range(4))]
+    scores = np.array([1.0, 0.0, 0.0, 0.0])
+    lost = {_evaluate.followed([rows[place] for place in order], range(4), scores[order]).best_of_three
+            for order in every}  # fmt: skip
+    by_hand = np.mean([10 - max(0, *pair) for pair in ((5, -10), (5, 10), (-10, 10))])
+    assert list(lost) == pytest.approx([by_hand])
+    random = _evaluate.random_choice(rows, range(4))
+    assert random.best_of_three == pytest.approx(np.mean([10 - 5, 0, 0, 0]))
+    assert (random.hit, random.regret) == pytest.approx((1 / 4, 10 - 5 / 4))
+
+
+def test_a_checkpoint_is_one_model_and_a_machine_one_source():
+    """What is left out goes by what it is: other names and other cuts of a checkpoint, other scripts on one machine."""
+
+    def row(model, source="https://github.com/a/b/blob/main/c.md"):
+        run = replace(runs()[0], source=source)
+        return _gains.rows([replace(run, model=replace(run.model, name=model))])[0]
+
+    for names in (("LLaMA3-8B", "llama-3-8b", "LLAMA-3-8B"), ("phi-2", "Phi-2"), ("bert-base", "bert-base-uncased"),
+                  ("Llama 2 7 B", "llama-2-7b", "LLaMA2-7B"), ("meta-llama/Llama-3.2-3B", "llama-3.2-3b")):  # fmt: skip
+        assert len({row(name).whole_model for name in names}) == 1, names
+    assert row("mistral-7b").whole_model != row("mistral-7b-v0.2").whole_model
+    own = [row(f"minilm-{layers}", f"autopeft benchmarks/{script}.py")
+           for layers, script in ((2, "collect"), (4, "pool"), (6, "methods"))]  # fmt: skip
+    assert {(one.whole_model, one.origin) for one in own} == {("minilm", "autopeft benchmarks")}
+    assert len({one.address for one in own}) == 3
+    assert row("m").origin == "https://github.com/a/b"
+    names = {run.model.name.lower() for run in shipped_runs()}
+    assert {*_gains.ALIASES, *_gains.ALIASES.values()} <= names, "what an alias joins is there"
 
 
 def test_what_is_held_out_is_not_seen():

@@ -92,7 +92,7 @@ def test_a_template_that_refuses_a_role_says_which_turns():
     strict.name_or_path = "strict-model"
     strict.chat_template = "{{ raise_exception('System role not supported') }}"
     messages = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
-    with pytest.raises(DataError, match="strict-model refuses .* system, user: System role not supported\n"):
+    with pytest.raises(DataError, match=r"strict-model refuses .* system, user: System role not supported\n"):
         get_task("instruction").encode({"messages": messages}, strict, (), 50)
 
 
