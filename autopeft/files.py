@@ -4,6 +4,7 @@ Files carry ``schema_version``. Values are the project's frozen dataclasses; pyd
 refuses unknown keys, and reports all errors of a file at once.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -52,12 +53,23 @@ def append_text(path: Path, text: str) -> None:
     A line that a crash has cut short is ended first, so that it does not swallow the next one.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written.
+        OSError: the disk is full or the folder cannot be written; the file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b", buffering=0) as stream:
-        stream.write((_line_break(stream) + text).encode("utf-8"))
+        content = (_line_break(stream) + text).encode("utf-8")
+        written = stream.write(content)
+        if written < len(content):  # a disk that fills up takes a part without an error
+            _take_back(stream, written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(stream.fileno())
+
+
+def _take_back(stream: IO[bytes], written: int) -> None:
+    """Removes what was just written at the end, unless another writer has added to it since."""
+    end = stream.tell()
+    if stream.seek(0, os.SEEK_END) == end:
+        stream.truncate(end - written)
 
 
 def _line_break(stream: IO[bytes]) -> str:

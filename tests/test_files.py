@@ -102,6 +102,25 @@ def test_lines_are_added_after_one_that_was_cut_short(tmp_path):
     assert path.read_text() == "first\ncut sh\nsecond\nthird\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a limit on the size of files")
+def test_a_line_that_the_disk_takes_in_part_is_an_error_and_leaves_nothing(tmp_path):
+    """A write may end short without an error: what it left is taken back, and the caller told."""
+    path = tmp_path / "lines"
+    path.write_text("first\n")
+    code = (
+        "import errno, pathlib, resource, sys\n"
+        "from autopeft.files import append_text\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "try:\n"
+        "    append_text(pathlib.Path(sys.argv[1]), 'second\\n')\n"
+        "except OSError as error:\n"
+        "    sys.exit(error.errno != errno.ENOSPC)\n"
+        "sys.exit(2)\n"
+    )
+    assert subprocess.run([sys.executable, "-B", "-c", code, str(path)], check=False).returncode == 0
+    assert path.read_text() == "first\n"
+
+
 def test_values_are_frozen():
     """Values that pass between the stages cannot be changed on the way."""
     candidate = Candidate(method="m", learning_rate=1.0)

@@ -8,7 +8,7 @@ estimated and is worthless for other versions; this is data of the user's, which
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autopeft.environment import switched_on
@@ -72,7 +72,7 @@ def kept() -> Kept:
     """Returns the user's runs; none where that is switched off.
 
     Lines that cannot be read are moved to a file of their own beside the store, so that they are neither lost nor in
-    the way.
+    the way; where the folder cannot be written they stay, and are read past.
     """
     path = store_path()
     if not enabled() or not path.is_file():
@@ -80,9 +80,12 @@ def kept() -> Kept:
     runs, wrong = _sorted_out(path)
     if not wrong:
         return Kept(runs=tuple(runs))
-    with _locked():
-        runs, wrong = _sorted_out(path)
-        return Kept(runs=tuple(runs), set_aside=_set_aside(path, runs, wrong) if wrong else None)
+    try:
+        with _locked():
+            runs, wrong = _sorted_out(path)
+            return Kept(runs=tuple(runs), set_aside=_set_aside(path, runs, wrong) if wrong else None)
+    except OSError:
+        return Kept(runs=tuple(runs))
 
 
 def _sorted_out(path: Path) -> tuple[list[Run], list[bytes]]:
@@ -112,8 +115,9 @@ def export(path: Path) -> int:
     """Writes the user's runs to a file that `add_from` takes, and returns how many they are.
 
     Raises:
-        InvalidValueError: the file cannot be written.
+        InvalidValueError: the store is switched off, or the file cannot be written.
     """
+    _refuse_off()
     runs = kept().runs
     try:
         write_text(path, _text(runs))
@@ -125,23 +129,52 @@ def export(path: Path) -> int:
 def add_from(path: Path) -> tuple[int, int]:
     """Adds the runs of a file to the store; returns how many were new and how many were there.
 
+    A run whose name another one has is added under that name with a number behind it.
+
     Raises:
         FileFormatError: the file holds anything but possible runs; nothing is added then.
         InvalidValueError: the store is switched off or cannot be written.
     """
     _refuse_off()
-    given = read_runs(path)
-    with _locked():
-        known = {to_line(run) for run in kept_lines()}
-        new = [run for run in given if to_line(run) not in known]
+    given = read_runs(path, unique=False)
+    with _changing():
+        held = _by_name(kept_lines())
+        new = [named for run in given if (named := _named_apart(run, held)) is not None]
         append_text(store_path(), _text(new))
     return len(new), len(given) - len(new)
+
+
+def _by_name(runs: Iterable[Run]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        found.setdefault(run.name, set()).add(to_line(run))
+    return found
+
+
+def _named_apart(run: Run, held: dict[str, set[str]]) -> Run | None:
+    """Returns a run under a name that nothing has, which it then has; None where it is there, numbered or not."""
+    number, named = 1, run
+    while lines := held.get(named.name):
+        if to_line(named) in lines:
+            return None
+        number += 1
+        named = replace(run, name=f"{run.name}-{number}")
+    held[named.name] = {to_line(named)}
+    return named
 
 
 def kept_lines() -> tuple[Run, ...]:
     """Returns the user's runs without moving what cannot be read."""
     path = store_path()
     return tuple(_sorted_out(path)[0]) if path.is_file() else ()
+
+
+def kept_names() -> frozenset[str]:
+    """Returns the names of the user's runs; none where the store cannot be read, which is no reason to end a search."""
+    try:
+        return frozenset(run.name for run in kept_lines())
+    except OSError:
+        return frozenset()
 
 
 def forget(which: Callable[[Run], bool]) -> int:
@@ -153,7 +186,7 @@ def forget(which: Callable[[Run], bool]) -> int:
     _refuse_off()
     if not kept().runs:
         return 0
-    with _locked():
+    with _changing():
         runs = kept_lines()
         left = [run for run in runs if not which(run)]
         _write(left)
@@ -162,7 +195,23 @@ def forget(which: Callable[[Run], bool]) -> int:
 
 def _refuse_off() -> None:
     if not enabled():
-        raise InvalidValueError(f"Your own evidence is switched off by {SWITCH}.\nUnset it to change what is kept.")
+        raise InvalidValueError(
+            f"Your own evidence is switched off by {SWITCH}.\nUnset it to change or copy what is kept."
+        )
+
+
+@contextmanager
+def _changing() -> Iterator[None]:
+    """Keeps other writers out while the context lasts.
+
+    Raises:
+        InvalidValueError: the store cannot be written.
+    """
+    try:
+        with _locked():
+            yield
+    except OSError as error:
+        raise InvalidValueError(f"{store_path()} cannot be written: {error.strerror}.") from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -51,11 +51,6 @@ class MeasuredGain:
     learning_rates: tuple[float, ...]
     source: str
 
-    @property
-    def cautious(self) -> float:
-        """Points drawn towards 0 by their noise: what is left to order methods by."""
-        return math.copysign(max(0.0, abs(self.points) - self.noise), self.points)
-
     def starved(self, low: float, high: float) -> bool:
         """Whether no run came out of the lowest third of a range of rates, so that a loss says little of the method.
 
@@ -68,8 +63,12 @@ class MeasuredGain:
         return math.log(self.learning_rates[-1] / low) < math.log(high / low) / 3
 
 
-def read_runs(path: Path) -> tuple[Run, ...]:
+def read_runs(path: Path, *, unique: bool = True) -> tuple[Run, ...]:
     """Returns the runs of a JSONL file, one a line, in its order.
+
+    Args:
+        path: of the file.
+        unique: whether a name that two runs have is refused.
 
     Raises:
         FileFormatError: the file cannot be read; or lines are not JSON, do not follow the schema or hold impossible
@@ -79,7 +78,8 @@ def read_runs(path: Path) -> tuple[Run, ...]:
         lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold what else ends a line in Unicode
     except (OSError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} cannot be read: {error}") from error
-    runs: dict[str, Run] = {}
+    runs: list[Run] = []
+    names: set[str] = set()
     wrong: list[str] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -89,12 +89,13 @@ def read_runs(path: Path) -> tuple[Run, ...]:
         except FileFormatError as error:
             wrong.append(str(error))
             continue
-        if run.name in runs:
+        if unique and run.name in names:
             wrong.append(f"{path}, line {number}: `name` must be unique in the file; got {run.name!r} again.")
-        runs[run.name] = run
+        names.add(run.name)
+        runs.append(run)
     if wrong:
         raise FileFormatError("\n".join(wrong))
-    return tuple(runs.values())
+    return tuple(runs)
 
 
 def level(quality: RunQuality) -> float:
@@ -170,11 +171,6 @@ def measured_gain(method: str) -> MeasuredGain | None:
         method: a name of the catalogue.
     """
     return _gains().get(method)
-
-
-def all_gains() -> Mapping[str, MeasuredGain]:
-    """Returns the gains of all methods that published runs say something of."""
-    return _gains()
 
 
 @cache

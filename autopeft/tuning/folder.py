@@ -127,7 +127,7 @@ class OutputFolder:
         return held
 
     def place(self) -> str:
-        """Returns this folder's name in a study that machines share, made where it has none."""
+        """Returns this folder's name among the folders of one search, here and elsewhere, made where it has none."""
         path = self.path / ".place"
         if not path.exists():
             write_text(path, uuid4().hex)

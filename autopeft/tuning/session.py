@@ -100,7 +100,7 @@ def run_search(
             if study.shared:
                 study.copy_to(folder.study)
             if request.teach:
-                keep_lessons(search.prepared, search.settings, study.own(), search.known)
+                keep_lessons(search.prepared, search.settings, study.own(), folder)
         if request.teach:
             keep_observations(search.prepared, study.own(), search.known)
         if not study.alone:

@@ -111,3 +111,58 @@ def test_the_data_folder_follows_the_system(monkeypatch, tmp_path):
     monkeypatch.delenv(FOLDER)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert data_folder() == tmp_path / "autopeft"
+
+
+def unwritable():
+    """Leaves the store as it is and its lock, without which nothing is written, out of reach."""
+    lock = data_folder() / ".evidence.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir(parents=True)
+
+
+def test_a_store_that_cannot_be_changed_is_said_where_that_was_asked_for(tmp_path):
+    """Import and forget say which file cannot be written, and what is there stays."""
+    keep(a_run(name="one"))
+    export(tmp_path / "out.jsonl")
+    unwritable()
+    for change in (lambda: forget(lambda _: True), lambda: add_from(tmp_path / "out.jsonl")):
+        with pytest.raises(InvalidValueError, match=r"evidence\.jsonl cannot be written"):
+            change()
+    assert names() == ["one"]
+
+
+def test_a_wrong_line_in_a_folder_that_cannot_be_written_is_read_past():
+    """Advice goes on with the runs that can be read, and the line stays where it is."""
+    keep(a_run(name="one"))
+    with store_path().open("a") as stream:
+        stream.write("{\n")
+    before = store_path().read_bytes()
+    unwritable()
+    found = kept()
+    assert ([run.name for run in found.runs], found.set_aside) == (["one"], None)
+    assert store_path().read_bytes() == before
+
+
+def test_switched_off_nothing_is_written_over(tmp_path, monkeypatch):
+    """An export without evidence does not leave an empty file in place of the last one."""
+    keep(a_run(name="one"))
+    export(tmp_path / "out.jsonl")
+    before = (tmp_path / "out.jsonl").read_bytes()
+    monkeypatch.setenv(SWITCH, "off")
+    with pytest.raises(InvalidValueError, match="switched off by AUTOPEFT_EVIDENCE"):
+        export(tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+def test_runs_of_one_name_are_imported_apart(tmp_path, monkeypatch):
+    """What an export holds can be imported though two runs have one name; each can then be forgotten by its own."""
+    keep(a_run(name="one"))
+    keep(a_run(name="one", seconds=2.0))
+    export(tmp_path / "out.jsonl")
+    assert add_from(tmp_path / "out.jsonl") == (0, 2)
+    monkeypatch.setenv(FOLDER, str(tmp_path / "other"))
+    assert add_from(tmp_path / "out.jsonl") == (2, 0)
+    assert names() == ["one", "one-2"]
+    assert add_from(tmp_path / "out.jsonl") == (0, 2)
+    assert forget(lambda run: run.name == "one-2") == 1
+    assert names() == ["one"]
