@@ -54,7 +54,8 @@ def _suggested(candidate: Candidate, traced: Estimate, drafted: Suggestion, sett
     """Returns the suggestion with what was traced; its rate and its prediction are as they were."""
     method = get_method(candidate.method)
     traced = setting.shared(traced, plan_setup(setting, candidate))
-    reasons = reasons_for(Case(method=method, candidate=candidate, estimate=traced, setting=setting))
+    judged = replace(candidate, learning_rate=drafted.seed_rate or candidate.learning_rate)
+    reasons = reasons_for(Case(method=method, candidate=judged, estimate=traced, setting=setting))
     reasons += tuple(reason for reason in drafted.reasons if reason.rule == RATE)
     found = replace(
         drafted, candidate=candidate, estimate=traced, reasons=reasons,

@@ -119,14 +119,16 @@ def _drawn(values: Sequence[float], towards: float) -> float:
     return (sum(values) + BELIEF * towards) / (len(values) + BELIEF)
 
 
-def _seconds(suggestion: Suggestion) -> float:
-    return math.log(suggestion.estimate.step_seconds or 1.0)
+def _row_seconds(suggestion: Suggestion) -> float:
+    """Returns the seconds of a row, on a logarithmic scale: steps of more rows than another's are fewer."""
+    candidate = suggestion.candidate
+    return math.log((suggestion.estimate.step_seconds or 1.0) / (candidate.batch_size * candidate.accumulation))
 
 
 _COSTS: Mapping[Objective, Callable[[Suggestion], float]] = {
     "quality": lambda s: -s.score,
     "memory": lambda s: math.log(s.estimate.memory.total_bytes),
-    "time": _seconds,
+    "time": _row_seconds,
     "size": lambda s: math.log(s.estimate.trainable_parameters),
     "latency": lambda s: float(get_method(s.candidate.method).capabilities.adds_latency),
     "forgetting": lambda s: forgetting(s.candidate.method),

@@ -39,12 +39,14 @@ class Planned:
 
     Attributes:
         reasons: the rules that fire, judged at the seed's own learning rate.
+        seed_rate: that rate; None before rules have moved it.
         violations: why the method cannot apply; nothing else matters then.
     """
 
     candidate: Candidate
     estimate: Estimate | None
     reasons: tuple[Reason, ...] = ()
+    seed_rate: float | None = None
     violations: tuple[str, ...] = ()
 
 
@@ -227,7 +229,8 @@ def _finished(method: Method, planned: Planned, setting: Setting) -> Planned:
     case = Case(method=method, candidate=planned.candidate, estimate=planned.estimate, setting=setting)
     rate, reason = _rate(case)
     candidate = replace(planned.candidate, learning_rate=rate)
-    return replace(planned, candidate=candidate, reasons=(*reasons_for(case), reason))
+    reasons = (*reasons_for(case), reason)
+    return replace(planned, candidate=candidate, reasons=reasons, seed_rate=case.candidate.learning_rate)
 
 
 def _rate(case: Case) -> tuple[float, Reason]:

@@ -70,9 +70,12 @@ def recommend(
     order = ranked(with_own(with_predictions(possible, setting), setting, own))
     first = [plan_setup(setting, suggestion.candidate) for suggestion in order[:traced]]
     with ahead(first, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware):
-        leaders = tuple(confirmed(suggestion, setting) for suggestion in order[:traced])
+        leaders = ranked(confirmed(suggestion, setting) for suggestion in order[:traced])
     fitting = (*(s for s in leaders if s.fits), *(s for s in order[traced:] if s.fits))
-    candidates = (*fitting, *(s for s in (*leaders, *order[traced:]) if not s.fits))
+    unfit = tuple(s for s in (*leaders, *order[traced:]) if not s.fits)
+    if not fitting:
+        raise NothingFitsError(nothing_fits((*rejected, *_all_too_large(unfit, setting)), setting))
+    candidates = (*fitting, *unfit)
     notes = _notes(setting)
     if mine := counted(setting, own):
         notes += (f"{mine} of your own trials on this model and data correct the predictions.",)
@@ -163,6 +166,15 @@ def _suggestion(planned: Planned, cost: Estimate, setting: Setting) -> Suggestio
         fits=cost.memory.total_bytes <= setting.memory_limit,
         score=sum(reason.weight for reason in planned.reasons),
         reasons=planned.reasons,
+        seed_rate=planned.seed_rate,
+    )
+
+
+def _all_too_large(suggestions: Sequence[Suggestion], setting: Setting) -> tuple[Rejection, ...]:
+    """Returns the rejections of the methods of suggestions of which none fits after all."""
+    names = dict.fromkeys(suggestion.candidate.method for suggestion in suggestions)
+    return tuple(
+        too_large(get_method(name), [s for s in suggestions if s.candidate.method == name], setting) for name in names
     )
 
 

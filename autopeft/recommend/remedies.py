@@ -72,11 +72,17 @@ def _card(needed: int, setting: Setting) -> int:
 
 def _shorter_rows(least: Suggestion, setting: Setting) -> int | None:
     """Returns the longest of the row lengths halved again and again that fits, None where none does."""
-    tokens = setting.tokens_per_row // 2
     setup = plan_setup(setting, least.candidate)
-    while tokens >= SHORTEST_ROW:
+
+    def drafted(tokens: int) -> int:
         cost = draft(setup, tokens_per_row=tokens, hardware=setting.hardware)
-        if setting.shared(cost, setup).memory.total_bytes <= setting.memory_limit:
+        return setting.shared(cost, setup).memory.total_bytes
+
+    # Where it was traced, shorter rows are about as far from their drafts as these are.
+    ratio = least.estimate.memory.total_bytes / drafted(setting.tokens_per_row)
+    tokens = setting.tokens_per_row // 2
+    while tokens >= SHORTEST_ROW:
+        if drafted(tokens) * ratio <= setting.memory_limit:
             return tokens
         tokens //= 2
     return None

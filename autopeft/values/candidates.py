@@ -141,6 +141,7 @@ class Suggestion:
         prediction: what it is expected to gain over the default recipe; None before it is asked for.
         probe: what a few real steps came to; None where it was not probed.
         on_front: whether no other beats it in all objectives asked for; None where none were.
+        seed_rate: the learning rate of the seed that it was made from, by which rules judge it; None where it has that.
     """
 
     candidate: Candidate
@@ -151,6 +152,7 @@ class Suggestion:
     prediction: Prediction | None = None
     probe: ProbeRun | None = None
     on_front: bool | None = None
+    seed_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from autopeft.errors import NothingFitsError
 from autopeft.estimation import draft
 from autopeft.recommend import confirm, recommend
 from autopeft.recommend.confirm import NEAR, near, settled
+from autopeft.recommend.remedies import too_large
 from autopeft.values.candidates import Constraints
 from tests.recommend.settings import decoder, hardware, method, setting, task
 from tests.recommend.test_recommender import INSERTED, PLAIN, catalogue
@@ -84,3 +86,45 @@ def test_a_search_traces_only_what_is_near_its_limit(catalogue, traces):
     assert seen == []
     assert settled(drafted, tight).estimate.notes == ("traced",)
     assert near(drafted.estimate, total(drafted))
+
+
+def test_where_no_trace_fits_nothing_is_proposed(catalogue, traces):
+    """When what the formula let through does not fit by its trace, that is said with what each method lacks."""
+    catalogue(PLAIN)
+    limit = int(max(total(s) for s in recommend(hardware(), LARGE_ENOUGH, task(), traced=0).candidates) * 1.01)
+    traces(100.0)
+    with pytest.raises(NothingFitsError, match=r"plain: lacks .* GiB.*It fits with .*a card with"):
+        recommend(hardware(), LARGE_ENOUGH, task(), Constraints(memory_bytes=limit), traced=99)
+
+
+def test_rows_short_enough_by_their_draft_are_no_remedy_for_a_trace(catalogue):
+    """What a trace needed more than the formula thought it needs, about, for shorter rows too."""
+    catalogue(PLAIN)
+    drafted = recommend(hardware(), LARGE_ENOUGH, task(), traced=0).candidates[0]
+    memory = drafted.estimate.memory
+    grown = replace(memory, peak_reserved_bytes=4 * memory.peak_reserved_bytes)
+    traced = replace(drafted, estimate=replace(drafted.estimate, memory=grown))
+    limited = setting(model=LARGE_ENOUGH, constraints=Constraints(memory_bytes=int(1.01 * total(drafted))))
+    assert "a card with" in (remedy := too_large(PLAIN, [traced], limited).remedy)
+    assert "rows of at most" not in remedy
+
+
+def test_leaders_stand_in_the_order_of_what_their_traces_made_of_them(catalogue, traces, monkeypatch):
+    """A score that a trace has changed has its place by what it is now."""
+    catalogue(PLAIN, INSERTED)
+    drafted = recommend(hardware(), LARGE_ENOUGH, task(), traced=0).candidates[:2]
+    assert drafted[0].score > drafted[1].score
+    traces(1.0)
+    monkeypatch.setattr("autopeft.recommend.recommender.confirmed", lambda s, _: replace(s, score=-s.score))
+    found = recommend(hardware(), LARGE_ENOUGH, task(), traced=2).candidates[:2]
+    assert [s.candidate for s in found] == [s.candidate for s in drafted[::-1]]
+
+
+def test_rules_judge_the_seeds_rate_traced_or_not(catalogue, traces):
+    """A rule that has lowered a rate is still among the reasons, though it would not fire at the lowered one."""
+    catalogue(PLAIN)
+    traces(1.0)
+    drafted, traced = (recommend(hardware(), LARGE_ENOUGH, task(), traced=count).candidates[0] for count in (0, 1))
+    assert traced.estimate.notes == ("traced",)
+    assert "wide-models-want-lower-rates" in {reason.rule for reason in drafted.reasons}
+    assert [reason.rule for reason in traced.reasons] == [reason.rule for reason in drafted.reasons]

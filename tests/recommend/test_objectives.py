@@ -59,6 +59,21 @@ def test_every_objective_can_be_asked_for(found):
     assert small[0].estimate.trainable_parameters == min(s.estimate.trainable_parameters for s in small)
 
 
+def test_time_is_that_of_the_same_rows(found):
+    """A step of twice the rows that takes less than twice as long is the faster: the run is of the same rows."""
+    one = found.candidates[0]
+    small, large = (
+        replace(
+            one,
+            candidate=replace(one.candidate, batch_size=rows, accumulation=2),
+            estimate=replace(one.estimate, step_seconds=seconds),
+        )
+        for rows, seconds in ((8, 1.0), (16, 1.5))
+    )
+    ordered = preferred(replace(found, candidates=(small, large)), parse_objectives("time=1")).candidates
+    assert ordered == (large, small)
+
+
 def test_what_does_not_fit_stays_last(found):
     """No objective brings forward what the memory does not hold."""
     first = replace(found.candidates[0], fits=False)
