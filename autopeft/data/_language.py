@@ -34,7 +34,7 @@ def language_of(texts: Iterable[str]) -> str:
     """Returns the likely language as an ISO 639-1 code, or ``unknown``.
 
     Latin script is told by stop words, Cyrillic by letters that only one language has, and other scripts where
-    one language alone uses them. A guess: it serves remarks to the user, no decision rests on it.
+    one language alone uses them. A guess: it serves remarks to the user and breaks ties between suggestions.
     """
     sample = list(islice(texts, _SAMPLE))
     counts = _scripts(sample)

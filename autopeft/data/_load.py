@@ -209,7 +209,9 @@ def _cut(
         )
     shares = {"train": 1 - sum(shares.values()), **shares}
     kinds = strata(rows, task)
-    parts = assign([groups["train"][i] for i in free], [kinds[i] for i in free], shares, seed)
+    parts = assign(
+        [groups["train"][i] for i in free], [kinds[i] for i in free], shares, seed, by_size=task == "regression"
+    )
     cut = {split: [rows[free[place]] for place in places] for split, places in parts.items()}
     stays = [row for row, group in zip(rows, groups["train"], strict=True) if group in held]
     cut["train"] = cut["train"] + stays
@@ -288,6 +290,7 @@ def folds(data: Data, k: int, seed: int = 0) -> Iterator[Data]:
     parts = assign(
         groups, strata(rows, data.spec.task), shares, seed,
         called=f"the {k} folds of a cross-validation", advice="take fewer folds (--folds; 1 for the plain split)",
+        by_size=data.spec.task == "regression",
     )  # fmt: skip
     for name in names:
         held = set(parts[name])

@@ -26,6 +26,7 @@ def assign(
     *,
     called: str = "",
     advice: str = "give the splits yourself",
+    by_size: bool = False,
 ) -> dict[str, list[int]]:
     """Returns positions of rows by part, ascending, every row in exactly one part.
 
@@ -36,6 +37,7 @@ def assign(
         seed: of the shuffle.
         called: what an error calls the parts together; their names by default.
         advice: what else an error says can be done, beside changing the rows.
+        by_size: whether the strata are bins of numbers, not labels; an error calls them so.
 
     Raises:
         DataError: a stratum has fewer groups than there are parts.
@@ -48,21 +50,29 @@ def assign(
         by_stratum[strata[positions[0]]].append(positions)
     parts: dict[str, list[int]] = {part: [] for part in fractions}
     for stratum in sorted(by_stratum):
-        _check_size(stratum, by_stratum[stratum], len(fractions), called or ", ".join(fractions), advice)
+        if len(by_stratum[stratum]) < len(fractions):
+            name = _called(stratum, by_size=by_size)
+            raise _too_few(name, by_stratum[stratum], called or ", ".join(fractions), advice)
         generator = random.Random(f"{seed}:{stratum}")
         for part, chosen in _fill(by_stratum[stratum], fractions, generator).items():
             parts[part].extend(position for positions in chosen for position in positions)
     return {part: sorted(positions) for part, positions in parts.items()}
 
 
-def _check_size(stratum: Stratum, groups: Sequence[Sequence[int]], parts: int, called: str, advice: str) -> None:
-    if len(groups) < parts:
-        what = f"The label {stratum!r} has" if stratum else "The data has"
-        rows = sum(map(len, groups))
-        raise DataError(
-            f"{what} {rows} rows with {len(groups)} distinct texts: too few for {called}, "
-            f"which need at least one each.\nAdd rows, merge or remove the label, or {advice}."
-        )
+def _called(stratum: Stratum, *, by_size: bool) -> tuple[str, str]:
+    """Returns what an error calls a stratum, and what it says can be done with it."""
+    if by_size:
+        return f"Bin {int(stratum) + 1} of the numbers, by size,", "Add rows"
+    return (f"The label {stratum!r}", "Add rows, merge or remove the label") if stratum else ("The data", "Add rows")
+
+
+def _too_few(name: tuple[str, str], groups: Sequence[Sequence[int]], called: str, advice: str) -> DataError:
+    what, remedy = name
+    rows = sum(map(len, groups))
+    return DataError(
+        f"{what} has {rows} rows with {len(groups)} distinct texts: too few for {called}, "
+        f"which need at least one each.\n{remedy}, or {advice}."
+    )
 
 
 def _fill(

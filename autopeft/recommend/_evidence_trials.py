@@ -10,7 +10,7 @@ from autopeft.values.evidence import Run, RunModel, RunPoint, RunQuality, RunTas
 from autopeft.values.outcomes import TrialOutcome
 from autopeft.values.profiles import ModelProfile, TaskProfile
 
-SHARES = frozenset({"accuracy", "macro_f1", "f1", "span_f1", "exact_match", "rouge_l"})
+SHARES = frozenset({"accuracy", "macro_f1", "seqeval_f1", "exact_match", "rouge_l"})
 """Metrics between 0 and 1."""
 
 

@@ -14,24 +14,30 @@ from autopeft.tasks._language import (
 from autopeft.tasks._metrics import exact_match, perplexity
 
 MARK = "####"
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/[1-9][\d,]*)?")
 
 
 def final_answer(text: str) -> str:
     """Returns what a worked answer comes to: what follows the last ``####``, else the last number, else the last line.
 
-    Numbers are compared by value: thousands separators and trailing zeros go. Words are compared in lower case.
+    Of what follows the mark the first line counts, with all numbers in it. Numbers are compared by value: thousands
+    separators and trailing zeros go, and fractions are divided. Words are compared in lower case.
     """
     marked = MARK in text
     part = text.rsplit(MARK, 1)[1] if marked else text
-    numbers = _NUMBER.findall(part)
-    if numbers:
-        value = float(numbers[-1].replace(",", ""))
-        return str(int(value)) if value.is_integer() else str(value)
     lines = [line.strip() for line in part.splitlines() if line.strip()]
     if not lines:
         return ""
+    numbers = _NUMBER.findall(lines[0]) if marked else _NUMBER.findall(part)[-1:]
+    if numbers:
+        return " ".join(map(_value, numbers))
     return lines[0 if marked else -1].rstrip(".").casefold()
+
+
+def _value(number: str) -> str:
+    over, _, under = number.replace(",", "").partition("/")
+    value = float(over) / float(under or 1)
+    return str(int(value)) if value.is_integer() else str(value)
 
 
 def _default_metric(rarest_share: float) -> str:

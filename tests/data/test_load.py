@@ -175,6 +175,13 @@ def test_class_weights_are_balanced(tmp_path):
     assert b == pytest.approx(3 * a)
 
 
+def test_numbers_that_cannot_be_split_are_not_called_labels(tmp_path):
+    """Of data to regress on, what is too few for the splits is a bin of numbers, and no label can be merged."""
+    rows = [{"text": sentence(0 if i < 20 else i), "label": i / 7} for i in range(100)]
+    with pytest.raises(DataError, match=r"Bin 1 of the numbers, by size, has 20 rows .*\nAdd rows, or give"):
+        load_data(write(tmp_path, rows))
+
+
 def test_too_few_rows_for_folds_is_said_in_words(tmp_path):
     """A label that cannot be in every fold is named with how many folds there are and the option that sets them."""
     data = load_data(write(tmp_path, [{"text": sentence(i), "label": "b" if i < 5 else "a"} for i in range(40)]))

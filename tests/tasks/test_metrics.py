@@ -105,11 +105,15 @@ def test_rouge_l_counts_the_longest_common_subsequence():
         ("#### Blue.\nmore", "blue"),
         ("thinking\nParis", "paris"),
         ("5 #### 7 and #### -2.50", "-2.5"),
+        ("#### 1/2", "0.5"),
+        ("half of it: 3/2", "1.5"),
+        ("#### 3 and 4", "3 4"),
+        ("#### 18 eggs\nQuestion 2: what of 5?", "18"),
         ("", ""),
     ],
 )
 def test_final_answer_is_what_follows_the_mark_or_comes_last(text, answer):
-    """The mark decides, then the last number, then the last line; numbers compare by value."""
+    """The marked line decides, then the last number, then the last line; numbers and fractions compare by value."""
     assert final_answer(text) == answer
 
 
