@@ -117,9 +117,8 @@ def _usable(
         dropped.update(missing)
     if task == "multiple-choice":
         dropped.update(_keep_even(given))
-    for split, rows in given.items():
-        if not rows:
-            raise DataError(f"{source} has no usable row in {split}.")
+    if empty := [split for split, rows in given.items() if not rows]:
+        raise DataError(f"{source} has no usable row in {' and '.join(empty)}.")
     return given, dropped, tuple(notes)
 
 
