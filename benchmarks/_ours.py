@@ -167,8 +167,10 @@ def play(
     clock = Clock()
     study: Any = RecordedStudy(pool, sampler)
     runner = RecordedRunner(pool, signal, clock, seed)
-    prepared: Any = SimpleNamespace(obstacles=lambda _: [], seed=seed, parts=(pool,))
-    size = SimpleNamespace(tokens=TOKENS, readings=readings, folds=None)
+    # A recorded run's seconds hold its readings and its score: no rows are planned to be scored beside them.
+    parts = ({"validation": SimpleNamespace(lengths=(1,))},)
+    prepared: Any = SimpleNamespace(obstacles=lambda _: [], seed=seed, parts=parts)
+    size = SimpleNamespace(tokens=TOKENS, readings=readings, folds=None, pruning_rows=0, scoring_rows=0)
     settings: Any = SimpleNamespace(size=size, tokens_per_second=TOKENS / pool.mean_seconds)
     with patch.object(trials, "time", clock), patch.object(halving, "REDUCTION", reduction):
         trials.Trials(study, runner, prepared, settings, Silent()).run(
