@@ -166,8 +166,8 @@ def batches(dataset: EncodedDataset, batch_size: int, seed: int, *, bucket: bool
     yield from cut
 
 
-def token_lengths(data: Data, tokenizer: Any) -> TokenLengths:
-    """Returns the tokens per row over all splits without any limit.
+def token_lengths(data: Data, tokenizer: Any) -> tuple[TokenLengths, int]:
+    """Returns the tokens per row over all splits, each cut where training cuts it, and those of the longest uncut.
 
     Above 20,000 rows the distribution is that of an even sample; the longest is looked for among the rows of
     most characters too.
@@ -175,18 +175,20 @@ def token_lengths(data: Data, tokenizer: Any) -> TokenLengths:
     rows = [row for split in data.rows.values() for row in split]
     sample = rows[:: len(rows) // _SAMPLE + 1]
     task = get_task(data.spec.task)
-    lengths = sorted(_length(row, task, tokenizer, data.spec) for row in sample)
-    longest = lengths[-1]
+    uncut = [_length(row, task, tokenizer, data.spec) for row in sample]
+    longest = max(uncut)
     if len(sample) < len(rows):
         wide = sorted(rows, key=lambda row: -sum(len(str(cell)) for cell in row.values()))[:100]
         longest = max(longest, *(_length(row, task, tokenizer, data.spec) for row in wide))
-    last = len(lengths) - 1
-    return TokenLengths(
+    limit = token_limit(data.spec, tokenizer)
+    lengths, last = sorted(min(length, limit) for length in uncut), len(uncut) - 1
+    found = TokenLengths(
         p50=lengths[round(last * 0.5)],
         p95=lengths[round(last * 0.95)],
-        longest=longest,
+        longest=min(longest, limit),
         mean=sum(lengths) / len(lengths),
     )
+    return found, longest
 
 
 def _length(row: Row, task: TaskType, tokenizer: Any, spec: DataSpec) -> int:

@@ -63,10 +63,11 @@ def _lengths(data: "Data", tokenizer: Any | None) -> tuple[TokenLengths, tuple[s
 
     if tokenizer is None:
         return _words(list(_texts(data))), ("Lengths are counted in words; name a model to count its tokens.",)
-    lengths, limit = token_lengths(data, tokenizer), token_limit(data.spec, tokenizer)
-    if lengths.longest <= limit:
+    lengths, longest = token_lengths(data, tokenizer)
+    limit = token_limit(data.spec, tokenizer)
+    if longest <= limit:
         return lengths, ()
-    return lengths, (f"The longest row has {lengths.longest} tokens; rows are cut at {limit}.",)
+    return lengths, (f"The longest row has {longest} tokens; rows are cut at {limit}.",)
 
 
 def _words(texts: Sequence[str]) -> TokenLengths:

@@ -163,7 +163,7 @@ class ModelProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLengths:
-    """Distribution of tokens per row, special tokens included, under one tokenizer."""
+    """Distribution of tokens per row under one tokenizer, special tokens included, longer rows cut at the limit."""
 
     p50: int
     p95: int

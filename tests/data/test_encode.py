@@ -66,11 +66,14 @@ def test_encoder_decoders_get_their_end_mark(tokenizer):
     assert max(encoded.lengths) == 3
 
 
-def test_token_lengths_are_without_limit(tokenizer):
-    """The distribution is that of the texts, not of what a limit leaves."""
-    lengths = token_lengths(small(limit=2), tokenizer)
-    assert (lengths.p50, lengths.longest) == (3, 6)
-    assert lengths.mean == pytest.approx(10 / 3)
+def test_token_lengths_are_those_that_training_sees(tokenizer):
+    """Rows are counted as they are cut, so one endless row decides neither memory nor budgets; it is told."""
+    lengths, longest = token_lengths(small(limit=4), tokenizer)
+    assert (lengths.p50, lengths.p95, lengths.longest, longest) == (3, 4, 4, 6)
+    assert lengths.mean == pytest.approx(8 / 3)
+    whole, longest = token_lengths(small(), tokenizer)
+    assert (whole.p50, whole.longest, longest) == (3, 6, 6)
+    assert whole.mean == pytest.approx(10 / 3)
 
 
 @given(st.lists(st.integers(1, 60), max_size=200), st.integers(1, 17), st.integers(0, 3), st.booleans())

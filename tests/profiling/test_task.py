@@ -47,11 +47,17 @@ def test_lengths_are_tokens_of_the_models_tokenizer(table, tiny_models):
     assert any("counted in words" in note for note in words.notes)
 
 
-def test_rows_over_the_limit_are_said(table, tiny_models):
-    """A row longer than the limit is named with the limit it is cut at."""
-    data = load_data(str(table), token_limit=20)
-    notes = describe_task(data, load_tokenizer(str(tiny_models["bert"]))).notes
-    assert any("rows are cut at 20" in note for note in notes)
+def test_a_row_over_the_limit_counts_as_it_is_cut(table, tiny_models):
+    """One endless row asks for no more memory than the limit, which is said beside the tokens that it has."""
+    with table.open("a") as stream:
+        stream.write(f"{'x' * 9000},pos\n")
+    tokenizer = load_tokenizer(str(tiny_models["bert"]))
+    found = describe_task(load_data(str(table), token_limit=20), tokenizer)
+    assert found.tokens.longest == 20
+    assert 0 < found.tokens.mean <= 20
+    assert any("has 9000 tokens; rows are cut at 20" in note for note in found.notes)
+    own = describe_task(load_data(str(table)), tokenizer)
+    assert own.tokens.longest == tokenizer.model_max_length
 
 
 def test_described_task_is_what_was_said():
