@@ -18,6 +18,12 @@ _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _GGUF_SAMPLE_BYTES = 1 << 20
 # Written by the library that saved the config, without meaning for the structure.
 _NOT_STRUCTURE = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
+# What transformers loads of a repository, the first that there is: the whole file, or its parts. Others may lie beside
+# it, such as the same weights as another library keeps them (``consolidated.safetensors``).
+_LOADED: tuple[tuple[Format, str, str], ...] = (
+    ("safetensors", r"model\.safetensors", r"model[^/]*-of-\d+\.safetensors"),
+    ("pytorch", r"pytorch_model\.bin", r"pytorch_model[^/]*-of-\d+\.bin"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +129,7 @@ def _hub(source: str) -> ModelSource:
         raise ModelError(_not_reached(source)) from error
     except HFValidationError as error:
         raise ModelError(f"{source!r} is no model name: {error}") from error
-    weight_format, weight_bytes = weight_files(path.parent)
+    weight_format, weight_bytes = weight_files(path.parent, arriving=True)
     if weight_bytes is None:
         weight_format, weight_bytes = _hub_weights(source)
     return _source(source, path, weight_format, weight_bytes)
@@ -147,11 +153,11 @@ def _hub_weights(source: str) -> tuple[Format, int | None]:
         files = HfApi().model_info(source, files_metadata=True, timeout=10).siblings or []
     except (OSError, HTTPError):  # offline or refused: the size is a convenience, the config is already here
         return "none", None
-    formats: tuple[tuple[Format, str], ...] = (("safetensors", ".safetensors"), ("pytorch", ".bin"))
-    for weight_format, ending in formats:
-        sizes = [file.size or 0 for file in files if file.rfilename.endswith(ending) and "/" not in file.rfilename]
-        if sizes:
-            return weight_format, sum(sizes)
+    for weight_format, *kinds in _LOADED:
+        for names in kinds:
+            sizes = [file.size or 0 for file in files if re.fullmatch(names, file.rfilename)]
+            if sizes:
+                return weight_format, sum(sizes)
     return "none", None
 
 

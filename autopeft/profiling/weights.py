@@ -14,18 +14,23 @@ _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 _PYTORCH_STARTS = (b"PK", b"\x80")  # a zip archive, or a pickle
 
 
-def weight_files(folder: Path) -> tuple[Format, int | None]:
+def weight_files(folder: Path, *, arriving: bool = False) -> tuple[Format, int | None]:
     """Returns the format and total size in bytes of a folder's weights; ``("none", None)`` where there are none.
+
+    Args:
+        folder: the model's.
+        arriving: whether parts that an index names may yet have to be fetched, as after a download that was
+            interrupted: such weights count as none.
 
     Raises:
         ModelError: a file is cut short or corrupted, or a part that an index names is missing.
     """
-    safetensors = _parts(folder, "model.safetensors")
+    safetensors = _parts(folder, "model.safetensors", arriving=arriving)
     if safetensors:
         for path in safetensors:
             _check_safetensors(path)
         return "safetensors", _size(safetensors)
-    pytorch = _parts(folder, "pytorch_model.bin")
+    pytorch = _parts(folder, "pytorch_model.bin", arriving=arriving)
     if pytorch:
         for path in pytorch:
             _check_pytorch(path)
@@ -33,7 +38,7 @@ def weight_files(folder: Path) -> tuple[Format, int | None]:
     return "none", None
 
 
-def _parts(folder: Path, name: str) -> list[Path]:
+def _parts(folder: Path, name: str, *, arriving: bool) -> list[Path]:
     """Returns the one weight file, or the parts that its index names, or nothing."""
     whole, index = folder / name, folder / f"{name}.index.json"
     if whole.is_file() or not index.is_file():
@@ -46,9 +51,11 @@ def _parts(folder: Path, name: str) -> list[Path]:
     if outside:
         raise ModelError(f"{index} names {outside[0]}, which lies outside its folder.\nFetch the model again.")
     missing = [part for part in names if not (folder / part).is_file()]
-    if missing:
-        raise ModelError(f"{index} names {missing[0]}, which is not in the folder.\nFetch the model again.")
-    return [folder / part for part in names]
+    if not missing:
+        return [folder / part for part in names]
+    if arriving:
+        return []
+    raise ModelError(f"{index} names {missing[0]}, which is not in the folder.\nFetch the model again.")
 
 
 def _size(paths: Sequence[Path]) -> int:

@@ -44,17 +44,47 @@ def test_refusal_of_the_hub_is_said(hub_cache, monkeypatch):
         read_model("some/gone", "classification")
 
 
-def test_size_on_the_hub_is_asked_for(hub_cache, monkeypatch, tiny_models):
-    """Where only the config was fetched, the size is the sum of the safetensors files that the hub lists."""
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (
+            {
+                "model-00001-of-00002.safetensors": 5, "model-00002-of-00002.safetensors": 7,
+                "consolidated.safetensors": 12, "pytorch_model.bin": 100, "onnx/model.safetensors": 9,
+            },
+            ("safetensors", 12),
+        ),
+        ({"model.safetensors": 8, "model-00001-of-00001.safetensors": 8}, ("safetensors", 8)),
+        ({"pytorch_model-00001-of-00001.bin": 6, "training_args.bin": 1, "optimizer.bin": 20}, ("pytorch", 6)),
+        ({"adapter_model.safetensors": 3}, ("none", None)),
+    ],
+)  # fmt: skip
+def test_size_on_the_hub_is_asked_for(hub_cache, monkeypatch, tiny_models, names, found):
+    """Where only the config was fetched, the size is that of the files that would be loaded: copies do not count."""
     config = hub_cache / "fetched" / "config.json"
     config.parent.mkdir()
     shutil.copy(tiny_models["bert"] / "config.json", config)
-    names = [("a.safetensors", 5), ("b.safetensors", 7), ("pytorch_model.bin", 100), ("onnx/c.safetensors", 9)]
-    files = [SimpleNamespace(rfilename=name, size=size) for name, size in names]
+    files = [SimpleNamespace(rfilename=name, size=size) for name, size in names.items()]
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(config))
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=files))
     profile = read_model("some/model", "classification")
-    assert (profile.weight_format, profile.weight_bytes) == ("safetensors", 12)
+    assert (profile.weight_format, profile.weight_bytes) == found
+
+
+def test_a_download_that_was_interrupted_can_go_on(hub_cache, monkeypatch, tiny_models):
+    """An index whose parts are not all here yet is no broken model: loading it fetches the rest."""
+    folder = hub_cache / "models--some--large"
+    snapshot = folder / "snapshots" / "abc"
+    (folder / "refs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    shutil.copy(tiny_models["bert"] / "config.json", snapshot)
+    index = '{"weight_map": {"a": "model-00001-of-00001.safetensors"}}'
+    (snapshot / "model.safetensors.index.json").write_text(index)
+    files = [SimpleNamespace(rfilename="model-00001-of-00001.safetensors", size=11)]
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=files))
+    profile = read_model("some/large", "classification")
+    assert (profile.weight_format, profile.weight_bytes) == ("safetensors", 11)
 
 
 @pytest.mark.parametrize("failure", [ConnectionError("offline"), HTTPError("no route")])
