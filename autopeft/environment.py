@@ -1,6 +1,7 @@
 """What of a process's surroundings decides: switches in its environment, and the versions it runs on."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -57,6 +58,12 @@ def permissions() -> dict[str, str]:
 def switched_on(variable: str) -> bool:
     """Whether an environment variable leaves something on: unless it says ``off``, ``0``, ``no`` or ``false``."""
     return os.environ.get(variable, "").lower() not in ("off", "0", "no", "false")
+
+
+def cuda_begun() -> bool:
+    """Whether torch has started CUDA in this process: it reads its environment once, and is lost in a fork."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
+from autopeft.environment import cuda_begun
 from autopeft.estimation.estimate import estimate, is_kept
 from autopeft.profiling.cpu import cpu_count
 from autopeft.values.candidates import Setup
@@ -48,9 +49,7 @@ def ahead(setups: Sequence[Setup], *, tokens_per_row: int, hardware: HardwarePro
 
 
 def _may_fork() -> bool:
-    torch = sys.modules.get("torch")
-    begun = torch is not None and torch.cuda.is_initialized()
-    return sys.platform == "linux" and cpu_count() > 1 and not begun
+    return sys.platform == "linux" and cpu_count() > 1 and not cuda_begun()
 
 
 def _second(setups: Sequence[Setup], tokens_per_row: int, hardware: HardwareProfile, reading: int) -> NoReturn:

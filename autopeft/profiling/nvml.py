@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from autopeft.environment import cuda_begun
 from autopeft.profiling.catalogue import find_card
 from autopeft.profiling.cpu import memory_bytes
 from autopeft.values.profiles import Device, Throughput
 
 _NOT_SUPPORTED = ("NVMLError_NotSupported", "NVMLError_FunctionNotFound", "NVMLError_NoPermission")
+_ORDER, _BY_BUS = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,8 @@ def nvml_devices() -> NvmlReport:
     """Returns the NVIDIA devices of this machine, none where there is no driver.
 
     A card that is split by MIG is reported as its slices and never as a whole. ``CUDA_VISIBLE_DEVICES`` is
-    respected, its order included.
+    respected, its order included. Where there are several, this process and its children are told to number them as
+    the driver does, unless ``CUDA_DEVICE_ORDER`` says otherwise already.
     """
     import pynvml
 
@@ -137,6 +140,7 @@ def _supported(nvml: Any, call: Callable[[], Any]) -> Any:
 def _visible(found: list[_Found], notes: list[str]) -> NvmlReport:
     """Returns the devices that ``CUDA_VISIBLE_DEVICES`` leaves, numbered as CUDA numbers them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    notes.extend(_numbering(found))
     if named is not None:
         kept = _named(found, named)
         if len(kept) < len(found):
@@ -144,6 +148,24 @@ def _visible(found: list[_Found], notes: list[str]) -> NvmlReport:
         found = kept
     devices = tuple(replace(one.device, index=index) for index, one in enumerate(found))
     return NvmlReport(devices=devices, notes=tuple(notes))
+
+
+def _numbering(found: list[_Found]) -> list[str]:
+    """Has CUDA number devices by their place on the bus, as NVML does, and returns a note where it will not.
+
+    By itself CUDA puts the fastest first, so that the second card would be planned for and the first one trained on.
+    """
+    if len(found) < 2:
+        return []
+    if not cuda_begun():
+        os.environ.setdefault(_ORDER, _BY_BUS)
+    order = os.environ.get(_ORDER, "FASTEST_FIRST")
+    if order == _BY_BUS or len({one.device.name for one in found}) == 1:
+        return []
+    return [
+        f"{_ORDER} is {order}, so that CUDA numbers these GPUs otherwise than the driver, and another than the one "
+        f"planned for may train. Set {_ORDER}={_BY_BUS} before Python starts."
+    ]
 
 
 def _named(found: list[_Found], named: str) -> list[_Found]:

@@ -22,7 +22,9 @@ from tests.profiling.fake_nvml import (
 @pytest.fixture
 def driver(monkeypatch):
     """Puts a driver with the given cards in the place of the real one."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.setenv(name, "")  # so that what is set meanwhile is taken back afterwards
+        monkeypatch.delenv(name)
 
     def install(*cards, fails=None):
         fake = FakeNvml(*cards, fails=fails)
@@ -99,6 +101,27 @@ def test_cuda_visible_devices_is_respected(driver, monkeypatch, visible, names):
     assert [d.name for d in found.devices if d.kind == "cuda"] == names
     assert [d.index for d in found.devices] == list(range(len(found.devices)))
     assert found.source == ("nvml" if names else "cpu")
+
+
+def test_cuda_numbers_the_cards_as_the_driver_does(driver, monkeypatch):
+    """By itself CUDA would call the fastest card its first: this process and its workers go by the bus, as NVML."""
+    two = Card(name="NVIDIA A100-SXM4-80GB", uuid="GPU-a"), Card(name="NVIDIA GeForce GTX 1650", uuid="GPU-b")
+    driver(*two)
+    assert not any("CUDA_DEVICE_ORDER" in note for note in probe_hardware().notes)
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    monkeypatch.setattr("autopeft.profiling.nvml.cuda_begun", lambda: True)
+    assert any("CUDA_DEVICE_ORDER is FASTEST_FIRST" in note for note in probe_hardware().notes)
+
+
+def test_another_order_is_left_and_said(driver, monkeypatch):
+    """A user's own order stays; where cards differ it is said that another one than planned for may train."""
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    driver(Card(uuid="GPU-a"), Card(name="NVIDIA L4", uuid="GPU-b"))
+    assert any("Set CUDA_DEVICE_ORDER=PCI_BUS_ID before" in note for note in probe_hardware().notes)
+    assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+    driver(Card(uuid="GPU-a"), Card(uuid="GPU-b"))
+    assert not any("CUDA_DEVICE_ORDER" in note for note in probe_hardware().notes)
 
 
 def test_no_driver_means_cpu(driver):
