@@ -6,7 +6,7 @@ the first that trains keep nothing, because no gradient reaches them.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopeft.methods import Method
 from autopeft.methods._targets import linear_modules, selected_layers, target_modules
@@ -29,12 +29,12 @@ EAGER_TYPES = frozenset({"t5", "mt5", "umt5"})
 
 @dataclass(frozen=True, kw_only=True)
 class Activations:
-    """Bytes alive at the start of the backward pass, and what that pass needs beside them.
+    """Bytes alive at the end of a forward pass, and what is needed beside them.
 
     Attributes:
-        kept_bytes: saved by the layers, gradient checkpointing taken into account.
-        logits_and_loss_bytes: logits, their float32 copy, log-probabilities and the two gradients of them.
-        working_bytes: gradients of the widest layer while it is differentiated.
+        kept_bytes: saved by the layers, gradient checkpointing taken into account; in scoring, keys and values.
+        logits_and_loss_bytes: logits, their float32 copy, log-probabilities and, in training, gradients of them.
+        working_bytes: of the widest layer while it is differentiated, or computes.
     """
 
     kept_bytes: int
@@ -68,8 +68,36 @@ def activation_bytes(setup: Setup, method: Method, tokens: int, adapter: int) ->
     return Activations(
         kept_bytes=int(kept),
         logits_and_loss_bytes=_logits_bytes(setup, positions, width),
-        working_bytes=2 * positions * max(model.hidden_size, model.feed_forward_size) * width,
+        working_bytes=_working_bytes(model, positions, width),
     )
+
+
+def scoring_bytes(setup: Setup, tokens: int, rows: int) -> Activations:
+    """Returns the activation memory of a batch that is scored: what writes fills a cache of keys and values.
+
+    Args:
+        setup: what is run.
+        tokens: sequence length that the layers see.
+        rows: scored at once.
+    """
+    model, width = setup.model, DTYPE_BYTES[setup.candidate.dtype]
+    scored = replace(setup, candidate=replace(setup.candidate, batch_size=rows))
+    positions = positions_per_pass(scored, tokens)
+    cached = 0 if model.kind == "encoder" else 2 * model.layers * model.key_value_heads * model.head_size
+    logits = 0
+    if setup.task in LANGUAGE_TASKS:
+        # Those of all rows are there at once; one row after the other is turned to float32 for its loss.
+        logits = model.vocabulary_size * (positions * width + 2 * tokens * FULL_PRECISION)
+    return Activations(
+        kept_bytes=positions * cached * width,
+        logits_and_loss_bytes=logits,
+        working_bytes=_working_bytes(model, positions, width),
+    )
+
+
+def _working_bytes(model: ModelProfile, positions: int, width: int) -> int:
+    """Returns two tensors as wide as the widest layer: its input and output, or their gradients."""
+    return 2 * positions * max(model.hidden_size, model.feed_forward_size) * width
 
 
 def positions_per_pass(setup: Setup, tokens: int) -> int:

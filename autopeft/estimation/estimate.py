@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from autopeft.estimation.activations import activation_bytes
+from autopeft.estimation.activations import activation_bytes, scoring_bytes
 from autopeft.estimation.calibration import corrected, correction
 from autopeft.estimation.collector import uncollected
 from autopeft.estimation.kept import estimate_path
@@ -110,9 +110,8 @@ def _lowest(setup: Setup) -> Setup:
 
 
 def evaluation_rows(setup: Setup, device: Device, practice: Practice = OWN) -> int:
-    """Returns the rows that are scored at once: a trace of a single row, or of one batch, knows nothing of more."""
-    batch = setup.candidate.batch_size
-    return batch if batch == 1 or not practice.proportional else rows_at_once(setup.candidate, device.kind)
+    """Returns the rows that are scored at once; a trace of one batch alone knows nothing of more than it has."""
+    return rows_at_once(setup.candidate, device.kind) if practice.proportional else setup.candidate.batch_size
 
 
 def _evaluation_note(trace: Trace, memory: MemoryEstimate, rows: int, device: Device) -> tuple[str, ...]:
@@ -128,7 +127,7 @@ def draft(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, gener
     """Returns the cost by formula over the model's modules, in a millisecond and without torch.
 
     For comparing many plans of many methods: weights and what trains are exact, activations lie within 15 % of
-    what plain architectures keep, and everything is counted as alive at once.
+    what plain architectures keep, and everything is counted as alive at once. Scoring counts where it takes more.
 
     Args:
         setup: as `estimate` takes it; so are the others.
@@ -145,8 +144,9 @@ def draft(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, gener
     tokens = planned_tokens(setup, tokens_per_row)
     activations = activation_bytes(setup, method, tokens, adapter)
     generous = replace(activations, kept_bytes=int(activations.kept_bytes * generosity))
+    scoring = scoring_bytes(setup, tokens, evaluation_rows(setup, hardware.device))
     return Estimate(
-        memory=memory_estimate(setup, method, adapter, generous, hardware.device),
+        memory=memory_estimate(setup, method, adapter, generous, scoring, hardware.device),
         step_seconds=step_seconds(setup, method, tokens, hardware.device),
         trainable_parameters=trained_parameters(setup, adapter),
         total_parameters=setup.model.parameters + (0 if method.capabilities.trains_base else adapter),

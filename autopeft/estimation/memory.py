@@ -29,9 +29,9 @@ DEFAULT_CONTEXT = 500 * 1000**2
 
 
 def memory_estimate(
-    setup: Setup, method: Method, adapter: int, activations: Activations, device: Device
+    setup: Setup, method: Method, adapter: int, activations: Activations, scoring: Activations, device: Device
 ) -> MemoryEstimate:
-    """Returns the peak memory of a training run.
+    """Returns the peak memory of a training run, of training or of its scoring, whichever takes more.
 
     Everything is counted as alive at once. Gradients and activations are so from the second micro-batch of an
     accumulated step on; without accumulation the sum is an upper bound.
@@ -41,19 +41,20 @@ def memory_estimate(
         method: the method of its candidate.
         adapter: parameters the method trains, the head left out.
         activations: of one micro-batch.
+        scoring: of a batch that is scored, when gradients are gone.
         device: planned for; its own context counts where it is known.
     """
     trained = trained_parameters(setup, adapter)
     changed = adapter if method.capabilities.trains_base else 0
-    breakdown = {
+    training = {
         "weights": weight_bytes(setup) + changed * (TRAINED_BYTES - DTYPE_BYTES[setup.candidate.dtype]),
         "adapter": (adapter - changed) * TRAINED_BYTES + method.held(setup),
         "gradients": trained * TRAINED_BYTES,
         "optimizer_state": int(trained * get_optimizer(setup.candidate.optimizer).state_bytes_per_parameter),
-        "activations": activations.kept_bytes,
-        "logits_and_loss": activations.logits_and_loss_bytes,
-        "temporaries": activations.working_bytes + dequantized_bytes(setup),
+        **_passing(setup, activations),
     }
+    scored = {**training, "gradients": 0, **_passing(setup, scoring)}
+    breakdown = max(training, scored, key=lambda alive: sum(alive.values()))
     allocated = sum(breakdown.values())
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
@@ -61,6 +62,15 @@ def memory_estimate(
         context_bytes=_context_bytes(device),
         breakdown=breakdown,
     )
+
+
+def _passing(setup: Setup, activations: Activations) -> dict[str, int]:
+    """Returns what is alive for the length of a pass, by kind."""
+    return {
+        "activations": activations.kept_bytes,
+        "logits_and_loss": activations.logits_and_loss_bytes,
+        "temporaries": activations.working_bytes + dequantized_bytes(setup),
+    }
 
 
 def trained_parameters(setup: Setup, adapter: int) -> int:

@@ -48,11 +48,12 @@ SCORED_ON_CPU = 32
 
 
 def rows_at_once(candidate: Candidate, device: str) -> int:
-    """Returns the rows of a forward pass that scores: 32 on a CPU, else as many as are trained at once.
+    """Returns the rows of a forward pass that scores: 32 on a CPU that trains more than one, else as in training.
 
-    A device's memory was planned for the rows of a training step, and logits over a vocabulary outgrow all else.
+    A device's memory was planned for the rows of a training step, and logits over a vocabulary outgrow all else; so
+    was a CPU's where one row is what is left of a batch.
     """
-    return SCORED_ON_CPU if device == "cpu" else candidate.batch_size
+    return SCORED_ON_CPU if device == "cpu" and candidate.batch_size > 1 else candidate.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,21 @@ def test_a_cpu_has_no_context_and_no_caching_allocator():
     assert memory.total_bytes == memory.peak_allocated_bytes
 
 
+def test_scoring_counts_where_it_takes_more():
+    """A CPU scores 32 rows at once: a batch of two needs what one of eight does, and a single row is scored alone."""
+    wide = replace(PLAIN, model=replace(SMALL, vocabulary_size=128_000))
+
+    def cost(rows, kind="cpu"):
+        changed = replace(wide, candidate=replace(LORA, batch_size=rows))
+        return draft(changed, tokens_per_row=64, hardware=hardware(kind=kind)).memory
+
+    assert cost(2).breakdown["logits_and_loss"] == 128_000 * 64 * (32 * 4 + 2 * 4)
+    assert cost(2).breakdown["gradients"] == 0
+    assert cost(2).total_bytes == cost(3).total_bytes > 4 * cost(1).total_bytes
+    assert cost(32).breakdown["logits_and_loss"] == 128_000 * 64 * 32 * 16
+    assert cost(2, "cuda").breakdown["logits_and_loss"] == 128_000 * 64 * 2 * 16
+
+
 @pytest.mark.parametrize("scheme", ["int8", "nf4", "nf4-double"])
 def test_only_the_layers_linear_weights_are_quantized(scheme):
     """Linear weights take the scheme's bytes; embeddings, norms and heads are float32 beside them."""

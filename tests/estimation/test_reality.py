@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from autopeft.estimation.activations import activation_bytes
+from autopeft.estimation.activations import activation_bytes, scoring_bytes
 from autopeft.estimation.memory import memory_estimate
 from autopeft.methods import get_method
 from autopeft.profiling.model import read_model
@@ -99,7 +99,8 @@ def test_weights_and_trained_parameters_are_exact(tiny_models, name, task):
     method = get_method("lora")
     adapter = method.trainable(setup)
     activations = activation_bytes(setup, method, TOKENS, adapter)
-    memory = memory_estimate(setup, method, adapter, activations, hardware().device)
+    scoring = scoring_bytes(setup, TOKENS, ROWS)
+    memory = memory_estimate(setup, method, adapter, activations, scoring, hardware().device)
     weights = sum(p.numel() * p.element_size() for p in _network(tiny_models[name], setup).parameters())
     trained = [p.numel() for p in _attached(tiny_models[name], setup).parameters() if p.requires_grad]
     assert memory.breakdown["weights"] == weights

@@ -230,6 +230,10 @@ def test_labels_have_their_names(tiny_models):
 
 
 def test_scoring_takes_no_more_rows_than_training_on_a_device_that_was_planned_for():
-    """On a GPU a forward pass that scores has the rows of a training step; on a CPU 32, whatever was trained."""
+    """On a GPU a forward pass that scores has the rows of a training step; on a CPU 32, but for a batch of one.
+
+    A single row is what planning leaves where memory is short, and what scoring was then planned with.
+    """
     assert rows_at_once(LORA, "cuda:0") == LORA.batch_size
     assert rows_at_once(LORA, "cpu") == SCORED_ON_CPU
+    assert rows_at_once(replace(LORA, batch_size=1), "cpu") == 1
