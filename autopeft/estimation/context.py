@@ -11,7 +11,7 @@ ALLOCATOR_KINDS = frozenset({"cuda", "rocm"})
 """Kinds of device whose memory torch's caching allocator keeps."""
 
 _CONTEXT_BYTES = {7: 450 * MIB, 8: 550 * MIB, 9: 650 * MIB, 10: 700 * MIB, 12: 700 * MIB}
-"""Context by major compute capability: an assumption, replaced by what trials measure.
+"""Context by major compute capability: an assumption.
 
 A bare context of torch 2.10 with CUDA 13.0 takes 426 MiB on an RTX 6000 Ada, 8.9 (unslothai/unsloth-zoo, pull request
 1053); the kernels that training loads one by one come on top, and newer architectures have more of them.
@@ -27,18 +27,16 @@ _CDNA3 = "MI3"
 """How the names of AMD's cards of architecture gfx94x and gfx95x go on after the series' name."""
 
 
-def context_bytes(device: Device) -> tuple[int, str]:
-    """Returns what a process holds beside its tensors, and where the figure is from.
+def context_bytes(device: Device) -> int:
+    """Returns what a process holds beside its tensors.
 
     The device's own figure (the catalogue's, or one measured) wins over the table by compute capability.
     """
     if device.context_bytes is not None:
-        return device.context_bytes, "the device's profile"
-    if device.kind == "cpu":
-        return 0, "a CPU has no context"
+        return device.context_bytes
     major = capability_major(device)
     assumed = _CONTEXT_BYTES.get(major, 0) if major is not None else 0
-    return assumed or _OTHER_CONTEXT_BYTES[device.kind], "assumed"
+    return assumed or _OTHER_CONTEXT_BYTES[device.kind]
 
 
 def capability_major(device: Device) -> int | None:

@@ -1,6 +1,7 @@
 """Peak memory: what stands on the device all the time, and what one micro-batch puts on top."""
 
 from autopeft.estimation.activations import Activations
+from autopeft.estimation.context import context_bytes
 from autopeft.methods import Method, get_method
 from autopeft.methods._targets import linear_modules
 from autopeft.optimizers import get_optimizer
@@ -18,14 +19,6 @@ UNQUANTIZED_BYTES = 4
 ALLOCATOR_SLACK = {"cpu": 1.0}
 """Reserved over allocated memory; a caching allocator's rounding and fragmentation cost about a tenth."""
 DEFAULT_SLACK = 1.1
-
-CONTEXT_BYTES = {"cpu": 0, "mps": 0}
-"""Memory a device's driver takes before the first tensor.
-
-A CUDA context with its kernels takes about 500 MB (PyTorch 2.x with cuBLAS loaded: 300 to 600 MB by card,
-https://docs.pytorch.org/docs/stable/notes/cuda.html#memory-management counts it outside the allocator).
-"""
-DEFAULT_CONTEXT = 500 * 1000**2
 
 
 def memory_estimate(
@@ -59,7 +52,7 @@ def memory_estimate(
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=int(allocated * ALLOCATOR_SLACK.get(device.kind, DEFAULT_SLACK)),
-        context_bytes=_context_bytes(device),
+        context_bytes=context_bytes(device),
         breakdown=breakdown,
     )
 
@@ -83,12 +76,6 @@ def trained_parameters(setup: Setup, adapter: int) -> int:
     freezes = get_optimizer(setup.candidate.optimizer).freezes_first_factors
     frozen = get_method(setup.candidate.method).first_factors(setup) if freezes else 0
     return adapter - frozen + setup.model.head_parameters
-
-
-def _context_bytes(device: Device) -> int:
-    if device.context_bytes is not None:
-        return device.context_bytes
-    return CONTEXT_BYTES.get(device.kind, DEFAULT_CONTEXT)
 
 
 def weight_bytes(setup: Setup) -> int:

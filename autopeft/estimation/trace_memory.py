@@ -20,7 +20,7 @@ def trace_memory(trace: Trace, device: Device, settings: AllocatorSettings | Non
         device: planned for.
         settings: the allocator's; torch's defaults where None.
     """
-    context, _ = context_bytes(device)
+    context = context_bytes(device)
     if device.kind not in ALLOCATOR_KINDS:
         top = peak(trace)
         return MemoryEstimate(
@@ -47,7 +47,7 @@ def fits_after_release(trace: Trace, device: Device, limit_bytes: int) -> bool:
         device: planned for, one with torch's caching allocator.
         limit_bytes: what the card has for this process, its context included.
     """
-    room = limit_bytes - context_bytes(device)[0]
+    room = limit_bytes - context_bytes(device)
     if room <= 0:
         return False
     return not replay(with_workspaces(trace, device), AllocatorSettings(limit_bytes=room)).out_of_memory

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from autopeft.estimation import draft, estimate
 from autopeft.estimation.memory import dequantized_bytes, weight_bytes
+from autopeft.estimation.trace import Phase, Trace
+from autopeft.estimation.trace_memory import trace_memory
 from autopeft.methods import get_method
 from autopeft.quantization import get_quantization
 from autopeft.values.candidates import Candidate, Setup
@@ -41,6 +43,18 @@ def test_a_device_that_knows_its_context_says_it():
     card = hardware()
     known = replace(card, devices=(replace(card.devices[0], context_bytes=123),))
     assert draft(PLAIN, tokens_per_row=64, hardware=known).memory.context_bytes == 123
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability"), [("cuda", "7.5"), ("cuda", "9.0"), ("cuda", None), ("rocm", None), ("mps", None)]
+)
+def test_draft_and_trace_assume_the_same_context(kind, capability):
+    """A plan is weighed by either: what a device holds beside tensors must not depend on which."""
+    device = replace(hardware(kind=kind).device, compute_capability=capability)
+    planned = replace(hardware(), devices=(device,))
+    empty = Trace(blocks=(), phases=(Phase("load", 0),), operations=(), trainable_parameters=0, total_parameters=0)
+    drafted = draft(PLAIN, tokens_per_row=64, hardware=planned).memory
+    assert drafted.context_bytes == trace_memory(empty, device).context_bytes > 0
 
 
 def test_a_cpu_has_no_context_and_no_caching_allocator():

@@ -96,10 +96,8 @@ def test_cached_segments_can_be_given_back():
 
 
 def test_the_devices_own_context_wins():
-    """A measured or catalogued figure is used; without one an assumption that says so."""
-    assert context_bytes(card(context_bytes=123)) == (123, "the device's profile")
-    size, source = context_bytes(card(context_bytes=None))
-    assert size > 400 * MIB
-    assert source == "assumed"
-    assert context_bytes(replace(CPU, kind="rocm"))[1] == "assumed"
-    assert context_bytes(CPU)[0] == 0
+    """A catalogued figure is used; without one what cards of its capability are assumed to take."""
+    assert context_bytes(card(context_bytes=123)) == 123
+    assert context_bytes(card(context_bytes=None)) > 400 * MIB
+    assert context_bytes(replace(CPU, kind="rocm")) > 400 * MIB
+    assert context_bytes(CPU) == 0
