@@ -8,6 +8,8 @@ import pytest
 from autopeft.estimation.estimate import evaluation_rows, uncorrected
 from autopeft.estimation.kept import estimate_path
 from autopeft.estimation.question import Question, plan
+from autopeft.estimation.tracing import setup as tracing
+from autopeft.estimation.tracing.setup import UntraceableError, is_traced, trace_key, trace_setup
 from autopeft.methods import get_method
 
 
@@ -61,3 +63,50 @@ def test_whatever_decides_an_estimate_names_it(asked):
         path(asked, device=replace(device, throughput=None)),
     ]
     assert len(set(changed)) == len(changed)
+
+
+OWN = """
+from dataclasses import replace
+from autopeft.methods import get_method
+
+METHOD = replace(get_method("lora"), summary="One's own.")
+"""
+
+
+@pytest.fixture
+def own(asked, tmp_path, monkeypatch):
+    """The plan's setup with a method of the user's own, and the folder that its module lies in."""
+    folder = tmp_path / f"of_{tmp_path.name}"  # a package of its own for each test, for modules are imported once
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "mine.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    candidate = replace(asked.setup.candidate, method=f"{folder.name}.mine")
+    return replace(asked.setup, candidate=candidate), folder
+
+
+def test_code_of_ones_own_names_a_recording(asked, own):
+    """Whoever changes a method of their own, or what lies beside it, sees it traced anew in the next process."""
+    setup, folder = own
+    keys = [trace_key(setup, asked.tokens, asked.device)]
+    for name in ("mine.py", "_helper.py"):
+        (folder / name).write_text(f"{OWN}\n# another\n")
+        assert trace_key(setup, asked.tokens, asked.device) == keys[-1], "the process has the module as it was"
+        tracing._code.cache_clear()
+        keys.append(trace_key(setup, asked.tokens, asked.device))
+    assert len(set(keys)) == 3
+
+
+def test_a_failure_of_ones_own_is_not_kept(asked, own, monkeypatch):
+    """What could not be traced once is not tried again with the same versions, but for code that its author mends."""
+
+    def fail(*_):
+        raise RuntimeError("needs numbers")
+
+    monkeypatch.setattr(tracing, "_run", fail)
+    known = {}
+    for setup in (asked.setup, own[0]):
+        with pytest.raises(UntraceableError, match="needs numbers"):
+            trace_setup(setup, 37, asked.device)
+        known[setup.candidate.method] = is_traced(setup, 37, asked.device)
+    assert list(known.values()) == [True, False]

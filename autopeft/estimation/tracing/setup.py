@@ -1,7 +1,10 @@
 """From a setup to its trace: from memory, from disk, or by running it on the meta device."""
 
+import sys
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft.errors import AutopeftError, InvalidValueError, ModelError
@@ -118,6 +121,7 @@ class _Request:
                 "model": model.fingerprint, "task": setup.task, "labels": model.labels, "candidate": candidate,
                 "tokens": tokens, "padded": padded, "rows": self.rows, "kind": device.kind,
                 "kernels": (self.flash, self.efficient), "practice": asdict(practice),
+                "code": _code(setup.candidate.method),
             }
         )  # fmt: skip
 
@@ -138,12 +142,30 @@ def _kernels(device: Device) -> tuple[bool, bool]:
     return capability >= 8.0, capability >= 5.0
 
 
+def _own(method: str) -> bool:
+    """Whether a method is the user's own, named by its import path: its code may be another the next time."""
+    return "." in method
+
+
+@cache
+def _code(method: str) -> str:
+    """Returns a digest of a user's own method: its module, and those beside it that it may be made of."""
+    if not _own(method):
+        return ""
+    get_method(method)  # imports it
+    file = sys.modules[method].__file__
+    beside = sorted(Path(file).parent.glob("*.py")) if file else ()
+    return sha256(b"".join(module.read_bytes() for module in beside)).hexdigest()
+
+
 @lru_cache(maxsize=_MOST_KEPT)
 def _kept(request: _Request) -> Kept:
     found = load(request.key)
     if found is None:
         found = _traced(request)
-        save(request.key, found)
+        # A failure of one's own method may be mended in a library that it uses, which is not looked at.
+        if found.recording is not None or not _own(request.setup.candidate.method):
+            save(request.key, found)
     return found
 
 
