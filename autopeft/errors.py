@@ -35,6 +35,10 @@ class FileFormatError(AutopeftError, ValueError):
     """A YAML or JSON file does not follow its schema."""
 
 
+class DeviceError(AutopeftError, RuntimeError):
+    """This machine's device cannot be used as it is; the message says what to change."""
+
+
 class NothingFitsError(AutopeftError, RuntimeError):
     """No candidate meets the constraints; the message says what each one lacks."""
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from autopeft.errors import OutOfMemoryError
+from autopeft.profiling.usable import check_usable
 from autopeft.values.names import DTYPES
 from autopeft.values.profiles import Device, Throughput
 
@@ -17,9 +19,24 @@ def measure(device: Device) -> Throughput:
 
     Each product is repeated for about `SECONDS_EACH` seconds, at least once. A copy reads and writes every
     byte, so its bandwidth counts twice what it moves.
+
+    Raises:
+        DeviceError: torch cannot use the device.
+        OutOfMemoryError: others leave too little of its memory.
     """
     import torch
 
+    check_usable(device)
+    try:
+        return _timed(torch, device)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"{device.name} has too little free memory to be timed.\nEnd what else runs on it, or leave --measure out."
+        ) from error
+
+
+def _timed(torch: Any, device: Device) -> Throughput:
+    """Returns the rate of a product in each dtype, and the bandwidth of a copy."""
     where = "cpu" if device.kind == "cpu" else f"cuda:{device.index}"
     side = _SIDE[device.kind]
     with torch.inference_mode():

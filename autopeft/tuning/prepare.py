@@ -25,6 +25,7 @@ from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.task import describe_task
 from autopeft.profiling.tokenizer import load_tokenizer
+from autopeft.profiling.usable import check_usable
 from autopeft.recommend import recommend
 from autopeft.recommend.budget import parse_budget
 from autopeft.recommend.setting import setting_of
@@ -190,11 +191,12 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
         folder: where encoded rows are kept; nothing is written to it here.
 
     Raises:
-        AutopeftError: bad data, model, metric, method or GPU name; or nothing fits.
+        AutopeftError: bad data, model, metric, method or GPU name; torch cannot use the GPU; or nothing fits.
     """
     objectives = check_objectives(request.objectives)
     texts = general_texts(request.general_text) if "forgetting" in objectives else ()
     hardware = probe_hardware()
+    check_usable(hardware.device)
     check_team(request.constraints.team, hardware, objectives)
     check_folds(request.folds, request.repeats)
     data = load_data(

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from autopeft.errors import InvalidValueError
+from autopeft.errors import DeviceError, InvalidValueError, OutOfMemoryError
 from autopeft.profiling import cpu, hardware
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.precision import choose_dtype
+from autopeft.profiling.usable import check_usable
 from autopeft.values.profiles import Device, Throughput
 from tests.profiling.fake_nvml import (
     GIB,
@@ -274,6 +275,36 @@ def test_measurement_is_a_number_per_dtype(monkeypatch):
     assert found.bandwidth_bytes_per_second is not None
     assert 1e8 < found.bandwidth_bytes_per_second < 1e13
     assert found.source == "measured"
+
+
+@pytest.mark.parametrize(
+    ("built", "words"),
+    [(None, "built without CUDA.*Install a torch with CUDA"), ("12.8", "does not start the CUDA 12.8.*Update the")],
+)
+def test_a_gpu_that_torch_cannot_use_is_refused(driver, monkeypatch, built, words):
+    """The driver answers without torch: whether that can use the card is asked before it is planned for or timed."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", built)
+    driver(Card())
+    with pytest.raises(DeviceError, match=f"(?s)GeForce RTX 3090 is here, but .*{words}.*CUDA_VISIBLE_DEVICES="):
+        probe_hardware(measure=True)
+    check_usable(cpu.cpu_device())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    check_usable(probe_hardware().device)
+
+
+def test_a_full_card_cannot_be_timed(monkeypatch):
+    """Where others hold the memory, a measurement says so and what to do, without torch's own words for it."""
+    import torch
+
+    from autopeft.profiling import measure
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(measure, "_product", full)
+    with pytest.raises(OutOfMemoryError, match=r"too little free memory to be timed\.\nEnd what else runs"):
+        measure.measure(cpu.cpu_device())
 
 
 def test_first_among_equals_is_selected():

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from autopeft.errors import AutopeftError, FileFormatError, NothingFitsError, StudyError
+from autopeft.errors import AutopeftError, DeviceError, FileFormatError, NothingFitsError, StudyError
 from autopeft.estimation.observations import Observation
 from autopeft.files import plain, write_text
+from autopeft.profiling.hardware import probe_hardware
 from autopeft.recommend.evidence import read_runs
 from autopeft.report import write_report
 from autopeft.training.worker import Worker
@@ -273,6 +274,15 @@ def test_nothing_fits(request_):
     with pytest.raises(NothingFitsError, match="GiB") as caught:
         prepare(replace(request_, constraints=Constraints(memory_bytes=1000)))
     assert caught.value.exit_code == 3
+
+
+def test_a_gpu_that_torch_cannot_use_is_no_plan(request_, monkeypatch):
+    """A card that torch cannot use is here for the driver alone: torch would train on the processor."""
+    card = probe_hardware(gpu="rtx-3090")
+    monkeypatch.setattr("autopeft.tuning.prepare.probe_hardware", lambda: card)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError, match="GeForce RTX 3090 is here, but torch"):
+        prepare(request_)
 
 
 def test_every_trial_is_infeasible(request_, tmp_path, monkeypatch):
