@@ -1,12 +1,15 @@
-"""This machine's processor and memory, within the limits that its container sets."""
+"""This machine's processor and memory, within the limits that its container or its cluster's scheduler sets."""
 
+import math
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 from autopeft.values.profiles import Device
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 """CPU flags of native bfloat16 matrix products, the fastest first."""
@@ -19,8 +22,10 @@ def cpu_device() -> Device:
 
 
 def cpu_count() -> int:
-    """Returns how many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns how many processors this process may keep busy: those it may run on, or its share of their time."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shares = [math.ceil(share) for share in _shares()]
+    return max(1, min([bound, *shares]))
 
 
 def cpu_name() -> str:
@@ -40,23 +45,58 @@ def memory_bytes() -> tuple[int, int]:
 
     machine = psutil.virtual_memory()
     total, free = int(machine.total), int(machine.available)
-    limit, used = _cgroup_limit()
-    if limit is None or limit >= total:
-        return total, free
-    return limit, max(0, min(free, limit - used))
+    limits = [(limit, used) for limit, used in _memory_limits() if limit < total]
+    return (
+        min([total, *(limit for limit, _ in limits)]),
+        max(0, min([free, *(limit - used for limit, used in limits)])),
+    )
 
 
-def _cgroup_limit() -> tuple[int | None, int]:
-    """Returns the control group's limit and what it has used of it; version 2 first, then version 1."""
-    for limit, used, stat in (
-        ("memory.max", "memory.current", "memory.stat"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+def _memory_limits() -> Iterator[tuple[int, int]]:
+    """Yields the limit of each control group that this process is in, and what the group has used of it."""
+    for version, limit, used in (
+        (2, "memory.max", "memory.current"),
+        (1, "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
-        text = _read(_CGROUP / limit)
-        if text.isdecimal():
-            held = _read(_CGROUP / used)
-            return int(text), max(0, int(held or 0) - _reclaimable(_read(_CGROUP / stat)))
-    return None, 0
+        for group in _groups(version, "memory"):
+            text = _read(group / limit)
+            if text.isdecimal():
+                held = int(_read(group / used) or 0)
+                yield int(text), max(0, held - _reclaimable(_read(group / "memory.stat")))
+
+
+def _shares() -> Iterator[float]:
+    """Yields how many processors' time each control group of this process may take, where that is limited."""
+    for group in _groups(2, "cpu"):
+        yield from _share(*_read(group / "cpu.max").split())
+    for group in _groups(1, "cpu"):
+        yield from _share(_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us"))
+
+
+def _share(quota: str = "", period: str = "") -> Iterator[float]:
+    """Yields a quota over its period; nothing where either is not a number, as of a group without a limit."""
+    if quota.isdecimal() and period.isdecimal() and int(period):
+        yield int(quota) / int(period)
+
+
+def _groups(version: int, controller: str) -> Iterator[Path]:
+    """Yields the folder of the control group that this process is in, and of all that it lies in.
+
+    Each of them may set a limit, as a cluster's scheduler does for a job and a container's engine for the container.
+    Inside a container the path may be the host's, which is not to be seen there: then the root has the limits.
+    """
+    root = _CGROUP if version == 2 else _CGROUP / controller
+    own = next((path for names, path in _memberships() if (controller in names if version == 1 else not names)), "/")
+    inside = Path(own.strip("/"))
+    for part in (inside, *inside.parents):
+        yield root / part
+
+
+def _memberships() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yields controllers and path of each hierarchy that this process is in; version 2's has no names."""
+    for line in _read(_OWN_GROUPS).splitlines():
+        _, names, path = line.split(":", 2)
+        yield tuple(filter(None, names.split(","))), path
 
 
 def _reclaimable(stat: str) -> int:

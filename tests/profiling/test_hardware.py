@@ -236,6 +236,24 @@ def test_cpu_flag_is_named(tmp_path, monkeypatch, flags, because):
     assert because in reason
 
 
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Writes the files of control groups, in which this process is job_7's step by version 2 and uid_1 by version 1."""
+    member = tmp_path / "cgroup"
+    member.write_text("5:cpu,cpuacct:/uid_1\n4:memory:/uid_1\n1:name=systemd:/init\n0::/job_7/step\n")
+    monkeypatch.setattr(cpu, "_OWN_GROUPS", member)
+    root = tmp_path / "fs"
+    monkeypatch.setattr(cpu, "_CGROUP", root)
+
+    def write(files):
+        for name, text in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("files", "total", "free"),
     [
@@ -245,22 +263,45 @@ def test_cpu_flag_is_named(tmp_path, monkeypatch, flags, because):
         ({"memory/memory.limit_in_bytes": str(2 * GIB), "memory/memory.usage_in_bytes": str(GIB)}, 2 * GIB, GIB),
         ({"memory.max": "max"}, 32 * GIB, 30 * GIB),
         ({"memory/memory.limit_in_bytes": str(1 << 62)}, 32 * GIB, 30 * GIB),
+        ({"memory.max": "max", "job_7/memory.max": str(8 * GIB), "job_7/memory.current": str(5 * GIB),
+          "job_7/step/memory.max": "max"}, 8 * GIB, 3 * GIB),
+        ({"job_7/memory.max": str(8 * GIB), "job_7/memory.current": str(7 * GIB),
+          "job_7/step/memory.max": str(4 * GIB), "job_7/step/memory.current": str(GIB)}, 4 * GIB, GIB),
+        ({"memory/uid_1/memory.limit_in_bytes": str(6 * GIB), "memory/uid_1/memory.usage_in_bytes": "0"}, 6 * GIB,
+         6 * GIB),
+        ({"another/memory.max": str(GIB)}, 32 * GIB, 30 * GIB),
         ({}, 32 * GIB, 30 * GIB),
     ],
 )  # fmt: skip
-def test_limits_of_the_container_hold(tmp_path, monkeypatch, files, total, free):
-    """RAM is what the control group allows, version 2 or 1, file cache counted as free; else the machine's."""
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text + "\n")
-    monkeypatch.setattr(cpu, "_CGROUP", tmp_path)
+def test_limits_of_the_container_hold(groups, monkeypatch, files, total, free):
+    """RAM is the least that a control group of this process allows, version 2 or 1, file cache counted as free."""
+    groups(files)
 
     class Memory:
         total, available = 32 * GIB, 30 * GIB
 
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
     assert cpu.memory_bytes() == (total, free)
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"job_7/cpu.max": "50000 100000"}, 1),
+        ({"job_7/step/cpu.max": "600000 100000", "job_7/cpu.max": "400000 100000"}, 4),
+        ({"cpu/uid_1/cpu.cfs_quota_us": "200000", "cpu/uid_1/cpu.cfs_period_us": "100000"}, 2),
+        ({"cpu/uid_1/cpu.cfs_quota_us": "-1", "cpu/uid_1/cpu.cfs_period_us": "100000"}, 8),
+        ({"cpu.max": "1600000 100000"}, 8),
+    ],
+)
+def test_processors_are_those_whose_time_may_be_taken(groups, monkeypatch, files, count):
+    """A container or a job with half of a large machine's time is not to start a thread for each of its cores."""
+    groups(files)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert cpu.cpu_count() == count
 
 
 def test_measurement_is_a_number_per_dtype(monkeypatch):
