@@ -1,9 +1,9 @@
 """Corrects estimates by what real runs took on the same card with the same library versions.
 
-No global scale: what is off differs in kind. The context is read off the card as it is. A traced peak misses what
-no trace sees (workspaces of kernels, a library's own buffers), which does not grow with the model, so memory is
-corrected by an offset in bytes. Time is corrected by a factor for each class of operation, because products,
-attention and memory traffic each reach a share of the card's rates of their own.
+No global scale: what is off differs in kind. A traced peak misses what no trace sees (workspaces of kernels, a
+library's own buffers), which does not grow with the model, so memory is corrected by an offset in bytes. Time is
+corrected by a factor for each class of operation, because products, attention and memory traffic each reach a share of
+the card's rates of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,17 +32,13 @@ class Correction:
 
     Attributes:
         runs: how many it rests on.
-        context_bytes: the largest context measured; None where none was.
-        allocated_offset_bytes: added to the estimated peak of allocated memory.
-        reserved_offset_bytes: added to that of reserved memory.
+        reserved_offset_bytes: added to the estimated peak of reserved memory.
         seconds_factors: by class of operation.
         spread: factor above and below within which every run's time lay; None where the estimate's own holds.
     """
 
     card: str = ""
     runs: int = 0
-    context_bytes: int | None = None
-    allocated_offset_bytes: int = 0
     reserved_offset_bytes: int = 0
     seconds_factors: Mapping[str, float] = field(default_factory=dict)
     spread: float | None = None
@@ -59,10 +55,6 @@ def fit(card: str, runs: Sequence[Observation]) -> Correction:
     return Correction(
         card=card,
         runs=len(runs),
-        context_bytes=max((run.context_bytes for run in runs if run.context_bytes is not None), default=None),
-        allocated_offset_bytes=_offset(
-            [r.allocated_bytes - r.estimated_allocated_bytes for r in runs if r.allocated_bytes is not None]
-        ),
         reserved_offset_bytes=_offset(
             [r.reserved_bytes - r.estimated_reserved_bytes for r in runs if r.reserved_bytes is not None]
         ),
@@ -125,16 +117,8 @@ def corrected(estimate: Estimate, by: Correction) -> Estimate:
 
 
 def _corrected_memory(memory: MemoryEstimate, by: Correction) -> MemoryEstimate:
-    allocated = max(0, memory.peak_allocated_bytes + by.allocated_offset_bytes)
-    breakdown = dict(memory.breakdown)
-    breakdown["temporaries"] = breakdown.get("temporaries", 0) + allocated - memory.peak_allocated_bytes
-    return replace(
-        memory,
-        peak_allocated_bytes=allocated,
-        peak_reserved_bytes=max(allocated, memory.peak_reserved_bytes + by.reserved_offset_bytes),
-        context_bytes=memory.context_bytes if by.context_bytes is None else by.context_bytes,
-        breakdown=breakdown,
-    )
+    reserved = memory.peak_reserved_bytes + by.reserved_offset_bytes
+    return replace(memory, peak_reserved_bytes=max(memory.peak_allocated_bytes, reserved))
 
 
 def _corrected_seconds(estimate: Estimate, by: Correction) -> Estimate:
@@ -156,9 +140,7 @@ def _corrected_seconds(estimate: Estimate, by: Correction) -> Estimate:
 
 def _note(by: Correction) -> str:
     said = []
-    if by.context_bytes is not None:
-        said.append("the measured context")
-    if by.allocated_offset_bytes or by.reserved_offset_bytes:
+    if by.reserved_offset_bytes:
         said.append(f"{by.reserved_offset_bytes / 2**20:+.0f} MiB of reserved memory")
     slower = [f"{name} ×{factor:.2f}" for name, factor in by.seconds_factors.items() if abs(factor - 1) > 0.005]
     if slower:

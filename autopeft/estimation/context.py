@@ -30,7 +30,7 @@ _CDNA3 = "MI3"
 def context_bytes(device: Device) -> int:
     """Returns what a process holds beside its tensors.
 
-    The device's own figure (the catalogue's, or one measured) wins over the table by compute capability.
+    The device's own figure, the catalogue's, wins over the table by compute capability.
     """
     if device.context_bytes is not None:
         return device.context_bytes

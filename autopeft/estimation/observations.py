@@ -28,22 +28,17 @@ class Observation:
         card: from `card_name`.
         stack: from `stack_versions`.
         date: of the run, ``YYYY-MM-DD``.
-        estimated_allocated_bytes: as estimated without corrections; so are the others.
+        estimated_reserved_bytes: as estimated without corrections; so are the seconds.
         estimated_seconds: of one optimizer step by class of operation; empty where it was not estimated.
-        allocated_bytes: measured peak; None where it was not measured. So are the others.
-        context_bytes: what the process held on the card beside reserved memory.
-        step_seconds: of one optimizer step, the first ones left out.
+        reserved_bytes: measured peak; None where it was not measured, as are the seconds.
     """
 
     card: str
     stack: str
     date: str
-    estimated_allocated_bytes: int
     estimated_reserved_bytes: int
     estimated_seconds: Mapping[str, float] = field(default_factory=dict)
-    allocated_bytes: int | None = None
     reserved_bytes: int | None = None
-    context_bytes: int | None = None
     step_seconds: float | None = None
 
 
@@ -52,9 +47,7 @@ def observed(
     estimate: Estimate,
     *,
     date: str,
-    allocated_bytes: int | None = None,
     reserved_bytes: int | None = None,
-    context_bytes: int | None = None,
     step_seconds: float | None = None,
 ) -> Observation:
     """Returns the observation of a run that has ended on a device, for `record`.
@@ -64,17 +57,14 @@ def observed(
         estimate: of the run, without corrections (`autopeft.estimation.estimate.uncorrected`): a residual of a
             corrected estimate would be corrected twice.
         date: of the run, ``YYYY-MM-DD``.
-        allocated_bytes: ``torch.cuda.max_memory_allocated``; so are the others where they were measured.
-        reserved_bytes: ``torch.cuda.max_memory_reserved``.
-        context_bytes: what the driver says the process holds, less what torch has reserved.
-        step_seconds: of one optimizer step, the first ones left out.
+        reserved_bytes: ``torch.cuda.max_memory_reserved``, where it was measured.
+        step_seconds: of one optimizer step, where it was measured.
     """
     return Observation(
         card=card_name(device), stack=stack_versions(), date=date,
-        estimated_allocated_bytes=estimate.memory.peak_allocated_bytes,
         estimated_reserved_bytes=estimate.memory.peak_reserved_bytes,
-        estimated_seconds=dict(estimate.step_seconds_by_class), allocated_bytes=allocated_bytes,
-        reserved_bytes=reserved_bytes, context_bytes=context_bytes, step_seconds=step_seconds,
+        estimated_seconds=dict(estimate.step_seconds_by_class), reserved_bytes=reserved_bytes,
+        step_seconds=step_seconds,
     )  # fmt: skip
 
 

@@ -17,28 +17,46 @@ MOST_KEPT = 6
 def keep_observations(prepared: Prepared, outcomes: Sequence[TrialOutcome], known: Collection[int]) -> int:
     """Keeps what completed trials took, unless the user has switched that off, and returns how many.
 
-    Step times are kept on every device, peaks on GPUs alone: a CPU's is that of the whole process.
+    Step times are kept on every device whose speed is known, peaks on GPUs alone: a CPU's is that of the whole process.
+    What several devices took together is not what is estimated for one.
 
     Args:
         prepared: the search.
         outcomes: of all its trials.
         known: numbers of trials that an earlier run of it has kept.
     """
-    if not enabled() or prepared.hardware.device.throughput is None:
+    device = prepared.hardware.device
+    if not enabled() or not prepared.team.alone or (device.throughput is None and device.kind != "cuda"):
         return 0
     new = [o for o in outcomes if o.status == "completed" and o.number not in known][:MOST_KEPT]
     for outcome in new:
-        _keep(prepared, outcome)
+        if device.throughput is not None:
+            _keep_time(prepared, outcome)
+        if device.kind == "cuda" and outcome.peak_bytes is not None and _met_all_rows(prepared, outcome):
+            _keep_peak(prepared, outcome)
     return len(new)
 
 
-def _keep(prepared: Prepared, outcome: TrialOutcome) -> None:
-    device, today = prepared.hardware.device, datetime.date.today().isoformat()
+def _keep_time(prepared: Prepared, outcome: TrialOutcome) -> None:
     usual = _estimate(prepared, outcome.candidate, _mean_tokens(prepared))
-    record(observed(device, usual, date=today, step_seconds=_step_seconds(prepared, outcome)))
-    if device.kind == "cuda" and outcome.peak_bytes is not None:
-        longest = _estimate(prepared, outcome.candidate, prepared.task.tokens.longest)
-        record(observed(device, longest, date=today, reserved_bytes=outcome.peak_bytes))
+    seconds = _step_seconds(prepared, outcome)
+    record(observed(prepared.hardware.device, usual, date=_today(), step_seconds=seconds))
+
+
+def _keep_peak(prepared: Prepared, outcome: TrialOutcome) -> None:
+    longest = max(max(part["train"].lengths) for part in prepared.parts)
+    expected = _estimate(prepared, outcome.candidate, longest)
+    if expected.memory.peak_phase:  # a formula's is a bound, which is meant to lie above what is measured
+        record(observed(prepared.hardware.device, expected, date=_today(), reserved_bytes=outcome.peak_bytes))
+
+
+def _met_all_rows(prepared: Prepared, outcome: TrialOutcome) -> bool:
+    """Whether a trial took all training rows, the longest among them, at least once: a shorter one needs less."""
+    return outcome.tokens >= sum(sum(part["train"].lengths) for part in prepared.parts)
+
+
+def _today() -> str:
+    return datetime.date.today().isoformat()
 
 
 def _estimate(prepared: Prepared, candidate: Candidate, tokens: int) -> Estimate:

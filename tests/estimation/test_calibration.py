@@ -22,9 +22,8 @@ from autopeft.values.candidates import Estimate, MemoryEstimate
 
 MIB = 1 << 20
 RUN = Observation(
-    card="h200", stack="torch 2", date="2026-11-21", estimated_allocated_bytes=900 * MIB,
-    estimated_reserved_bytes=1000 * MIB, estimated_seconds={"matmul": 1.0, "memory": 1.0},
-    allocated_bytes=930 * MIB, reserved_bytes=1040 * MIB, context_bytes=500 * MIB, step_seconds=3.0,
+    card="h200", stack="torch 2", date="2026-11-21", estimated_reserved_bytes=1000 * MIB,
+    estimated_seconds={"matmul": 1.0, "memory": 1.0}, reserved_bytes=1040 * MIB, step_seconds=3.0,
 )  # fmt: skip
 ESTIMATE = Estimate(
     memory=MemoryEstimate(
@@ -59,29 +58,25 @@ def test_runs_count_for_their_own_card_and_versions_only():
 def test_memory_is_corrected_by_bytes_not_by_a_factor():
     """A workspace of 30 MiB that no trace sees is 30 MiB on a model five times as large too."""
     found = corrected(ESTIMATE, fit("h200", [RUN] * 3)).memory
-    assert found.peak_allocated_bytes == 5030 * MIB
     assert found.peak_reserved_bytes == 6040 * MIB
-    assert found.context_bytes == 500 * MIB
-    assert sum(found.breakdown.values()) == found.peak_allocated_bytes
+    assert sum(found.breakdown.values()) == found.peak_allocated_bytes == 5000 * MIB
+
+
+def test_no_less_is_reserved_than_allocated():
+    """Runs that took far less cannot bring what is reserved below what a trace has seen allocated."""
+    low = replace(RUN, estimated_reserved_bytes=9000 * MIB)
+    assert corrected(ESTIMATE, fit("h200", [low] * 3)).memory.peak_reserved_bytes == 5000 * MIB
 
 
 def test_two_runs_do_not_move_memory():
-    """One or two runs may be wrong in their own way; the context is read off the card, so it counts at once."""
-    found = fit("h200", [RUN] * 2)
-    assert (found.allocated_offset_bytes, found.reserved_offset_bytes) == (0, 0)
-    assert found.context_bytes == 500 * MIB
-
-
-def test_the_largest_context_counts():
-    """A context that grew as kernels were loaded is planned with as large as it was seen."""
-    assert fit("h200", [RUN, replace(RUN, context_bytes=700 * MIB), RUN]).context_bytes == 700 * MIB
+    """One or two runs may be wrong in their own way."""
+    assert fit("h200", [RUN] * 2).reserved_offset_bytes == 0
 
 
 def test_residuals_that_disagree_move_nothing():
     """Where half the runs need more and half less, no offset is right."""
-    low = replace(RUN, allocated_bytes=800 * MIB, reserved_bytes=900 * MIB)
-    found = fit("h200", [RUN, RUN, low, low])
-    assert (found.allocated_offset_bytes, found.reserved_offset_bytes) == (0, 0)
+    low = replace(RUN, reserved_bytes=900 * MIB)
+    assert fit("h200", [RUN, RUN, low, low]).reserved_offset_bytes == 0
 
 
 def test_each_class_of_operation_gets_its_own_factor():
@@ -129,7 +124,7 @@ def test_factors_stay_within_reason(rows):
 def test_the_estimate_says_what_corrected_it():
     """A reader sees how many runs of which card, and what they changed."""
     (note,) = corrected(ESTIMATE, fit("h200", [RUN] * 3)).notes
-    assert note.startswith("Corrected by 3 measured runs on h200: the measured context; +40 MiB of reserved memory")
+    assert note.startswith("Corrected by 3 measured runs on h200: +40 MiB of reserved memory; time by ")
     assert "matmul ×" in note
     assert corrected(ESTIMATE, Correction(card="l4", runs=1)).notes == (
         "In line with 1 measured run on l4: nothing to correct.",
@@ -179,7 +174,7 @@ def test_a_run_is_kept_beside_what_was_estimated_for_it():
     (kept,) = observations("h200", stack_versions())
     assert kept.estimated_reserved_bytes == 6000 * MIB
     assert kept.estimated_seconds == {"matmul": 2.0, "memory": 1.0}
-    assert (kept.reserved_bytes, kept.allocated_bytes, kept.step_seconds) == (7 * MIB, None, 2.0)
+    assert (kept.reserved_bytes, kept.step_seconds) == (7 * MIB, 2.0)
 
 
 def test_a_card_has_one_name():

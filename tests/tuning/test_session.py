@@ -12,6 +12,8 @@ from dataclasses import replace
 import pytest
 
 from autopeft.errors import AutopeftError, DeviceError, FileFormatError, NothingFitsError, StudyError
+from autopeft.estimation import draft
+from autopeft.estimation.estimate import uncorrected
 from autopeft.estimation.observations import Observation
 from autopeft.files import plain, write_text
 from autopeft.profiling.hardware import probe_hardware
@@ -27,7 +29,7 @@ from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.session import dry_run, run_search
 from autopeft.tuning.study import TrialStudy
-from autopeft.values.candidates import Constraints
+from autopeft.values.candidates import Constraints, Setup, Team
 from autopeft.values.names import STATUSES
 from autopeft.values.profiles import Throughput
 from tests.toys import classification_csv, completion_jsonl
@@ -131,6 +133,29 @@ def test_step_times_correct_later_estimates(finished, request_, monkeypatch):
     assert all((found.step_seconds or 0) > 0 and found.estimated_seconds for found in kept)
     assert all(found.reserved_bytes is None for found in kept), "a CPU's peak is not what is estimated"
     assert keep_observations(ready, outcomes, {outcome.number for outcome in outcomes}) == 0
+
+
+def test_peaks_correct_later_estimates(finished, request_, monkeypatch):
+    """A card's peak is kept whatever is known of its speed, of one device, of a trial that has met the longest row."""
+    _, output = finished
+    prepared = prepare(request_)
+    outcomes = TrialStudy(output / "study.db", prepared.proposal, seed=0).outcomes()
+    done = replace(next(o for o in outcomes if o.status == "completed"), tokens=10**9, peak_bytes=123)
+    card = replace(prepared.hardware.device, kind="cuda", name="In no catalogue", throughput=None)
+    ready = replace(prepared, hardware=replace(prepared.hardware, devices=(card,)))
+    kept: list[Observation] = []
+    monkeypatch.setattr(observations, "record", kept.append)
+    keep_observations(ready, [done, replace(done, tokens=1), replace(done, peak_bytes=None)], frozenset())
+    assert [(found.reserved_bytes, found.step_seconds) for found in kept] == [(123, None)]
+    longest = max(prepared.parts[0]["train"].lengths)
+    setup = Setup(model=ready.model, task=ready.model.task, candidate=done.candidate)
+    expected = uncorrected(setup, tokens_per_row=longest, hardware=ready.hardware)
+    assert kept[0].estimated_reserved_bytes == expected.memory.peak_reserved_bytes
+    keep_observations(replace(ready, team=Team(strategy="fsdp", devices=2)), [done], frozenset())
+    bound = draft(setup, tokens_per_row=longest, hardware=ready.hardware)
+    monkeypatch.setattr(observations, "uncorrected", lambda *_, **__: bound)
+    keep_observations(ready, [done], frozenset())
+    assert len(kept) == 1, "neither a share of a run nor a bound by formula is a residual"
 
 
 def test_baselines_are_the_published_recipe(finished):
