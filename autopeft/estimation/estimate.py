@@ -15,7 +15,7 @@ from autopeft.estimation.trace import Trace
 from autopeft.estimation.trace_memory import trace_memory
 from autopeft.estimation.tracing.setup import UntraceableError, is_traced, trace_setup, training_part
 from autopeft.methods import Method, get_method
-from autopeft.profiling.cache import load_value, save_value
+from autopeft.profiling.cache import is_there, load_value, save_value
 from autopeft.profiling.sizes import format_bytes
 from autopeft.values.candidates import Estimate, MemoryEstimate, Setup, rows_at_once
 from autopeft.values.profiles import Device, HardwareProfile
@@ -56,7 +56,7 @@ def is_kept(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile) -> 
     """Returns whether nothing has to be traced for `estimate`: its answer, or the recording for it, is on disk."""
     setup, device = _lowest(setup), hardware.device
     path = estimate_path(setup, tokens_per_row, evaluation_rows(setup, device), device)
-    return path.is_file() or is_traced(setup, tokens_per_row, device)
+    return is_there(path) or is_traced(setup, tokens_per_row, device)
 
 
 def uncorrected(setup: Setup, *, tokens_per_row: int, hardware: HardwareProfile, practice: Practice = OWN) -> Estimate:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from autopeft import resources
 from autopeft.estimation.practice import OWN, Practice
@@ -28,10 +29,18 @@ def estimate_path(
         "trace": trace_key(setup, tokens_per_row, device, practice),
         "rows": [candidate.batch_size, evaluation_rows, candidate.accumulation],
         "parameters": [get_method(candidate.method).trainable(setup), model.head_parameters, model.parameters],
-        "device": asdict(device),
+        "device": _figures(device),
         "code": _code(),
     }
     return cache_folder() / "estimates" / f"{key_of(parts)}.json"
+
+
+def _figures(device: Device) -> list[Any]:
+    """Returns what an estimate takes from a device: not what is free on it now, which is another at every call."""
+    return [
+        device.kind, device.name, device.compute_capability, device.context_bytes,
+        None if device.throughput is None else asdict(device.throughput),
+    ]  # fmt: skip
 
 
 @cache

@@ -96,11 +96,15 @@ def record(observation: Observation) -> None:
 
 def observations(card: str, stack: str) -> tuple[Observation, ...]:
     """Returns the runs of one card and stack in the order they were kept; none where that is switched off."""
-    path = observations_path()
-    if not enabled() or not path.is_file():
+    if not enabled():
         return ()
-    state = path.stat()
-    return tuple(run for run in _read(path, state.st_mtime_ns, state.st_size) if (run.card, run.stack) == (card, stack))
+    path = observations_path()
+    try:
+        state = path.stat()
+        runs = _read(path, state.st_mtime_ns, state.st_size)
+    except OSError:  # not there, or not for this user to read: like writing, that costs only the correction
+        return ()
+    return tuple(run for run in runs if (run.card, run.stack) == (card, stack))
 
 
 @lru_cache(maxsize=1)

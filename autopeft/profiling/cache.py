@@ -46,12 +46,18 @@ def load_profile(path: Path, source: ModelSource) -> ModelProfile | None:
 
 def load_value(path: Path, kind: type[T]) -> T | None:
     """Returns the value of one of the project's dataclasses that a file keeps; None where there is none to trust."""
-    if not path.is_file():
-        return None
     try:
         return parse(kind, read_json(path), str(path))
-    except FileFormatError:  # cut short or from elsewhere: it is made anew and written over
+    except FileFormatError:  # not there or not to be read, cut short or from elsewhere: it is made anew
         return None
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is kept; in a cache that may not be looked into none is, which costs only time."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def save_value(path: Path, value: object) -> None:

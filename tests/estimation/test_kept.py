@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from autopeft.estimation.estimate import evaluation_rows, uncorrected
+from autopeft.estimation.estimate import evaluation_rows, is_kept, uncorrected
 from autopeft.estimation.kept import estimate_path
+from autopeft.estimation.observations import observations
 from autopeft.estimation.question import Question, plan
 from autopeft.estimation.tracing import setup as tracing
 from autopeft.estimation.tracing.setup import UntraceableError, is_traced, trace_key, trace_setup
 from autopeft.methods import get_method
+from autopeft.profiling.timed import kept_throughput
 
 
 @pytest.fixture
@@ -63,6 +65,22 @@ def test_whatever_decides_an_estimate_names_it(asked):
         path(asked, device=replace(device, throughput=None)),
     ]
     assert len(set(changed)) == len(changed)
+
+
+def test_what_is_free_does_not_name_an_estimate(asked):
+    """Free memory and other processes change from call to call and nothing of an estimate: it is found again."""
+    busy = replace(asked.device, free_memory_bytes=1, other_processes=3, other_used_bytes=5, index=2)
+    assert path(asked, device=busy) == path(asked)
+
+
+def test_a_cache_that_may_not_be_looked_into_costs_only_time(asked, monkeypatch, tmp_path):
+    """Where even asking for a file is an error, as in another user's folder, everything is made anew and no less."""
+    first = estimated(asked)
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path / ("n" * 300)))  # longer than a name may be, for root as well
+    assert not is_kept(asked.setup, tokens_per_row=asked.tokens, hardware=asked.hardware)
+    assert estimated(asked) == first
+    assert kept_throughput(asked.device) is None
+    assert observations("a card", "a stack") == ()
 
 
 OWN = """

@@ -39,3 +39,13 @@ def test_another_device_has_not_been_timed(tmp_path):
     for path in (tmp_path / "throughput").iterdir():
         path.write_text('{"tflops": {')
     assert kept_throughput(device) is None
+
+
+def test_slices_of_different_sizes_are_timed_each():
+    """A card's slices have one name and different shares of its speed: their memory tells them apart."""
+    whole = replace(cpu_device(), kind="cuda", name="a card")
+    small = replace(whole, mig=True, total_memory_bytes=10 << 30)
+    keep_throughput(small, TIMED)
+    assert kept_throughput(small) == TIMED
+    assert kept_throughput(replace(small, total_memory_bytes=20 << 30)) is None
+    assert kept_throughput(whole) is None

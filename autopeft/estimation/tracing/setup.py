@@ -18,6 +18,7 @@ from autopeft.estimation.tracing.store import Kept, key_of, load, path_of, save
 from autopeft.estimation.tracing.unfold import Rows, UnlikeLayersError, unfold
 from autopeft.methods import get_method
 from autopeft.methods._targets import selected_layers
+from autopeft.profiling.cache import is_there
 from autopeft.profiling.source import find_model
 from autopeft.values.candidates import Setup
 from autopeft.values.profiles import Device
@@ -87,7 +88,7 @@ def trace_key(setup: Setup, tokens_per_row: int, device: Device, practice: Pract
 
 def is_traced(setup: Setup, tokens_per_row: int, device: Device) -> bool:
     """Returns whether the recording that `trace_setup` would make is on disk, or that none can be made."""
-    return path_of(trace_key(setup, tokens_per_row, device)).is_file()
+    return is_there(path_of(trace_key(setup, tokens_per_row, device)))
 
 
 def training_part(trace: Trace) -> Trace:
