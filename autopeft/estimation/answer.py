@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from autopeft.estimation.estimate import estimate
 from autopeft.estimation.fragmentation import fragmentation_notes
-from autopeft.estimation.maximize import Target, largest_that_fits, maximize_target
+from autopeft.estimation.maximize import Target, largest_that_fits, maximize_target, possible_values
 from autopeft.estimation.question import Plan, Question, plan
 from autopeft.estimation.remedies import Remedy, remedies
 from autopeft.estimation.strategy import on_devices
@@ -101,8 +101,9 @@ def answer(question: Question, maximize: str | None = None) -> Answer:
     target = maximize_target(maximize, asked)
     found = largest_that_fits(asked, target, cost=lambda changed: cost(changed).memory.total_bytes)
     if found is None:
-        answered = _answered(target.at(asked, target.least))
-        note = f"Not even a {target.words} of {target.least} fits."
+        least = possible_values(asked, target)(target.least)
+        answered = _answered(target.at(asked, least))
+        note = f"Not even a {target.words} of {least} fits."
         return replace(answered, maximize=target, notes=(*answered.notes, note))
     return replace(_answered(target.at(asked, found)), maximize=target, maximum=found)
 

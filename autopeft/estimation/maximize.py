@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
 from typing import Literal, get_args
 
 from autopeft.errors import invalid, unknown
@@ -29,7 +31,7 @@ class Target:
         words: what a reader calls it.
         start: the value asked for, where the search begins.
         most: the largest value that the model and the method allow.
-        least: the smallest one.
+        least: the smallest one. The method may refuse some between them, as one that counts in pairs does.
         at: (plan, value) → the plan with that value.
     """
 
@@ -93,15 +95,37 @@ def _with_rank(asked: Plan, value: int) -> Plan:
 def largest_that_fits(asked: Plan, target: Target, *, cost: Callable[[Plan], int]) -> int | None:
     """Returns the largest value of a target whose plan fits, None where the smallest does not.
 
-    The value returned was asked for and fits; the next one was asked for and does not, unless there is none. A
-    value that the method refuses, such as a rank above a layer's size, does not fit.
+    The value returned was asked for and fits; the next one was asked for and does not, unless there is none. Values
+    that the method refuses are passed over: one stands for those between itself and the next.
+    """
+    nearest = possible_values(asked, target)
+
+    @cache
+    def price(possible: int) -> int:
+        return cost(target.at(asked, possible))
+
+    found = largest(
+        lambda value: price(nearest(value)), asked.limit_bytes, start=target.start, least=target.least,
+        most=target.most,
+    )  # fmt: skip
+    return None if found is None else nearest(found)
+
+
+def possible_values(asked: Plan, target: Target) -> Callable[[int], int]:
+    """Returns a function from a value to the nearest one that the method takes: from it downwards, else above it.
+
+    The plan's own value is one of them.
     """
 
-    def price(value: int) -> int:
-        changed = target.at(asked, value)
-        return asked.limit_bytes + 1 if asked.method.violations(changed.setup) else cost(changed)
+    @cache
+    def taken(value: int) -> bool:
+        return not asked.method.violations(target.at(asked, value).setup)
 
-    return largest(price, asked.limit_bytes, start=target.start, least=target.least, most=target.most)
+    def nearest(value: int) -> int:
+        downwards, upwards = range(value, target.least - 1, -1), range(value + 1, target.most + 1)
+        return next(filter(taken, chain(downwards, upwards)))
+
+    return nearest
 
 
 def largest(cost: Callable[[int], int], limit: int, *, start: int, least: int, most: int) -> int | None:

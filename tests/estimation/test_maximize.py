@@ -1,9 +1,12 @@
 """The largest value that fits: always one that was tried and fits, found with few questions."""
 
+from types import SimpleNamespace
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopeft.estimation.maximize import largest
+from autopeft.estimation.maximize import Target, largest, largest_that_fits
 
 MOST = 1 << 20
 
@@ -53,3 +56,29 @@ def test_the_ends_of_the_range_are_kept():
     assert largest(lambda value: 2, 1, start=8, least=1, most=64) is None
     assert largest(lambda value: value, 3, start=9, least=2, most=4) == 3
     assert largest(lambda value: value, 1, start=9, least=2, most=4) is None
+
+
+def most_of(taken, limit, start):
+    """Returns what is found for a method that takes these values alone, at a byte each, and what was asked for."""
+    asked: list[int] = []
+
+    def cost(changed):
+        asked.append(changed.setup)
+        return changed.setup
+
+    def at(_, value):
+        return SimpleNamespace(setup=value)
+
+    method = SimpleNamespace(violations=lambda setup: () if setup in taken else ("refused",))
+    plan: Any = SimpleNamespace(limit_bytes=limit, method=method)
+    target = Target(name="rank", words="rank", start=start, most=64, at=at)
+    return largest_that_fits(plan, target, cost=cost), asked
+
+
+@given(taken=st.sets(st.integers(1, 64), min_size=1), limit=st.integers(0, 70), data=st.data())
+def test_values_that_a_method_refuses_are_passed_over(taken, limit, data):
+    """A method that takes even ranks, or multiples of its blocks, is asked about those: a refused one ends nothing."""
+    found, asked = most_of(taken, limit, data.draw(st.sampled_from(sorted(taken))))
+    assert found == max((value for value in taken if value <= limit), default=None)
+    assert set(asked) <= taken
+    assert len(asked) == len(set(asked))
