@@ -6,10 +6,14 @@ import pytest
 
 from autopeft import resources
 from autopeft.estimation.efficiency import efficiency
+from autopeft.estimation.question import Question, plan
 from autopeft.estimation.roofline import CLASSES, trace_seconds
 from autopeft.estimation.trace import Operation
+from autopeft.estimation.tracing.setup import trace_setup
 from autopeft.files import read_yaml
+from autopeft.methods._targets import linear_modules
 from autopeft.profiling.catalogue import card_device, card_names, load_card
+from autopeft.quantization import BLOCK
 from autopeft.values.profiles import Device, Throughput
 
 RATE, BANDWIDTH = 100.0, 1e12
@@ -77,6 +81,20 @@ def test_making_memory_moves_none():
     found = trace_seconds([empty], device())
     assert found is not None
     assert found.seconds == pytest.approx(efficiency("cuda").dispatch_seconds)
+
+
+@pytest.mark.parametrize("scheme", ["nf4", "nf4-double"])
+def test_unpacking_a_quantized_weight_takes_its_traffic(tiny_models, scheme):
+    """A pass reads half a byte for each weight, and its scales, and writes two; the lowest need no backward pass."""
+    asked = plan(Question(model=str(tiny_models["llama"]), gpu="rtx-3090", quantization=scheme, batch_size=2))
+    operations = trace_setup(asked.setup, 32, asked.device).operations
+    moved = {
+        phase: sum(o.count * o.bytes_moved for o in operations if o.name == "dequantize_4bit" and o.phase == phase)
+        for phase in ("forward", "backward")
+    }
+    sizes = [module.in_features * module.out_features for module in linear_modules(asked.setup.model)]
+    assert moved["forward"] == sum(-(-size // 2) + 2 * size + 4 * -(-size // BLOCK) for size in sizes)
+    assert moved["forward"] / 2 < moved["backward"] <= moved["forward"]
 
 
 def test_a_busy_gpu_hides_the_host():

@@ -1,4 +1,8 @@
-"""bitsandbytes' layers on the meta device: the same tensors come and go as in its CUDA kernels (version 0.50).
+"""bitsandbytes' layers on the meta device: the same tensors come and go as in its CUDA kernels (version 0.50.2).
+
+A 4-bit weight is unpacked and multiplied, as the backward pass always does it. The forward pass does so beyond 1,536
+positions (``backends/cuda/ops.py``); below, how far depends on card and shape, a fused kernel may leave the unpacked
+weight out: there time and memory are upper bounds.
 
 Imported by functions only: it needs torch and bitsandbytes at import.
 """
@@ -22,22 +26,30 @@ class Scales:
     Attributes:
         shape: of the weight, outputs first.
         dtype: of the weight before it was quantized, which unpacking returns to.
+        codes: the weight itself, two to a byte.
         absmax: one scale per block; a byte each under double quantization.
         rest: code book, offset and nested scales.
     """
 
     shape: torch.Size
     dtype: torch.dtype
+    codes: Tensor
     absmax: Tensor
     rest: tuple[Tensor, ...]
     nested: bool
 
     def unpacked(self, *, forward: bool) -> Tensor:
         """Returns the weight as a pass unpacks it, its scales first; the forward pass adds their offset in a copy."""
-        scales = torch.empty_like(self.absmax, dtype=torch.float32) if self.nested else self.absmax
-        if self.nested and forward:
-            scales = scales + self.rest[1]
-        return torch.empty(self.shape, dtype=self.dtype, device=scales.device)
+        scales = self.absmax
+        if self.nested:
+            scales = torch.empty_like(self.absmax, dtype=torch.float32)
+            report("dequantize_blockwise", 0.0, (scales, self.absmax))
+            if forward:
+                scales = scales + self.rest[1]
+        weight = torch.empty(self.shape, dtype=self.dtype, device=scales.device)
+        # To make room moves nothing; to fill it takes as long as the weight is large, whatever the batch.
+        report("dequantize_4bit", 0.0, (weight, self.codes, scales))
+        return weight
 
 
 class Meta4bit(Linear4bit):  # type: ignore[misc]
@@ -178,7 +190,7 @@ def _without_numbers_4bit(module: Any, dtype: torch.dtype) -> None:
     absmax = torch.empty(blocks, dtype=torch.uint8 if nested else torch.float32, device="meta")
     shape = torch.Size((module.out_features, module.in_features))
     module.__class__ = Meta4bit
-    module.scales = Scales(shape, dtype, absmax, tuple(rest), nested)
+    module.scales = Scales(shape, dtype, packed, absmax, tuple(rest), nested)
     module.weight = Params4bit(
         packed, requires_grad=False, compress_statistics=old.compress_statistics, quant_type=old.quant_type,
         quant_storage=old.quant_storage, module=module, bnb_quantized=True,

@@ -15,7 +15,7 @@ from autopeft.estimation.tracing.depth import DepthPlan, Run
 from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, RecordedOperation, Recording
 from autopeft.profiling.cache import cache_folder, save_text
 
-_LAYOUT = 7  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
+_LAYOUT = 8  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
 
 
 @dataclass(frozen=True, kw_only=True)
