@@ -44,6 +44,14 @@ def test_rates_are_dense():
         assert load_card(name).tflops[dtype] == pytest.approx(rate, rel=0.01), name
 
 
+@pytest.mark.parametrize("name", ["mi250x", "max-1550"])
+def test_a_card_of_two_devices_is_planned_as_one_of_them(name):
+    """Half of a card is all that one process can fill where software sees two devices: 64 GiB of 128."""
+    card = load_card(name)
+    assert card.memory_bytes == 64 << 30
+    assert "half of the vendor's figures" in card.note
+
+
 def test_bfloat16_follows_the_compute_capability():
     """NVIDIA's cards have a bfloat16 rate from compute capability 8.0 on, and none below."""
     for card in (load_card(name) for name in card_names()):
