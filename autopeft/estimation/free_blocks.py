@@ -2,8 +2,9 @@
 
 from bisect import bisect_left, insort
 
-_ADDRESS_BITS = 46
+_ADDRESS_BITS = 64
 _ADDRESSES = (1 << _ADDRESS_BITS) - 1
+# A run that does not fit is weighed all the same, whatever it asks for, and addresses count on from segment to segment.
 
 SEGMENT_GAP = 512
 """Bytes left between segments, so that blocks of two segments never touch and so never merge."""

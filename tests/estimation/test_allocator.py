@@ -346,6 +346,14 @@ def test_a_replay_below_the_limit_says_when_it_fails():
     assert (found.out_of_memory, found.peak_reserved_bytes) == (True, 30 * MIB)
 
 
+def test_a_run_beyond_any_card_is_weighed_all_the_same():
+    """A batch that asks for seventy terabytes does not fit; saying so takes addresses of as many bytes."""
+    huge, large = 1 << 46, 1 << 30
+    steps = Block(huge, "weights", 0, None), Block(large, "activations", 1, 2), Block(large, "activations", 3, None)
+    found = replay(traced(*steps))
+    assert found.peak_allocated_bytes == found.peak_reserved_bytes == huge + large
+
+
 def test_what_expandable_segments_gain():
     """Blocks of growing size leave holes in segments of their own; in one segment they do not."""
     blocks = [Block(size * MIB, "activations", 2 * i, 2 * i + 1) for i, size in enumerate(range(20, 100, 10))]
