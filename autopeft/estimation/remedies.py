@@ -8,10 +8,12 @@ from autopeft.estimation.question import Plan
 from autopeft.values.candidates import Estimate
 
 SCHEME = "nf4-double"
-OPTIMIZERS = {"cuda": "paged_adamw_8bit"}
 SMALL_OPTIMIZER = "adamw_8bit"
+OPTIMIZERS = {"cuda": "paged_adamw_8bit", "rocm": SMALL_OPTIMIZER, "cpu": SMALL_OPTIMIZER}
+"""Optimizers of small state by the kinds of device that bitsandbytes updates them on."""
+
 QUANTIZED_KINDS = frozenset({"cuda", "cpu"})
-"""Kinds of device that bitsandbytes has kernels for."""
+"""Kinds of device whose quantized bases are planned with."""
 
 SHORTEST = 64
 """Tokens below which shorter rows are no remedy."""
@@ -95,8 +97,8 @@ def _changes(asked: Plan) -> Iterator[_Change]:
         yield _Change(
             words=f"--batch-size 1 --accumulation {rows}", apply=lambda p: _changed(p, batch_size=1, accumulation=rows)
         )
-    small = OPTIMIZERS.get(kind, SMALL_OPTIMIZER)
-    if candidate.optimizer not in (small, SMALL_OPTIMIZER):
+    small = OPTIMIZERS.get(kind)
+    if small is not None and candidate.optimizer not in (small, SMALL_OPTIMIZER):
         yield _Change(words=f"--optimizer {small}", apply=lambda p: _changed(p, optimizer=small))
     if asked.tokens >= 2 * SHORTEST:
         half = asked.tokens // 2

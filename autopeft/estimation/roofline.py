@@ -4,7 +4,8 @@ The roofline of Williams, Waterman and Patterson (2009, doi 10.1145/1498765.1498
 the shares of both roofs that training reaches in ``profiles/efficiency.yaml``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +46,7 @@ class StepTime:
 
 
 def trace_seconds(
-    operations: Iterable[Operation],
+    operations: Sequence[Operation],
     device: Device,
     *,
     accumulation: int = 1,
@@ -64,7 +65,8 @@ def trace_seconds(
         reached: shares of its rates; those of its kind where None.
     """
     throughput = device.throughput
-    if throughput is None or not throughput.tflops.get(_FALLBACK) or not throughput.bandwidth_bytes_per_second:
+    otherwise = None if throughput is None else _rate_of_others(operations, throughput.tflops)
+    if throughput is None or otherwise is None or not throughput.bandwidth_bytes_per_second:
         return None
     reached = reached or efficiency(device.kind)
     by_class: dict[OperationClass, float] = dict.fromkeys(CLASSES, 0.0)
@@ -73,7 +75,7 @@ def trace_seconds(
         if operation.phase in ("evaluation", "load"):
             continue
         repeats = operation.count * (1 if operation.phase == "optimizer_step" else accumulation)
-        by_class[operation_class(operation)] += repeats * _operation_seconds(operation, throughput, reached)
+        by_class[operation_class(operation)] += repeats * _operation_seconds(operation, throughput, otherwise, reached)
         count += repeats
     by_class["overhead"] = _overhead(sum(by_class.values()), count, device.kind, reached)
     if factors is not None:
@@ -90,10 +92,25 @@ def operation_class(operation: Operation) -> OperationClass:
     return "matmul" if operation.flops > operation.bytes_moved else "memory"
 
 
-def _operation_seconds(operation: Operation, throughput: Throughput, reached: Efficiency) -> float:
+def _rate_of_others(operations: Sequence[Operation], rates: Mapping[str, float]) -> float | None:
+    """Returns the rate of the dtypes that a device's profile does not state; None where it says too little.
+
+    That is float32's. Some accelerators state bfloat16 alone: then it is the dtype's in which most is computed, where
+    that is stated, for the few products beside it.
+    """
+    if rates.get(_FALLBACK):
+        return rates[_FALLBACK]
+    computed: Counter[str] = Counter()
+    for operation in operations:
+        computed[operation.dtype] += int(operation.flops * operation.count)
+    most = max(computed, key=lambda dtype: computed[dtype], default="")
+    return rates.get(most) or None
+
+
+def _operation_seconds(operation: Operation, throughput: Throughput, otherwise: float, reached: Efficiency) -> float:
     if operation.name in _MOVES_NOTHING and not operation.flops:
         return 0.0
-    rate = throughput.tflops.get(operation.dtype) or throughput.tflops[_FALLBACK]
+    rate = throughput.tflops.get(operation.dtype) or otherwise
     share = reached.attention if operation_class(operation) == "attention" else reached.matmul
     arithmetic = operation.flops / (rate * 1e12 * share)
     bandwidth = throughput.bandwidth_bytes_per_second or 1.0

@@ -8,8 +8,10 @@ from autopeft.estimation import fragmentation
 from autopeft.estimation.estimate import draft, uncorrected
 from autopeft.estimation.fragmentation import fragmentation_notes
 from autopeft.estimation.question import Question, plan
+from autopeft.estimation.remedies import remedies
 from autopeft.estimation.strategy import COMMUNICATOR_BYTES, data_parallel, fully_sharded, gathered_bytes
 from autopeft.estimation.trace import Block, Phase, Trace
+from autopeft.profiling.catalogue import card_device, load_card
 from autopeft.values.candidates import Estimate, MemoryEstimate
 
 MIB = 1 << 20
@@ -136,7 +138,22 @@ def test_nothing_is_said_where_nothing_is_gained(fragmented, monkeypatch):
 
 def test_other_devices_have_no_such_allocator(fragmented):
     """On a CPU memory is given back; over several devices the trace of one is not the whole."""
+    processor = replace(fragmented.device, kind="cpu")
+    there = replace(fragmented, hardware=replace(fragmented.hardware, devices=(processor,)))
+    assert fragmentation_notes(there, 1000 * MIB) == ()
     assert fragmentation_notes(replace(fragmented, strategy="ddp"), 1000 * MIB) == ()
+
+
+@pytest.mark.parametrize(
+    ("card", "optimizer"),
+    [("rtx-3090", "paged_adamw_8bit"), ("mi300x", "adamw_8bit"), ("apple-m2-max", None), ("gaudi2", None)],
+)
+def test_no_remedy_asks_for_what_the_device_cannot_run(planned, card, optimizer):
+    """8-bit state is a remedy where bitsandbytes updates it: on NVIDIA's, AMD's and plain processors."""
+    asked = planned(batch_size=2)
+    there = replace(asked, hardware=replace(asked.hardware, devices=(card_device(load_card(card)),)))
+    words = [remedy.words for remedy in remedies(there, estimate(), lambda _: 1)]
+    assert [word for word in words if "8bit" in word] == ([f"--optimizer {optimizer}"] if optimizer else [])
 
 
 def test_the_default_is_the_recipe_that_most_tutorials_give(planned):

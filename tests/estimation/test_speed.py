@@ -136,6 +136,17 @@ def test_no_time_is_made_up(unknown):
     assert trace_seconds([PRODUCT], unknown) is None
 
 
+def test_an_accelerator_that_states_one_rate_is_timed_by_it():
+    """Gaudi and TPUs state bfloat16 alone: a step in it is timed, its few float32 products with it; another is not."""
+    rates = Throughput(tflops={"bfloat16": RATE}, bandwidth_bytes_per_second=BANDWIDTH, source="a data sheet")
+    card = replace(device("accelerator"), throughput=rates)
+    angles = Operation("bmm", 4e9, 1e6, "float32", "forward", 1)
+    found, reached = trace_seconds([PRODUCT, angles], card), efficiency("accelerator")
+    assert found is not None
+    assert found.by_class["matmul"] == pytest.approx((3 * 2e12 + 4e9) / (RATE * 1e12 * reached.matmul))
+    assert trace_seconds([replace(PRODUCT, dtype="float32"), COPY], card) is None
+
+
 def test_every_kind_in_the_catalogue_has_shares_with_a_source():
     """Each kind of card can be planned for, with shares between 0 and 1 and where they are from."""
     kinds = {card_device(load_card(name)).kind for name in card_names()} | {"cpu"}
