@@ -17,7 +17,7 @@ from autopeft.tasks import get_task
 from autopeft.tuned import TunedConfig
 from autopeft.tuning.folder import OutputFolder
 from autopeft.values.candidates import Candidate
-from autopeft.values.outcomes import Contender, Difference, Forgetting, Latency, Score, SearchResult, TrialOutcome
+from autopeft.values.outcomes import Difference, Forgetting, Latency, Score, SearchResult, TrialOutcome
 
 _WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
 FEWEST = 2
@@ -201,7 +201,6 @@ def _paired(path: Path, result: SearchResult) -> Paired:
 
 def _search(path: Path, result: SearchResult) -> list[Entry]:
     tuned = TunedConfig.load(path / "tuned.yaml")
-    compared: Mapping[str, Contender] = {key: getattr(result, key) for key in _NAMES}
     trials = {to_json(plain(trial.candidate)): trial for trial in _trials(path)}
     return [
         Entry(
@@ -209,7 +208,7 @@ def _search(path: Path, result: SearchResult) -> list[Entry]:
             test=one.test, seconds=one.seconds, lower_is_better=_lower(tuned, one.test),
             **_measured(trials.get(to_json(plain(one.config)))),
         )
-        for key, one in compared.items()
+        for key, one in result.contenders.items()
     ]  # fmt: skip
 
 

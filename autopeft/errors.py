@@ -27,6 +27,10 @@ class DataError(AutopeftError, ValueError):
     """A data set cannot be read or cannot be used for the task."""
 
 
+class UndefinedScoreError(DataError):
+    """A metric has no value on some predictions, or on too many resamples of them for an interval."""
+
+
 class ModelError(AutopeftError, ValueError):
     """A model folder, name or file cannot be read or is not supported."""
 

@@ -39,6 +39,8 @@ def main(source: str, output: str, trials: int = 6) -> None:
         constraints=Constraints(methods=("full", "lora", "houlsby_adapter")),
     )  # fmt: skip
     for name, contender in {"winner": result.winner, "default LoRA": result.default_lora}.items():
+        if contender is None:  # it diverged, or did not fit
+            continue
         score = contender.test
         print(
             f"{name}: {contender.config.method}, {score.metric} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})"

@@ -125,6 +125,9 @@ def test_searches_and_runs_and_adapters(tuned, saved, tmp_path):
     paired, *others = found.verdicts  # what the search compared row by row is told as it was found there
     assert (paired.difference, paired.paired, paired.better) == (small, True, f"{search} (winner)")
     assert not any(verdict.paired or verdict.better for verdict in others)
+    write_text(search / "result.json", to_json(plain(replace(result, raced_lora=None))))
+    names = [entry.name for entry in compare([search, run]).entries]
+    assert names == [f"{search} (winner)", f"{search} (default recipe)", str(run)], "what was left out is not compared"
     write_text(run / "metrics.json", to_json({**plain(trained), "schema_version": 9}))
     with pytest.raises(FileFormatError, match="must be 1; got 9"):
         compare([search, run])

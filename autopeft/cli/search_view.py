@@ -16,7 +16,7 @@ from autopeft.tuning.cost import Cost
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.prepare import Prepared
 from autopeft.values.candidates import Candidate
-from autopeft.values.outcomes import Contender, Score, SearchResult, TrialOutcome
+from autopeft.values.outcomes import Score, SearchResult, TrialOutcome
 
 _REASONS_SHOWN = 2
 
@@ -146,9 +146,8 @@ def result_view(result: SearchResult) -> Iterator[Any]:
     table = Table(
         "configuration", "validation", "test", "95 % interval", title=f"{metric} on {result.winner.test.rows} test rows"
     )
-    names = {"winner": result.winner, "default LoRA": result.default_lora, "raced LoRA": result.raced_lora}
-    for name, contender in names.items():
-        table.add_row(name, f"{contender.validation.value:.4f}", *_tested(contender.test))
+    for name, contender in result.contenders.items():
+        table.add_row(_label(name), f"{contender.validation.value:.4f}", *_tested(contender.test))
     for name, reference in result.references.items():
         table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", "", *_tested(reference))
     yield table
@@ -179,7 +178,4 @@ def _tested(score: Score) -> tuple[str, str]:
 
 
 def _seconds(result: SearchResult) -> str:
-    contenders: dict[str, Contender] = {
-        "winner": result.winner, "default LoRA": result.default_lora, "raced LoRA": result.raced_lora
-    }  # fmt: skip
-    return ", ".join(f"{name} {contender.seconds:.0f} s" for name, contender in contenders.items())
+    return ", ".join(f"{_label(name)} {contender.seconds:.0f} s" for name, contender in result.contenders.items())

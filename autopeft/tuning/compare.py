@@ -9,10 +9,13 @@ from autopeft.files import parse, plain, read_json, to_json, write_text
 from autopeft.methods import baseline
 from autopeft.training.scoring import Objective, difference, score
 from autopeft.tuning.contest import Contest, Performance, Rehearsal
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, with_rows
 from autopeft.values.outcomes import Contender, Difference, Score
 
 T = TypeVar("T")
+
+ROWS = 16
+"""Rows per optimizer step of the default recipe."""
 
 RACED_RATES = (1e-4, 3.1e-4, 9.65e-4, 3e-3)
 """Four learning rates from 1e-4 to 3e-3, evenly spaced in the logarithm."""
@@ -34,11 +37,17 @@ class Comparison:
 
     def single(self, name: str, candidate: Candidate) -> Performance:
         """Returns a candidate's performance after the plan's budget."""
-        return self._kept(name, Performance, lambda: self._contest.race(candidate, (candidate.learning_rate,)))
+        return self.raced(name, candidate, (candidate.learning_rate,))
 
     def raced(self, name: str, candidate: Candidate, rates: Sequence[float] = RACED_RATES) -> Performance:
         """Returns the performance of the best of several learning rates, halved at a quarter and half the budget."""
-        return self._kept(name, Performance, lambda: self._contest.race(candidate, rates))
+
+        def asked(found: Performance) -> bool:
+            config = found.candidate
+            trained = replace(candidate, learning_rate=config.learning_rate, layer_indices=config.layer_indices)
+            return config == trained and config.learning_rate in rates
+
+        return self._kept(name, Performance, lambda: self._contest.race(candidate, rates), asked)
 
     def rehearsed(self, name: str, candidate: Candidate, seed: int) -> Rehearsal:
         """Returns a candidate trained for the plan's budget with a seed of its own; the test split is not touched."""
@@ -56,10 +65,13 @@ class Comparison:
         """Returns a rehearsed finalist's validation score with its interval."""
         return score(rehearsal.validation, self._objective, self._seed)
 
-    def _kept(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
+    def _kept(
+        self, name: str, kind: type[T], make: Callable[[], T], asked: Callable[[T], bool] = lambda _kept: True
+    ) -> T:
+        """Returns what was kept under a name where it is what was asked for, else what is made now."""
         path = self.folder / f"{name}.json"
-        if path.exists():
-            return parse(kind, read_json(path), str(path))
+        if path.exists() and asked(kept := parse(kind, read_json(path), str(path))):
+            return kept
         made = make()
         write_text(path, to_json(plain(made)))
         return made
@@ -82,9 +94,7 @@ class Comparison:
 def default_recipe(winner: Candidate) -> Candidate:
     """Returns the recipe that nearly everybody uses, on the winner's base: same quantization, dtype and micro-batch."""
     method, recipe = baseline("default")
-    rows = 16
-    micro = min(rows, winner.batch_size)
-    return replace(
+    recipes = replace(
         winner,
         method=method,
         parameters=dict(recipe.parameters),
@@ -93,6 +103,5 @@ def default_recipe(winner: Candidate) -> Candidate:
         layer_indices=None,
         optimizer="adamw",
         learning_rate=recipe.learning_rate,
-        batch_size=micro,
-        accumulation=max(1, rows // micro),
     )
+    return with_rows(recipes, ROWS, winner.batch_size)

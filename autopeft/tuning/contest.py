@@ -1,5 +1,6 @@
 """The trainings of the comparison at the end: a race, a finalist, what a finalist trained, and the untuned model."""
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -127,11 +128,13 @@ class OwnContest:
             with suppress(TimedOutError):
                 run.advance(1.0)
             seconds = time.monotonic() - started
+            # Who says no number is no finalist, and leaves nothing behind.
+            said = self._predict(run, candidate, test=False)
             save_trained(run, folder)
             return Rehearsal(
                 candidate=run.candidate,
                 seconds=seconds,
-                validation=self._predict(run, candidate, test=False),
+                validation=said,
                 tokens=run.tokens,
                 seed=seed,
             )
@@ -152,19 +155,20 @@ class OwnContest:
 
     def untuned(self, candidate: Candidate, seed: int) -> Score | None:
         """Returns the base's own test score: see `autopeft.tuning.references`."""
-        return untuned(self._worker, self._data, self._objective, candidate, seed)
+        with memory_guard():
+            return untuned(self._worker, self._data, self._objective, candidate, seed)
 
     def _lap(
         self, candidate: Candidate, state: RunState | None, share: float, deadline: float
     ) -> tuple[float, RunState | None, int]:
-        """Returns validation loss, state and tokens of one lap; a rate that diverges comes last."""
+        """Returns validation loss, state and tokens of one lap; a rate that diverges, or has no loss, comes last."""
         with memory_guard(), self._run(candidate, state, deadline) as run:
             before = run.tokens
             try:
                 with suppress(TimedOutError):
                     run.advance(share)
             except DivergedError:
-                return float("inf"), state, run.tokens - before
+                return math.inf, state, run.tokens - before
             loss = held_out_loss(
                 run.model,
                 self._data["validation"],
@@ -175,14 +179,14 @@ class OwnContest:
                 batch_size=rows_at_once(candidate, self._worker.device),
                 parallel=self._worker.parallel,
             )
-            return loss, run.state(), run.tokens - before
+            return loss if math.isfinite(loss) else math.inf, run.state(), run.tokens - before
 
     def _run(self, candidate: Candidate, state: RunState | None, deadline: float) -> Any:
         return self._worker.attached(candidate, self._plan, self._data["train"], deadline, state)
 
     def _predict(self, run: TrainingRun, candidate: Candidate, *, test: bool) -> Predictions:
         worker = self._worker
-        return predict(
+        said = predict(
             run.model,
             self._data["test"] if test else self._data["validation"],
             worker.task,
@@ -191,3 +195,6 @@ class OwnContest:
             device=worker.device,
             batch_size=rows_at_once(candidate, worker.device),
         )
+        if not all(map(math.isfinite, said.losses)):
+            raise DivergedError("After its training the loss on held-out rows is no number; lower the learning rate.")
+        return said

@@ -1,11 +1,13 @@
 """The end of a search: the winner trained anew beside its baselines, on the untouched test split."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from autopeft.errors import NothingFitsError, StudyError
+from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, UndefinedScoreError
 from autopeft.tasks import get_task
-from autopeft.tuning.compare import Comparison, default_recipe
+from autopeft.tuning.baselines import train_baselines
+from autopeft.tuning.budget import trial_seconds
+from autopeft.tuning.compare import Comparison
 from autopeft.tuning.finalists import finalists, hold_final
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.observer import Observer
@@ -15,10 +17,15 @@ from autopeft.tuning.ranking import ranking
 from autopeft.tuning.references import tfidf
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trainer import Trainer
+from autopeft.tuning.winner import tuned_config
 from autopeft.values.candidates import Candidate
 from autopeft.values.names import STATUSES
 from autopeft.values.outcomes import Score, SearchResult, TrialOutcome
 from autopeft.values.plans import Plan
+
+LEAST_TRIALS = 3
+"""A contender may take the seconds of so many full trials at the least: workers that were killed leave no time of their
+own by which it could be bounded."""
 
 
 def finish(
@@ -33,6 +40,7 @@ def finish(
 
     The best of many noisy trials is partly luck, so the last few are trained anew with seeds that no trial has used,
     and chosen among by validation: see `autopeft.tuning.finalists`. Of several objectives the knee is trained anew.
+    ``tuned.yaml`` is written as soon as the winner is known: what follows only compares.
 
     Raises:
         NothingFitsError: no trial could run at all.
@@ -47,32 +55,29 @@ def finish(
     # Fold k of a trial trains with the search's seed plus k.
     plan = Plan(tokens=settings.size.tokens, seed=prepared.seed + len(prepared.parts))
     objective = prepared.objective
-    contest = trainer.contest(plan, seconds=study.seconds, racing_rows=settings.size.pruning_rows)
+    seconds = _most_seconds(study, prepared, settings)
+    contest = trainer.contest(plan, seconds=seconds, racing_rows=settings.size.pruning_rows)
     comparison = Comparison(contest, objective, plan.seed, folder.path / "comparison")
     found = search_front(outcomes, prepared.objectives)
-    first, reserve = _first_and_reserve(found, ranked, study.seconds)
+    first, reserve = _first_and_reserve(found, ranked, seconds)
     final = hold_final(comparison, first, reserve, objective, plan.seed, observer.phase)
-    winner, default = final.winner, default_recipe(final.winner.candidate)
-    observer.phase("Training the default recipe for as many tokens")
-    default_lora = comparison.single("default_lora", default)
-    observer.phase("Racing four learning rates of the default recipe")
-    raced_lora = comparison.raced("raced_lora", default)
+    winner, counts = comparison.contender(final.winner), counted(outcomes)
+    tuned_config(prepared, winner, counts, study.seconds).save(folder.tuned)
+    baselines = train_baselines(comparison, final.winner, observer.phase)
     observer.phase("Scoring what needs no fine-tuning")
+    references, unscored = _references(prepared, comparison, winner.config)
     return SearchResult(
-        winner=comparison.contender(winner),
-        default_lora=comparison.contender(default_lora),
-        raced_lora=comparison.contender(raced_lora),
-        difference={
-            "default_lora": comparison.difference(winner, default_lora),
-            "raced_lora": comparison.difference(winner, raced_lora),
-        },
-        references=_references(prepared, comparison, winner.candidate),
-        trials={status: sum(o.status == status for o in outcomes) for status in STATUSES},
+        winner=winner,
+        default_lora=baselines["default_lora"].contender,
+        raced_lora=baselines["raced_lora"].contender,
+        difference={name: gap for name, other in baselines.items() if (gap := other.difference) is not None},
+        references=references,
+        trials=counts,
         seconds=study.seconds,
         comparison_seconds=time.monotonic() - started,
         overhead_seconds=_overhead(study, outcomes),
         output=str(folder.path),
-        notes=(*prepared.notes, *unmeasured(found)),
+        notes=(*prepared.notes, *unmeasured(found), *(b.note for b in baselines.values() if b.note), *unscored),
         winner_trial=final.chosen.number,
         finalists=final.finalists,
         objectives=prepared.objectives,
@@ -98,17 +103,43 @@ def _overhead(study: TrialStudy, outcomes: Sequence[TrialOutcome]) -> float:
     return study.seconds * (there - busy) / there if there else 0.0
 
 
-def _references(prepared: Prepared, comparison: Comparison, candidate: Candidate) -> Mapping[str, Score]:
+def _references(
+    prepared: Prepared, comparison: Comparison, candidate: Candidate
+) -> tuple[dict[str, Score], tuple[str, ...]]:
+    """Returns the scores of what needs no fine-tuning, and a note on each that could not be scored here."""
     seed, objective = prepared.seed + 1, prepared.objective
-    scores = {
-        "untuned": comparison.untuned(candidate, seed),
-        "tfidf_logistic_regression": tfidf(prepared.data, get_task(prepared.model.task), objective, seed),
+    task = get_task(prepared.model.task)
+    asked: dict[str, Callable[[], Score | None]] = {
+        "untuned": lambda: comparison.untuned(candidate, seed),
+        "tfidf_logistic_regression": lambda: tfidf(prepared.data, task, objective, seed),
     }
-    return {name: value for name, value in scores.items() if value is not None}
+    found: dict[str, Score] = {}
+    notes = []
+    for name, ask in asked.items():
+        try:
+            scored = ask()
+        except (OutOfMemoryError, UndefinedScoreError) as error:
+            first, _, _ = str(error).partition("\n")
+            notes.append(f"There is no score of {name.replace('_', ' ')}: {first}")
+            continue
+        if scored is not None:
+            found[name] = scored
+    return found, tuple(notes)
+
+
+def counted(outcomes: Sequence[TrialOutcome]) -> dict[str, int]:
+    """Returns how many trials ended in each status."""
+    return {status: sum(o.status == status for o in outcomes) for status in STATUSES}
+
+
+def _most_seconds(study: TrialStudy, prepared: Prepared, settings: Settings) -> float:
+    """Returns the seconds that a contender may take: those of the search where it took longest."""
+    full = trial_seconds(settings.size, prepared.parts, settings.tokens_per_second)
+    return max(study.longest_seconds, LEAST_TRIALS * full)
 
 
 def _nothing_completed(outcomes: Sequence[TrialOutcome], folder: OutputFolder) -> str:
-    counts = ", ".join(f"{sum(o.status == s for o in outcomes)} {s}" for s in STATUSES)
+    counts = ", ".join(f"{count} {status}" for status, count in counted(outcomes).items())
     reasons = sorted({o.reason for o in outcomes if o.reason})[:3]
     return "\n".join([f"No trial was completed ({counts}).", *reasons, f"{_advice(outcomes)}; see {folder.trials}."])
 

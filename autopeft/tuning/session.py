@@ -3,10 +3,7 @@
 import time
 from pathlib import Path
 
-from autopeft import __version__
 from autopeft.errors import RunningElsewhereError, StudyError
-from autopeft.training.run import plan_steps
-from autopeft.tuned import SCHEMA_VERSION, FullTraining, ModelReference, Provenance, TunedConfig
 from autopeft.tuning.cluster import work_on_cluster
 from autopeft.tuning.cost import (
     Cost,
@@ -24,7 +21,7 @@ from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.opening import Opened, opened
 from autopeft.tuning.prepare import Prepared, Request, prepare
-from autopeft.tuning.search import finish
+from autopeft.tuning.search import counted, finish
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.starts import begun
 from autopeft.tuning.study import TrialStudy
@@ -33,12 +30,9 @@ from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
 from autopeft.tuning.workers import work_together
 from autopeft.values.outcomes import SearchResult
-from autopeft.values.plans import Plan
 
 DEFAULT_SECONDS = 1800.0
 """A search stops after half an hour where the user sets neither time nor trials."""
-
-FULL_EPOCHS = 3.0
 
 
 def limits(trials: int | None, seconds: float | None, tokens: int | None = None, *, when_flat: bool = False) -> Limits:
@@ -151,9 +145,9 @@ def _run_crew(search: Opened, crew: Crew, stops: Limits, began: float, observer:
 
 
 def _finished(folder: OutputFolder, study: TrialStudy) -> SearchResult | None:
-    """Returns the stored result where no trial has been added since it was written."""
+    """Returns the stored result where no trial has ended, or gone on to another end, since it was written."""
     result = folder.finished()
-    if result is None or sum(result.trials.values()) != len(study.outcomes()):
+    if result is None or dict(result.trials) != counted(study.outcomes()):
         return None
     return result
 
@@ -161,48 +155,5 @@ def _finished(folder: OutputFolder, study: TrialStudy) -> SearchResult | None:
 def _finish(search: Opened, observer: Observer) -> SearchResult:
     prepared, folder = search.prepared, search.folder
     result = finish(prepared, search.trainer, search.study, folder, search.settings, observer)
-    tuned_config(prepared, result).save(folder.tuned)
     folder.write_result(result)
     return result
-
-
-def tuned_config(prepared: Prepared, result: SearchResult) -> TunedConfig:
-    """Returns the winner as a config for full training."""
-    winner = result.winner.config
-    epoch = sum(prepared.encoded["train"].lengths)
-    plan = Plan(tokens=round(FULL_EPOCHS * epoch), seed=prepared.seed)
-    return TunedConfig(
-        schema_version=SCHEMA_VERSION,
-        model=ModelReference(
-            source=prepared.model.source,
-            fingerprint=prepared.model.fingerprint,
-            task=prepared.model.task,
-            labels=prepared.model.labels,
-        ),
-        candidate=winner,
-        data=prepared.encoded.spec,
-        training=FullTraining(
-            epochs=FULL_EPOCHS,
-            steps=len(plan_steps(prepared.encoded["train"], winner, plan)),
-            warmup_share=plan.warmup_share,
-            weight_decay=plan.weight_decay,
-            max_gradient_norm=plan.max_gradient_norm,
-            seed=prepared.seed,
-            head_seed=prepared.seed,
-        ),
-        provenance=Provenance(
-            autopeft_version=__version__,
-            validation=result.winner.validation,
-            test=result.winner.test,
-            trials=result.trials,
-            search_seconds=result.seconds,
-            reasons=_reasons(prepared, winner.method),
-        ),
-    )
-
-
-def _reasons(prepared: Prepared, method: str) -> tuple[str, ...]:
-    """Returns what the recommender preferred a method for, with the sources; nothing for one that it did not rank."""
-    ranked = prepared.recommendation.candidates
-    reasons = next((found.reasons for found in ranked if found.candidate.method == method), ())
-    return tuple(f"{reason.because} ({reason.source})" for reason in reasons if reason.verdict == "prefer")

@@ -370,6 +370,12 @@ class TrialStudy:
         """Search seconds spent so far in this place, over all runs of this study."""
         return float(self._study.user_attrs.get(f"{_SPENT}{self._place}", 0.0))
 
+    @property
+    def longest_seconds(self) -> float:
+        """Search seconds of the place that has spent most."""
+        spent = self._study.user_attrs.items()
+        return max((float(value) for key, value in spent if key.startswith(_SPENT)), default=0.0)
+
     def spend(self, seconds: float, workers: int = 1) -> None:
         """Records the search seconds spent so far in this place, and how many workers spent them."""
         since = seconds - self.seconds

@@ -1,7 +1,7 @@
 """A candidate configuration, what it is expected to cost, and why it is proposed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autopeft.values.names import Dtype, ParameterValue, Strategy, Task
@@ -54,6 +54,17 @@ def rows_at_once(candidate: Candidate, device: str) -> int:
     was a CPU's where one row is what is left of a batch.
     """
     return SCORED_ON_CPU if device == "cpu" and candidate.batch_size > 1 else candidate.batch_size
+
+
+def with_rows(candidate: Candidate, rows: int, at_once: int) -> Candidate:
+    """Returns a candidate of so many rows per optimizer step: as many at once as divide them, up to a limit."""
+    micro = next(size for size in range(min(rows, at_once), 0, -1) if rows % size == 0)
+    return replace(candidate, batch_size=micro, accumulation=rows // micro)
+
+
+def halved(candidate: Candidate) -> Candidate:
+    """Returns a candidate that takes at most half its rows at once, and as many as before per optimizer step."""
+    return with_rows(candidate, candidate.batch_size * candidate.accumulation, candidate.batch_size // 2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,7 +196,9 @@ class SearchResult:
     Attributes:
         references: scores of what needs no fine-tuning: ``untuned`` (the model's own score or a frozen
             probe) and, for classification, ``tfidf_logistic_regression``.
-        difference: the winner minus ``default_lora`` and minus ``raced_lora`` on the test split.
+        default_lora: the default recipe, None where it diverged or did not fit: the notes then say so.
+        raced_lora: the default recipe at the best of four learning rates, None likewise.
+        difference: the winner minus ``default_lora`` and minus ``raced_lora`` on the test split, where it has one.
         trials: how many trials ended in each status.
         overhead_seconds: search seconds spent neither training nor evaluating.
         output: the folder that holds ``tuned.yaml``, ``trials.csv`` and the study.
@@ -208,8 +210,8 @@ class SearchResult:
     """
 
     winner: Contender
-    default_lora: Contender
-    raced_lora: Contender
+    default_lora: Contender | None
+    raced_lora: Contender | None
     difference: Mapping[str, Difference]
     references: Mapping[str, Score]
     trials: Mapping[str, int]
@@ -223,3 +225,9 @@ class SearchResult:
     objectives: tuple[Criterion, ...] = ("quality",)
     pareto: tuple[ParetoPoint, ...] = ()
     knee: Knee | None = None
+
+    @property
+    def contenders(self) -> Mapping[str, Contender]:
+        """Who was compared, by the keys above: the winner, and the baselines that came to their end."""
+        compared = {"winner": self.winner, "default_lora": self.default_lora, "raced_lora": self.raced_lora}
+        return {name: contender for name, contender in compared.items() if contender is not None}

@@ -1,6 +1,7 @@
 """The page stands by itself, tells what the study holds, and is there for searches that went wrong too."""
 
 import html.parser
+import json
 import re
 from dataclasses import replace
 
@@ -65,6 +66,17 @@ def finished(tmp_path):
     gaps = {"default_lora": gap(0.1, 0.05), "raced_lora": gap(0.01, 0.05)}
     finish(tmp_path / "run", best.candidate, gaps, ("Rows were cut at 64 tokens, <b>not</b> lost.",))
     return tmp_path / "run"
+
+
+def test_a_baseline_that_was_left_out_is_not_drawn(finished):
+    """The page of a search whose race diverged shows the winner and the other baseline."""
+    path = finished / "result.json"
+    told = json.loads(path.read_text())
+    del told["difference"]["raced_lora"]
+    path.write_text(json.dumps({**told, "raced_lora": None}))
+    said = " ".join(Checker(page_of(finished)).said)
+    assert "default LoRA" in said
+    assert "raced LoRA" not in said
 
 
 def test_the_page_asks_for_nothing_from_outside(finished):

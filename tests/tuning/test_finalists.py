@@ -1,10 +1,14 @@
 """The last few are trained anew, validation chooses among them, and the winner alone meets the test split."""
 
+from dataclasses import replace
+
 import pytest
 
-from autopeft.errors import StudyError
+from autopeft.errors import DivergedError, StudyError
 from autopeft.training.run import TrainingRun
+from autopeft.training.scoring import predict
 from autopeft.training.worker import Worker
+from autopeft.tuning import contest as contest_module
 from autopeft.tuning.compare import Comparison
 from autopeft.tuning.contest import OwnContest, Rehearsal
 from autopeft.tuning.finalists import finalists, hold_final
@@ -116,3 +120,27 @@ def test_who_diverges_is_no_winner(ready, tmp_path, monkeypatch):
         StudyError, match="Every completed trial diverged or ran out of memory when it was trained anew"
     ):
         hold_final(made, [wild], [wild], ready[0].objective, 7, lambda _: None)
+
+
+def test_a_rate_without_a_loss_comes_last_in_its_race(ready, tmp_path, monkeypatch):
+    """A rate whose held-out loss is no number is no rival, wherever it stood in the order of rates."""
+    losses = iter([float("nan"), 0.5, 0.6, float("nan"), 0.4, 0.3])
+    monkeypatch.setattr("autopeft.tuning.contest.held_out_loss", lambda *_, **__: next(losses))
+    candidate = Candidate(method="ia3", learning_rate=1e-3, batch_size=8)
+    raced = comparison(ready, tmp_path).raced("raced", candidate, (1e-4, 2e-4, 3e-4, 4e-4))
+    assert raced.candidate.learning_rate == 3e-4
+    assert next(losses, None) is None
+
+
+def test_who_says_no_number_has_diverged(ready, tmp_path, monkeypatch):
+    """A finalist whose held-out losses are no numbers is out, like one that diverged earlier, and leaves no weights."""
+
+    def lost(*arguments, **options):
+        said = predict(*arguments, **options)
+        return replace(said, losses=[float("nan"), *said.losses[1:]])
+
+    monkeypatch.setattr(contest_module, "predict", lost)
+    candidate = Candidate(method="ia3", learning_rate=1e-3, batch_size=8)
+    with pytest.raises(DivergedError, match="the loss on held-out rows is no number"):
+        comparison(ready, tmp_path).rehearsed("finalist-0", candidate, seed=5)
+    assert not (tmp_path / "finalist-0").exists()

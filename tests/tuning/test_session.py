@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -23,11 +25,12 @@ from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
 from autopeft.tuning import observations
+from autopeft.tuning.baselines import Baseline
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
-from autopeft.tuning.session import dry_run, run_search
+from autopeft.tuning.session import _finished, dry_run, run_search
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Constraints, Setup, Team
 from autopeft.values.names import STATUSES
@@ -257,6 +260,44 @@ def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(request_, tmp_path, 
     monkeypatch.undo()
     result = run_search(request_, tmp_path / "out", two, resume=True, observer=Silent())
     assert sum(result.trials.values()) == 2
+
+
+def test_the_winner_is_written_before_anything_is_compared(request_, tmp_path, monkeypatch):
+    """What can be trained is on disk once it is known; a search without baselines has a result that says so."""
+    only = replace(request_, constraints=Constraints(methods=("ia3",)))
+    one = Limits(trials=1, seconds=None)
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autopeft.tuning.search.train_baselines", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(only, tmp_path / "out", one, resume=False, observer=Silent())
+    tuned = TunedConfig.load(tmp_path / "out" / "tuned.yaml")
+    assert not (tmp_path / "out" / "result.json").exists()
+    left_out = {"default_lora": Baseline(note="It diverged."), "raced_lora": Baseline(note="It did not fit.")}
+    monkeypatch.setattr("autopeft.tuning.search.train_baselines", lambda *_: left_out)
+    result = run_search(only, tmp_path / "out", one, resume=True, observer=Silent())
+    assert result.winner.config == tuned.candidate
+    assert (result.default_lora, result.raced_lora, dict(result.difference)) == (None, None, {})
+    assert list(result.contenders) == ["winner"]
+    assert result.notes[-2:] == ("It diverged.", "It did not fit.")
+    told = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (told["default_lora"], told["raced_lora"]) == (None, None)
+
+
+def test_a_result_is_stale_once_a_trial_has_gone_on(tmp_path):
+    """A trial that was stopped and then completed leaves as many outcomes, and yet another winner is possible."""
+
+    def counts(*statuses):
+        return {status: statuses.count(status) for status in STATUSES}
+
+    def holding(*statuses) -> Any:
+        return SimpleNamespace(outcomes=lambda: [SimpleNamespace(status=status) for status in statuses])
+
+    folder: Any = SimpleNamespace(finished=lambda: SimpleNamespace(trials=counts("completed", "pruned")))
+    assert _finished(folder, holding("pruned", "completed")) is not None
+    assert _finished(folder, holding("completed", "completed")) is None
 
 
 def test_time_that_ends_before_the_first_trial_is_said(request_, tmp_path):

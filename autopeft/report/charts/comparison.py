@@ -40,9 +40,10 @@ def comparison(story: Story) -> Section:
 
 def _scores(result: SearchResult) -> list[_Interval]:
     tested = [
-        ("winner", result.winner.test, "front"),
-        ("default LoRA", result.default_lora.test, "completed"),
-        ("raced LoRA", result.raced_lora.test, "completed"),
+        *(
+            (named(key), one.test, "front" if key == "winner" else "completed")
+            for key, one in result.contenders.items()
+        ),
         *((named(key), score, "pruned") for key, score in result.references.items()),
     ]
     return [_Interval(name=name, value=s.value, low=s.low, high=s.high, css=css) for name, s, css in tested]

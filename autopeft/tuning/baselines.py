@@ -1,0 +1,68 @@
+"""The baselines that a winner stands beside: the default recipe, and a race of its learning rates.
+
+One that diverges, or does not fit with half its rows at once either, is left out with a note: what the search has found
+stands without it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from autopeft.errors import DivergedError, OutOfMemoryError, UndefinedScoreError
+from autopeft.tuning.compare import Comparison, default_recipe
+from autopeft.tuning.contest import Performance
+from autopeft.values.candidates import Candidate, halved
+from autopeft.values.outcomes import Contender, Difference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A baseline and what the winner has over it; None for both, with a note that says why, where it was left out."""
+
+    contender: Contender | None = None
+    difference: Difference | None = None
+    note: str = ""
+
+
+Train = Callable[[Candidate], Performance]
+
+_TRAINED: Mapping[str, tuple[str, str, Callable[[Comparison, str, Candidate], Performance]]] = {
+    "default_lora": ("The default recipe", "Training the default recipe for as many tokens", Comparison.single),
+    "raced_lora": ("The race", "Racing four learning rates of the default recipe", Comparison.raced),
+}
+"""What each baseline is called and what is said while it trains, by its key in the result, and how it is trained."""
+
+
+def train_baselines(comparison: Comparison, winner: Performance, tell: Callable[[str], None]) -> dict[str, Baseline]:
+    """Returns the baselines by their keys in the result.
+
+    Args:
+        comparison: trains and scores.
+        winner: what they are compared with, on whose base they train.
+        tell: is told who is being trained.
+    """
+    recipe = default_recipe(winner.candidate)
+    found: dict[str, Baseline] = {}
+    for name, (title, phase, train) in _TRAINED.items():
+        tell(phase)
+        found[name] = _baseline(title, comparison, winner, partial(train, comparison, name), recipe)
+    return found
+
+
+def _baseline(title: str, comparison: Comparison, winner: Performance, train: Train, recipe: Candidate) -> Baseline:
+    try:
+        trained = _fitting(train, recipe)
+        return Baseline(contender=comparison.contender(trained), difference=comparison.difference(winner, trained))
+    except (DivergedError, OutOfMemoryError, UndefinedScoreError) as error:
+        why = str(error).partition("\n")[0]
+    return Baseline(note=f"{title} is left out of the comparison: {why}")
+
+
+def _fitting(train: Train, recipe: Candidate) -> Performance:
+    """Returns the performance of a recipe, with half its rows at once where memory runs out: as many per step."""
+    try:
+        return train(recipe)
+    except OutOfMemoryError:
+        if recipe.batch_size == 1:
+            raise
+    return train(halved(recipe))
