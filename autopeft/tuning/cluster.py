@@ -22,7 +22,7 @@ from autopeft.files import write_bytes
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.hired import Job, torch_runner
-from autopeft.tuning.runner import Runner
+from autopeft.tuning.runner import Runner, carrying
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Desk, attempt, most_seconds, plan_of, within
@@ -232,7 +232,7 @@ def _trained(runner: Runner, job: Job, rung: Rung) -> TrialOutcome:
     if outcome.status != "timed_out" or outcome.too_slow or rung.before is None:
         return outcome
     # The runner counts what a trial goes on from by itself; here it is the same trial.
-    return replace(outcome, seconds=outcome.seconds + rung.before.seconds)
+    return carrying(outcome, rung.before)
 
 
 def _always(_reading: Measurement) -> bool:

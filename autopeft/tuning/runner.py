@@ -106,7 +106,7 @@ class TorchRunner:
     ) -> TrialOutcome:
         """Returns the outcome; only what a trial is expected to meet is caught."""
         started = time.monotonic()
-        record = _Record(curve=list(earlier.curve) if earlier else [])
+        record = _Record(curve=list(earlier.curve), tokens=earlier.tokens) if earlier else _Record(curve=[])
         outcome = TrialOutcome(
             number=number, status="completed", candidate=candidate, continues=earlier.number if earlier else None
         )
@@ -123,18 +123,18 @@ class TorchRunner:
             outcome = _ended(outcome, "timed_out", error)
         seconds = time.monotonic() - started
         overhead = max(0.0, seconds - record.training - record.evaluating)
-        # What ran out of time while going on does not replace what it went on from, whose time counts by itself.
-        carried = None if outcome.status == "timed_out" else earlier
-        return replace(
+        own = replace(
             outcome,
             candidate=record.candidate or candidate,
             curve=tuple(record.curve),
-            tokens=record.tokens,
-            seconds=seconds + (carried.seconds if carried else 0.0),
-            overhead_seconds=overhead + (carried.overhead_seconds if carried else 0.0),
+            tokens=record.tokens - (earlier.tokens if earlier else 0),
+            seconds=seconds,
+            overhead_seconds=overhead,
             peak_bytes=_largest([*record.peaks, peak_bytes(self._worker.device)]),
             trainable_parameters=record.trainable,
         )
+        # What ran out of time while going on does not replace what it went on from, whose figures count by themselves.
+        return own if outcome.status == "timed_out" else carrying(own, earlier)
 
     def keep(self, numbers: Collection[int]) -> None:
         """Removes the state of all stopped trials but these."""
@@ -244,6 +244,19 @@ class TorchRunner:
             # The same draws for every trial, so that their errors differ by what was predicted alone.
             record.errors.append(standard_error(predictions, self._objective, seed=len(record.errors)))
         return self._objective.all_metrics(predictions)
+
+
+def carrying(outcome: TrialOutcome, earlier: TrialOutcome | None) -> TrialOutcome:
+    """Returns an outcome with the figures of what it went on from, and now stands for, counted in."""
+    if earlier is None:
+        return outcome
+    return replace(
+        outcome,
+        tokens=outcome.tokens + earlier.tokens,
+        seconds=outcome.seconds + earlier.seconds,
+        overhead_seconds=outcome.overhead_seconds + earlier.overhead_seconds,
+        peak_bytes=_largest([outcome.peak_bytes, earlier.peak_bytes]),
+    )
 
 
 @contextmanager

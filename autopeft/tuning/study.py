@@ -284,15 +284,16 @@ class TrialStudy:
         return any(other.number == trial.number for other in self._trials("RUNNING"))
 
     def report(self, trial: "Trial", reading: Measurement, position: int) -> None:
-        """Records a reading, from which the sampler learns.
+        """Records a reading, from which the sampler learns; one that was recorded already stays as it is.
 
         Args:
             trial: from `ask` or `ask_again`.
             reading: its measurement.
             position: of the reading among the trial's, from 0.
         """
-        trial.report(reading.validation_loss, step=position)
-        self._seen = None
+        if position not in self._all()[trial.number].intermediate_values:
+            trial.report(reading.validation_loss, step=position)
+            self._seen = None
 
     def tell(self, trial: "Trial", outcome: TrialOutcome) -> None:
         """Stores a trial's outcome; once stored it survives whatever comes.

@@ -12,9 +12,9 @@ from autopeft.tuning.limits import Limits, may_begin, may_go_on
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.ranking import best_trial
-from autopeft.tuning.runner import Runner, Stops
+from autopeft.tuning.runner import Runner, Stops, carrying
 from autopeft.tuning.study import TrialStudy
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, halved
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan
 
@@ -117,10 +117,11 @@ def attempt(
     first = train(candidate, earlier)
     if first.status != "out_of_memory" or candidate.batch_size == 1:
         return first
-    halved = replace(candidate, batch_size=candidate.batch_size // 2, accumulation=candidate.accumulation * 2)
-    second = train(halved, None)
+    second = train(halved(candidate), None)
     return replace(
         second,
+        # It began anew, and stands all the same for what it was to go on from.
+        continues=earlier.number if earlier else None,
         seconds=first.seconds + second.seconds,
         overhead_seconds=first.overhead_seconds + second.overhead_seconds,
         reason=f"{candidate.batch_size} rows at once ran out of memory, so it was run with half. {second.reason}",
@@ -167,7 +168,8 @@ class Trials:
 
         def train(tried: Candidate, before: TrialOutcome | None) -> TrialOutcome:
             most = most_seconds(self._settings, self._prepared)
-            stops = desk.stops(trial, tried, before)
+            replaced = replace(earlier, curve=()) if earlier is not None and before is None else before
+            stops = desk.stops(trial, tried, replaced)
 
             def run(until: float) -> TrialOutcome:
                 return self._runner.run(trial.number, tried, self._plan, stops, until, before)
@@ -193,13 +195,10 @@ def within(
     outcome = run(min(deadline, time.monotonic() + most))
     if outcome.status != "timed_out" or time.monotonic() >= deadline:
         return outcome
-    return replace(
-        outcome,
-        too_slow=True,
-        reason=f"It took longer than the {most:.0f} s that a trial may. {outcome.reason}",
-        seconds=outcome.seconds + (earlier.seconds if earlier else 0.0),
-        overhead_seconds=outcome.overhead_seconds + (earlier.overhead_seconds if earlier else 0.0),
+    slow = replace(
+        outcome, too_slow=True, reason=f"It took longer than the {most:.0f} s that a trial may. {outcome.reason}"
     )
+    return carrying(slow, earlier)
 
 
 def plan_of(settings: Settings, prepared: Prepared) -> Plan:

@@ -61,3 +61,25 @@ def test_out_of_memory_is_tried_once_more_with_half_the_rows(tmp_path):
     assert (outcome.candidate.batch_size, outcome.candidate.accumulation) == (8, 2)
     assert asked[:2] == [(16, 1), (8, 2)]
     assert set(asked[2:]) <= {(8, 2)}, "what goes on keeps the batch that fitted"
+
+
+def test_a_continuation_that_runs_out_of_memory_is_not_continued_again(tmp_path):
+    """Begun anew with half the rows, it stands for what it went on from; nothing is trained for ever."""
+    asked = []
+
+    class Growing(SimulatedRunner):
+        def run(self, number, candidate, plan, stops, deadline, earlier):
+            asked.append((number, candidate.batch_size, earlier.number if earlier else None))
+            assert len(asked) < 20, "the same trial is begun again and again"
+            if earlier is not None and candidate.batch_size > 8:
+                return TrialOutcome(
+                    number=number, status="out_of_memory", candidate=candidate, reason="full", continues=earlier.number
+                )
+            return super().run(number, candidate, plan, stops, deadline, earlier)
+
+    study = open_study(tmp_path)
+    Trials(study, Growing(0.0), prepared(), SETTINGS, Silent()).run(Limits(trials=1), time.monotonic())
+    (outcome,) = study.outcomes()
+    assert (outcome.status, outcome.candidate.batch_size) == ("completed", 8)
+    assert [how for _, *how in asked[:3]] == [[16, None], [16, 0], [8, None]]
+    assert outcome.continues is not None

@@ -13,6 +13,7 @@ from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.tuning.runner import TorchRunner
+from autopeft.tuning.trials import within
 from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.plans import Plan
 from tests.toys import classification_csv
@@ -180,3 +181,23 @@ def test_folds_that_are_scored_stand_for_a_trial_whose_time_is_up(tiny_models, w
     assert outcome.status == "completed"
     two = run(TorchRunner(worker, ready.parts[:2], ready.objective, SIZE, tmp_path))
     assert (outcome.score, outcome.score_error) == (two.score, two.score_error)
+
+
+@pytest.mark.parametrize("status", ["diverged", "timed_out"])
+def test_a_continuation_has_the_figures_of_its_first_part(runner, monkeypatch, status):
+    """What stands for the trial it went on from has its tokens, seconds and peak; what ran out of time has its own."""
+    first = replace(run(runner, lambda _: True, number=21), peak_bytes=2**50, seconds=1000.0, overhead_seconds=500.0)
+    if status == "diverged":
+        monkeypatch.setattr(TrainingRun, "_backward", lambda *_: math.nan)
+    ended = runner.run(22, IA3, PLAN, lambda _: True, 0.0 if status == "timed_out" else math.inf, first)
+    assert ended.status == status
+    if status == "diverged":
+        assert (ended.tokens, ended.peak_bytes) == (first.tokens, 2**50)
+        assert ended.seconds > 1000.0
+        assert ended.overhead_seconds >= 500.0
+    else:
+        assert ended.tokens == 0
+        assert ended.seconds < 1000.0
+        slow = within(9.0, math.inf, first, lambda _: ended)
+        assert slow.too_slow
+        assert (slow.tokens, slow.peak_bytes) == (first.tokens, 2**50), "its own time was too short: it stands for both"
