@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from autopeft.errors import ModelError
 from autopeft.integration.subject import Subject
-from autopeft.methods import get_method
+from autopeft.methods import Method, get_method
 from autopeft.optimizers import get_optimizer
 from autopeft.schedules import get_schedule
 from autopeft.training.base import copy_weights, fingerprint, restore_weights
@@ -32,6 +33,7 @@ class Borrowed:
 
         Raises:
             TrialPruned: the callback gave it up.
+            ModelError: the method failed while it was attached, and the model is no longer what it was.
             RuntimeError: the base is not what it was, bit for bit: a defect of the method.
         """
         from transformers import set_seed
@@ -43,20 +45,38 @@ class Borrowed:
         saved = copy_weights(self._base) if method.capabilities.changes_base else None
         callbacks = [*method_callbacks(candidate.method, lambda: setup), callback]
         set_seed(self._args.seed)
-        attached = method.apply(self._base, setup)
+        attached = self._attached(method, setup)
+        added: list[Any] = []
         try:
             self._hand_over(attached, candidate, steps)
             for one in callbacks:
                 trainer.add_callback(one)
+                added.append(one)
             trainer.train()
             return trainer.evaluate(), sum(p.numel() for p in attached.parameters() if p.requires_grad)
         finally:
-            for one in callbacks:
+            for one in added:
                 trainer.remove_callback(one)
             method.detach(attached)
             self._settle(saved)
             if fingerprint(self._base) != self._fingerprint:
                 raise RuntimeError(f"The base model was not restored after a run of {candidate.method!r}.")
+
+    def _attached(self, method: Method, setup: Setup) -> Any:
+        """Returns the model with a method attached.
+
+        Raises:
+            ModelError: it failed half-way, and what it has left in the model cannot be taken back.
+        """
+        try:
+            return method.apply(self._base, setup)
+        except Exception as error:
+            if fingerprint(self._base) == self._fingerprint:
+                raise
+            raise ModelError(
+                f"{method.name} failed while it was attached, and part of it is left in the model: {error}\n"
+                "Load the model anew, and leave the method out or give it more memory."
+            ) from error
 
     def _hand_over(self, attached: Any, candidate: Candidate, steps: int) -> None:
         trainer, args = self.trainer, copy.copy(self._args)
@@ -102,11 +122,12 @@ class Borrowed:
 def borrowed(trainer: Any, subject: Subject) -> Iterator[Borrowed]:
     """Lends a trainer to a search, and gives it back with what it held: model, optimizer, arguments, callbacks."""
     held = (trainer.optimizer, trainer.lr_scheduler)
-    trained = [parameter.requires_grad for parameter in trainer.model.parameters()]
+    # A model that a method has broken off in holds others too.
+    trained = [(parameter, parameter.requires_grad) for parameter in trainer.model.parameters()]
     trainer.model.requires_grad_(requires_grad=False)
     try:
         yield Borrowed(trainer, subject)
     finally:
         trainer.optimizer, trainer.lr_scheduler = held
-        for parameter, flag in zip(trainer.model.parameters(), trained, strict=True):
+        for parameter, flag in trained:
             parameter.requires_grad_(flag)

@@ -53,10 +53,13 @@ class Worker:
         self._base: Base | None = None
         self._base_key: tuple[str, str] | None = None
 
+    def holds(self, candidate: Candidate) -> bool:
+        """Returns whether the base that a candidate trains on is loaded."""
+        return self._base is not None and self._base_key == (candidate.quantization, candidate.dtype)
+
     def base(self, candidate: Candidate) -> Base:
         """Returns the base that a candidate trains on, loading it when another one is held."""
-        key = (candidate.quantization, candidate.dtype)
-        if self._base is None or self._base_key != key:
+        if self._base is None or not self.holds(candidate):
             self._base = None
             gc.collect()
             self._base = load_base(
@@ -68,7 +71,7 @@ class Worker:
                 device="cpu" if self.parallel.sharded else self.device,
                 label_names=self._label_names,
             )
-            self._base_key = key
+            self._base_key = (candidate.quantization, candidate.dtype)
         return self._base
 
     def release(self) -> None:
@@ -113,7 +116,12 @@ class Worker:
         before = copy_weights(base.model) if method.capabilities.changes_base and not sharded else None
         torch.manual_seed(plan.seed)
         whole = None if sharded else saved
-        model = method.apply(base.model, setup) if whole is None else method.load(base.model, setup, whole)
+        try:
+            model = method.apply(base.model, setup) if whole is None else method.load(base.model, setup, whole)
+        except BaseException:
+            # Half attached it cannot be taken back, so the next run loads the base anew.
+            self._base = self._base_key = None
+            raise
         try:
             with weighted_loss(base.model, self._class_weights), _checkpointing(base.model, candidate):
                 if method.prepare is not None and whole is None:

@@ -27,7 +27,6 @@ class Gauge:
         self._worker, self._prepared = worker, prepared
         self._objectives: frozenset[Criterion] = frozenset(prepared.objectives)
         self._base: Base | None = None
-        self._key: tuple[str, str] | None = None
         self._probe: Probe | None = None
         self._base_milliseconds = 0.0
 
@@ -40,18 +39,18 @@ class Gauge:
         """Measures the base that a candidate trains on, once, while nothing is attached to it."""
         if not {"forgetting", "latency"} & self._objectives:
             return
-        if self._key != (candidate.quantization, candidate.dtype):
+        if not self._worker.holds(candidate):
             # Whoever holds on to a base doubles what the next one takes while it is loaded.
             self._base = self._probe = None
         base = self._worker.base(candidate)
         if base is self._base:
             return
-        self._key = (candidate.quantization, candidate.dtype)
-        self._base, device, dtype = base, self._worker.device, candidate.dtype
+        device, dtype = self._worker.device, candidate.dtype
         if "forgetting" in self._objectives:
             self._probe = probe(base, self._worker.profile, self._prepared.texts, dtype=dtype, device=device)
         if "latency" in self._objectives:
             self._base_milliseconds = base_milliseconds(base, self._batch(), dtype=dtype, device=device)
+        self._base = base
 
     def finished(self, outcome: TrialOutcome, model: Any) -> TrialOutcome:
         """Returns a completed outcome with what was asked for, measured on its trained model, still attached.

@@ -1,13 +1,18 @@
 """Methods and their settings are searched with a Trainer that is there already, which is then as it was."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 import transformers
 
 import autopeft
 from autopeft.errors import InvalidValueError, ModelError, NothingFitsError
+from autopeft.integration import borrowed
+from autopeft.integration.borrowed import Borrowed
 from autopeft.integration.hyperparameters import _best, _possible
+from autopeft.methods import get_method
 from autopeft.training.base import fingerprint
 from autopeft.values.candidates import Constraints
 
@@ -93,3 +98,34 @@ def test_nothing_completed_is_no_result():
     args = SimpleNamespace(metric_for_best_model=None, greater_is_better=None)
     with pytest.raises(NothingFitsError, match="No trial was completed"):
         _best(SimpleNamespace(args=args), None, [], 1.0)  # type: ignore[arg-type]  # read only where there is a winner
+
+
+def test_a_trial_that_fails_before_it_trains_takes_its_method_off(build_trainer, monkeypatch):
+    """An error while the trainer is prepared is the one that is seen, and the model is whole."""
+    trainer = build_trainer()
+    before = fingerprint(trainer.model)
+
+    def failing(*_):
+        raise OSError("no room for the arguments")
+
+    monkeypatch.setattr(Borrowed, "_hand_over", failing)
+    with pytest.raises(OSError, match="no room for the arguments"):
+        autopeft.hyperparameter_search(trainer, n_trials=1, methods=("lora",), verbose=False)
+    assert fingerprint(trainer.model) == before
+
+
+def test_a_method_that_fails_half_attached_ends_the_search(build_trainer, monkeypatch):
+    """A model with half a method in it is nobody's base: the search says so, and no later trial is blamed for it."""
+
+    def half(name):
+        method = get_method(name)
+
+        def apply(model, setup):
+            method.apply(model, setup)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return replace(method, apply=apply)
+
+    monkeypatch.setattr(borrowed, "get_method", half)
+    with pytest.raises(ModelError, match=r"lora failed while it was attached.*CUDA out of memory\nLoad the model anew"):
+        autopeft.hyperparameter_search(build_trainer(), n_trials=2, methods=("lora",), verbose=False)

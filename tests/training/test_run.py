@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from autopeft.data import EncodedDataset, encode, load_data
 from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
+from autopeft.methods import get_method
 from autopeft.optimizers import all_optimizers
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
@@ -237,3 +239,33 @@ def test_scoring_takes_no_more_rows_than_training_on_a_device_that_was_planned_f
     assert rows_at_once(LORA, "cuda:0") == LORA.batch_size
     assert rows_at_once(LORA, "cpu") == SCORED_ON_CPU
     assert rows_at_once(replace(LORA, batch_size=1), "cpu") == 1
+
+
+@pytest.mark.parametrize("part", ["apply", "load"])
+def test_a_method_that_fails_half_attached_leaves_no_broken_base(worker, data, tmp_path, monkeypatch, part):
+    """Out of memory while a method is attached is an outcome: the next run has a base that was loaded anew."""
+    before = worker.base(LORA)
+
+    def half(name):
+        method = get_method(name)
+
+        def fail(model, setup, *_):
+            method.apply(model, setup)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        changed: Any = {part: fail}
+        return replace(method, **changed)
+
+    monkeypatch.setattr(worker_module, "get_method", half)
+    with (
+        pytest.raises(OutOfMemoryError),
+        memory_guard(),
+        worker.attached(LORA, Plan(tokens=500), data["train"], saved=tmp_path if part == "load" else None),
+    ):
+        pass
+    monkeypatch.undo()
+    assert not worker.holds(LORA)
+    assert worker.base(LORA) is not before
+    assert worker.base(LORA).fingerprint == before.fingerprint
+    with worker.attached(LORA, Plan(tokens=500), data["train"]) as run:
+        run.advance(1.0)

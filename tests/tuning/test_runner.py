@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autopeft.training import worker as worker_module
+from autopeft.training.base import load_base
 from autopeft.training.forgetting import general_texts
 from autopeft.training.run import TrainingRun
 from autopeft.training.worker import Worker
@@ -201,3 +203,20 @@ def test_a_continuation_has_the_figures_of_its_first_part(runner, monkeypatch, s
         slow = within(9.0, math.inf, first, lambda _: ended)
         assert slow.too_slow
         assert (slow.tokens, slow.peak_bytes) == (first.tokens, 2**50), "its own time was too short: it stands for both"
+
+
+def test_a_base_is_let_go_of_before_the_next_one_is_loaded(ready, worker, monkeypatch):
+    """What measures a base holds none while the worker loads another: two of them need not fit."""
+    gauge = Gauge(worker, replace(ready, objectives=("quality", "latency")))
+    gauge.ready(IA3)
+    worker.release()
+    held = []
+
+    def watched(*arguments, **options):
+        held.append(gauge._base)
+        return load_base(*arguments, **options)
+
+    monkeypatch.setattr(worker_module, "load_base", watched)
+    gauge.ready(IA3)
+    assert held == [None]
+    assert gauge._base is worker.base(IA3)
