@@ -68,7 +68,7 @@ def measure_base(tuned: TunedConfig, setup: Setup, base: Base, test: EncodedData
         device: torch's name for it.
     """
     dtype = tuned.candidate.dtype
-    batch = latency_batch(test, setup.model, device)
+    batch = latency_batch(test, setup.model, device, rows_at_once(tuned.candidate, device))
     milliseconds, peak = _measured(
         base.model, device, lambda: base_milliseconds(base, batch, dtype=dtype, device=device)
     )

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from autopeft.data import EncodedDataset, batches
@@ -11,14 +12,16 @@ from autopeft.values.profiles import ModelProfile
 
 BATCHES = 4
 ROWS = 16
+"""Rows of a batch, at the most; of smaller ones there are so many more that as many rows are seen."""
 
 
 def layer_gradient_norms(
-    model: Any, profile: ModelProfile, dataset: EncodedDataset, *, device: str, seed: int
+    model: Any, profile: ModelProfile, dataset: EncodedDataset, *, device: str, seed: int, at_once: int = ROWS
 ) -> dict[int, float]:
     """Returns the gradient norm of each layer's linear weights, by layer index, over a few batches.
 
-    Each gradient is measured and dropped as soon as it is complete, so that no second copy of the model is held.
+    Each gradient is measured and dropped as soon as it is complete, so that no second copy of the model is held; a
+    model that recomputes its activations does so here too.
 
     Args:
         model: the base model, not quantized; it is left as it was.
@@ -26,14 +29,25 @@ def layer_gradient_norms(
         dataset: the training rows.
         device: torch's name for it.
         seed: of the choice of rows.
+        at_once: rows that it has memory for.
     """
     squares: dict[int, float] = defaultdict(float)
-    chosen = [batch for batch, _ in zip(batches(dataset, ROWS, seed), range(BATCHES), strict=False)]
-    model.eval()
+    rows = min(ROWS, at_once)
+    chosen = list(islice(batches(dataset, rows, seed), BATCHES * ROWS // rows))
+    _evaluate(model)
     with _measuring(model, profile, squares):
         for batch in chosen:
             model(**collate(dataset, batch, device)).loss.backward()
     return {layer: squares[layer] ** 0.5 for layer in sorted(squares)}
+
+
+def _evaluate(model: Any) -> None:
+    """Puts a model into evaluation mode in which it recomputes what it would while it trains."""
+    model.eval()
+    for module in model.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            # Only what believes that it trains recomputes; its parts do not believe so, and drop nothing.
+            module.training = True
 
 
 def strongest(norms: dict[int, float], count: int) -> tuple[int, ...]:

@@ -19,16 +19,23 @@ from autopeft.values.outcomes import Latency
 from autopeft.values.profiles import ModelProfile
 
 ROWS = 8
-"""Rows of the batch that is timed."""
+"""Rows of the batch that is timed, at the most."""
 
 WARM_UP, LEAST_REPEATS, MOST_REPEATS = 3, 5, 25
 MOST_SECONDS = 2.0
 """A median over fewer repeats is taken where this time is over."""
 
 
-def latency_batch(dataset: EncodedDataset, profile: ModelProfile, device: str) -> dict[str, Any]:
-    """Returns a few rows of a split, evenly spread, as the model takes them when it is asked and not taught."""
-    batch = collate(dataset, spread(len(dataset), ROWS), device)
+def latency_batch(dataset: EncodedDataset, profile: ModelProfile, device: str, rows: int = ROWS) -> dict[str, Any]:
+    """Returns a few rows of a split, evenly spread, as the model takes them when it is asked and not taught.
+
+    Args:
+        dataset: the split.
+        profile: of the model.
+        device: torch's name for it.
+        rows: that it has memory for at once.
+    """
+    batch = collate(dataset, spread(len(dataset), min(rows, ROWS)), device)
     # An encoder-decoder reads its target; without labels it would have to write it.
     return batch if profile.kind == "seq2seq" else {key: value for key, value in batch.items() if key != "labels"}
 

@@ -23,7 +23,7 @@ from autopeft.training.devices import reset_peak, training_device
 from autopeft.training.gradients import layer_gradient_norms, strongest
 from autopeft.training.parallel import ALONE, Parallel
 from autopeft.training.run import RunState, Step, TrainingRun, collate, plan_steps
-from autopeft.values.candidates import Candidate, Setup
+from autopeft.values.candidates import Candidate, Setup, rows_at_once
 from autopeft.values.plans import Plan
 from autopeft.values.profiles import HardwareProfile, ModelProfile
 
@@ -174,9 +174,11 @@ class Worker:
         if kind != "gradient" or candidate.layer_indices is not None:
             return candidate
         if self._norms is None:
-            self._norms = layer_gradient_norms(
-                base.model, self.profile, dataset, device=self.device, seed=self._head_seed
-            )
+            with _checkpointing(base.model, candidate):
+                self._norms = layer_gradient_norms(
+                    base.model, self.profile, dataset, device=self.device, seed=self._head_seed,
+                    at_once=rows_at_once(candidate, self.device),
+                )  # fmt: skip
         return replace(candidate, layer_indices=strongest(self._norms, int(count)))
 
     def _prove_unchanged(self, base: Base, candidate: Candidate) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from autopeft.data import EncodedData, EncodedDataset
+from autopeft.training.devices import memory_guard
 from autopeft.training.worker import Worker
 from autopeft.tuning.halving import READINGS, REDUCTION, readings
 from autopeft.values.candidates import Candidate
@@ -46,10 +47,14 @@ class TrialSize:
 
 
 def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset) -> float:
-    """Returns training tokens per second of a candidate on this machine, from a few steps after a warm-up."""
+    """Returns training tokens per second of a candidate on this machine, from a few steps after a warm-up.
+
+    Raises:
+        OutOfMemoryError: it does not fit.
+    """
     rows = candidate.batch_size * candidate.accumulation * _PROBE_STEPS
     plan = Plan(tokens=math.ceil(rows * fmean(dataset.lengths)))
-    with worker.attached(candidate, plan, dataset) as run:
+    with memory_guard(), worker.attached(candidate, plan, dataset) as run:
         run.advance(_WARM_UP_SHARE)
         tokens, seconds = run.tokens, run.seconds
         run.advance(1.0)

@@ -1,10 +1,12 @@
 """What a search will cost, said before it starts."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from autopeft.errors import OutOfMemoryError
 from autopeft.estimation import estimate
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
@@ -15,7 +17,7 @@ from autopeft.tuning.halving import full_trials
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.prepare import Prepared, Request
 from autopeft.tuning.starts import for_trials_of
-from autopeft.values.candidates import Candidate, Setup
+from autopeft.values.candidates import Candidate, Setup, halved
 
 COMPARED_BUDGETS = 4
 """Full budgets of the comparison at the end: one finalist, the default recipe, and a race that comes to two."""
@@ -46,7 +48,33 @@ class Cost:
 
 def measured_speed(prepared: Prepared, worker: Worker) -> float:
     """Returns training tokens per second of the first candidate, measured here; loads the weights."""
-    return measure_speed(worker, prepared.starts[0], prepared.parts[0]["train"])
+    return fitting_speed(prepared, lambda candidate: measure_speed(worker, candidate, prepared.parts[0]["train"]))
+
+
+def fitting_speed(prepared: Prepared, measure: Callable[[Candidate], float]) -> float:
+    """Returns the first candidate's speed, with half its rows at once as often as memory runs out.
+
+    Args:
+        prepared: the search.
+        measure: returns the tokens per second of a candidate.
+
+    Raises:
+        OutOfMemoryError: one row at a time does not fit.
+    """
+    candidate = prepared.starts[0]
+    while True:
+        try:
+            return measure(candidate)
+        except OutOfMemoryError as error:
+            if candidate.batch_size == 1:
+                raise OutOfMemoryError(_TOO_LARGE.format(candidate.method, error)) from error
+        candidate = halved(candidate)
+
+
+_TOO_LARGE = (
+    "{} does not fit with one row at a time, though it was estimated to: {}\n"
+    "Free memory, give --memory what is really free, or take a smaller model or shorter rows."
+)
 
 
 def estimated_speed(prepared: Prepared) -> float:

@@ -9,7 +9,7 @@ from autopeft.training.forgetting import Probe, probe
 from autopeft.training.latency import adapter_bytes, base_milliseconds, latency_batch, measure_latency
 from autopeft.training.worker import Worker
 from autopeft.tuning.prepare import Prepared
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.names import Criterion
 from autopeft.values.outcomes import TrialOutcome
 
@@ -70,4 +70,6 @@ class Gauge:
 
     def _batch(self) -> dict[str, Any]:
         rows: EncodedDataset = self._prepared.encoded["validation"]
-        return latency_batch(rows, self._worker.profile, self._worker.device)
+        # The same rows for every trial, or their times would not compare.
+        least = min(rows_at_once(start, self._worker.device) for start in self._prepared.starts)
+        return latency_batch(rows, self._worker.profile, self._worker.device, least)

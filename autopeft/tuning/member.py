@@ -18,9 +18,8 @@ from typing import Any
 
 from autopeft.training.parallel import Parallel
 from autopeft.training.worker import Worker
-from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.budget import TrialSize, measure_speed
 from autopeft.tuning.contest import OwnContest
-from autopeft.tuning.cost import measured_speed
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.runner import TorchRunner
@@ -98,9 +97,9 @@ class Here:
         return self.parallel.rank == 0
 
 
-def speed(here: Here) -> float:
-    """Returns training tokens per second of the first candidate, in all processes together."""
-    return measured_speed(here.prepared, here.worker)
+def speed(here: Here, candidate: Candidate) -> float:
+    """Returns training tokens per second of a candidate, in all processes together."""
+    return measure_speed(here.worker, candidate, here.prepared.parts[0]["train"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from autopeft.training.devices import memory_guard
 from autopeft.training.run import TrainingRun, collate
 from autopeft.training.scoring import held_out_loss
 from autopeft.training.worker import Worker
-from autopeft.values.candidates import Candidate, Recommendation, Suggestion
+from autopeft.values.candidates import Candidate, Recommendation, Suggestion, rows_at_once
 from autopeft.values.plans import Plan
 from autopeft.values.predictions import ProbeRun
 
@@ -94,7 +94,9 @@ def probe(profiles: Profiles, data: str, found: Recommendation, seconds: float, 
     took = time.monotonic() - started
     losses = [run.loss for run in runs.values() if run.loss is not None]
     if len(losses) < 2:
-        return replace(found, notes=(*found.notes, f"{seconds:.0f} s are too few to probe anything here."))
+        few = f"{seconds:.0f} s are too few to probe anything here."
+        stuck = "Nothing was probed: none of the first suggestions can take a few steps here."
+        return replace(found, notes=(*found.notes, few if math.isfinite(start) else stuck))
     seen = replace(found, candidates=tuple(replace(s, probe=runs.get(id(s))) for s in found.candidates))
     if min(losses) > BEGUN * start:
         begun = f"In {steps} steps nothing began to learn (loss {start:.3f} at first, {min(losses):.3f} at best)"
@@ -114,22 +116,33 @@ def _leaders(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
 def _afforded(bench: _Bench, leaders: list[Suggestion]) -> tuple[float, int, list[Suggestion]]:
     """Returns the loss before training, and for how many steps how many of the leaders can run in the time.
 
-    A few steps of the first say how long steps take.
+    A few steps of the first that can take them say how long steps take.
     """
-    if not leaders:
-        return math.nan, 0, []
-    candidate = leaders[0].candidate
-    plan = Plan(tokens=bench.tokens(PILOT_STEPS, candidate))
-    with memory_guard(), bench.worker.attached(candidate, plan, bench.data["train"]) as run:
-        start = _loss(bench, run)
-        run.advance(1.0)
-        step = run.seconds / max(1, run.done)
+    start, step = _pilot(bench, leaders)
     for count in range(len(leaders), 1, -1):
         # Attaching and scoring take about as long as half of the fewest steps.
         steps = int((bench.deadline - time.monotonic()) / count / step - FEWEST_STEPS / 2)
         if steps >= FEWEST_STEPS:
             return start, min(steps, MOST_STEPS), leaders[:count]
     return start, 0, []
+
+
+def _pilot(bench: _Bench, leaders: Sequence[Suggestion]) -> tuple[float, float]:
+    """Returns the loss before training and the seconds of a step, both of the first leader that can take a few.
+
+    Where all diverge or do not fit, there is no loss, and a step takes for ever.
+    """
+    for leader in leaders:
+        candidate = leader.candidate
+        plan = Plan(tokens=bench.tokens(PILOT_STEPS, candidate))
+        try:
+            with memory_guard(), bench.worker.attached(candidate, plan, bench.data["train"]) as run:
+                start = _loss(bench, run)
+                run.advance(1.0)
+                return start, run.seconds / max(1, run.done)
+        except (DivergedError, OutOfMemoryError):
+            continue
+    return math.nan, math.inf
 
 
 def _run(bench: _Bench, candidate: Candidate, steps: int) -> ProbeRun:
@@ -169,7 +182,7 @@ def _loss(bench: _Bench, run: TrainingRun) -> float:
     split = bench.data["validation"]
     return held_out_loss(
         run.model, split, bench.worker.task, dtype=run.candidate.dtype, device=bench.worker.device,
-        rows=min(VALIDATION_ROWS, len(split)),
+        rows=min(VALIDATION_ROWS, len(split)), batch_size=rows_at_once(run.candidate, bench.worker.device),
     )  # fmt: skip
 
 

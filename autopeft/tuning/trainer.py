@@ -10,7 +10,7 @@ from autopeft.errors import StudyError
 from autopeft.tuning import member
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.contest import Contest, OwnContest, Performance, Rehearsal
-from autopeft.tuning.cost import measured_speed
+from autopeft.tuning.cost import fitting_speed, measured_speed
 from autopeft.tuning.folder import keep_states
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.group import Group, LostError
@@ -80,11 +80,12 @@ class TeamTrainer:
 
     def __init__(self, prepared: Prepared) -> None:
         """Prepares it; the processes start with the first training."""
-        self._group = Group(prepared)
+        self._prepared, self._group = prepared, Group(prepared)
 
     def speed(self) -> float:
         """Returns training tokens per second of all processes together."""
-        return float(_asked(self._group, member.speed)[0])
+        # Processes that wait for each other must agree on the rows, so it is not theirs to take fewer.
+        return fitting_speed(self._prepared, lambda candidate: float(_asked(self._group, member.speed, candidate)[0]))
 
     def runner(self, size: TrialSize, states: Path) -> Runner:
         """Returns what runs the trials, the states of stopped ones kept in a folder."""

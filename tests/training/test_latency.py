@@ -45,6 +45,13 @@ def test_what_merges_is_as_fast_as_the_base(tiny_models, sources, monkeypatch, a
     assert found.tokens == sum(sum(row["attention_mask"]) for row in rows_of(data["validation"]))
 
 
+def test_no_more_rows_are_timed_than_there_is_memory_for(tiny_models, sources):
+    """A card that was planned for three rows is not asked for eight."""
+    worker, data = worker_and_data(tiny_models["bert"], sources["classification"], "classification")
+    assert len(latency_batch(data["validation"], worker.profile, "cpu", 3)["input_ids"]) == 3
+    assert len(latency_batch(data["validation"], worker.profile, "cpu", 99)["input_ids"]) == 8
+
+
 def rows_of(dataset):
     return [dataset.rows[index * len(dataset) // 8] for index in range(8)]
 

@@ -1,14 +1,19 @@
 """A probe corrects predictions by what a few real steps showed, each by the other's variance, and no further."""
 
 import math
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+from autopeft.errors import DivergedError
 from autopeft.recommend.observed import LOSS_ERROR, POINTS_PER_LOSS, combined
 from autopeft.recommend.recommender import ranked
 from autopeft.recommend.suggest import collect_profiles, recommend_for
-from autopeft.tuning.probe import LOST, probe, readings
-from autopeft.values.candidates import Constraints
+from autopeft.tuning.probe import LOST, _pilot, probe, readings
+from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.predictions import Prediction, ProbeRun
 
 
@@ -129,3 +134,31 @@ def test_too_little_time_probes_nothing_and_says_so(profiles, reviews):
     after = probe(profiles, reviews, before, 0.01, lambda _: None)
     assert after.candidates == before.candidates
     assert "too few to probe" in after.notes[-1]
+
+
+def test_the_pilot_is_the_first_that_can_take_a_few_steps(monkeypatch):
+    """Where the first suggestion runs out of memory or diverges, the next one says how long a step takes."""
+    monkeypatch.setattr("autopeft.tuning.probe._loss", lambda _bench, run: run.loss)
+
+    @contextmanager
+    def attached(candidate, *_):
+        if candidate.batch_size == 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        def advance(_share):
+            if candidate.batch_size == 8:
+                raise DivergedError("The training loss became nan.")
+
+        yield SimpleNamespace(loss=0.7, advance=advance, seconds=6.0, done=3)
+
+    def leaders(*sizes) -> Any:
+        made = [Candidate(method="ia3", learning_rate=1e-3, batch_size=size) for size in sizes]
+        return [SimpleNamespace(candidate=candidate) for candidate in made]
+
+    bench: Any = SimpleNamespace(
+        worker=SimpleNamespace(attached=attached), tokens=lambda *_: 10, data={"train": None}, deadline=math.inf
+    )
+    assert _pilot(bench, leaders(16, 8, 4)) == (0.7, 2.0)
+    start, step = _pilot(bench, leaders(16, 8))
+    assert math.isnan(start)
+    assert math.isinf(step)
