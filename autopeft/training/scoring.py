@@ -3,10 +3,12 @@
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from autopeft.data import EncodedDataset
+from autopeft.errors import UndefinedScoreError
 from autopeft.tasks import Metric, Predictions, TaskType
 from autopeft.training.devices import autocast
 from autopeft.training.parallel import ALONE, Parallel
@@ -17,9 +19,15 @@ from autopeft.values.outcomes import Difference, Score
 
 LEVEL = 0.95
 RESAMPLES = 1000
+DRAWN_ROWS, FEWEST_RESAMPLES = 10_000_000, 200
+"""Rows that all resamples together draw at the most, and how many there are of a split however large: drawn a thousand
+times, a hundred thousand rows take minutes for an interval as narrow as that of a few hundred."""
 
 ERROR_RESAMPLES = 100
 """Enough for a standard error, which they give to within 7 %."""
+
+FEWEST_DEFINED = 20
+"""Resamples on which a metric must have a value for an interval or an error to be told."""
 
 
 def predict(
@@ -151,12 +159,30 @@ def _resampled(
     statistic: Callable[[Sequence[Predictions]], float],
     resamples: int = RESAMPLES,
 ) -> list[float]:
+    """Returns a statistic on resampled rows; resamples are left out on which the metric has no value.
+
+    Raises:
+        UndefinedScoreError: it has one on too few.
+    """
     import numpy as np
 
     generator = np.random.default_rng(seed)
     rows = len(parts[0].expected)
-    draws = (generator.integers(0, rows, rows).tolist() for _ in range(resamples))
-    return [statistic([_rearrange(part, draw) for part in parts]) for draw in draws]
+    count = min(resamples, max(FEWEST_RESAMPLES, DRAWN_ROWS // rows))
+    found = []
+    for _ in range(count):
+        draw = generator.integers(0, rows, rows).tolist()
+        with suppress(UndefinedScoreError):
+            found.append(statistic([_rearrange(part, draw) for part in parts]))
+    if len(found) < FEWEST_DEFINED:
+        raise UndefinedScoreError(_FEW.format(len(found), count, rows))
+    return found
+
+
+_FEW = (
+    "The metric has a value on {} of {} resamples of the {} rows, which are too few for an interval.\n"
+    "Take a metric that has one on any rows, or give more rows."
+)
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Everything a search needs before its first trial: profiles, data, objective, and the candidates to start from."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +20,7 @@ from autopeft.data import (
     row_cache,
     token_limit,
 )
-from autopeft.errors import invalid
+from autopeft.errors import UndefinedScoreError, invalid
 from autopeft.files import plain
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
@@ -281,11 +282,29 @@ def _hash(content: Any) -> str:
 
 
 def _own_metric(name: str) -> Metric:
-    return partial(_applied, load_metric(name))
+    return partial(_applied, load_metric(name), name)
 
 
-def _applied(function: UserMetric, predictions: Predictions) -> float:
-    return float(function(predictions.predicted, predictions.expected))
+def _applied(function: UserMetric, name: str, predictions: Predictions) -> float:
+    """Returns a metric of the user's own on the predictions.
+
+    Raises:
+        UndefinedScoreError: it has no value there; other errors are defects of the metric, and keep their traceback.
+    """
+    rows = len(predictions.expected)
+    try:
+        value = float(function(predictions.predicted, predictions.expected))
+    except (ArithmeticError, ValueError) as error:
+        raise UndefinedScoreError(_UNDEFINED.format(name, rows, error)) from error
+    if not math.isfinite(value):
+        raise UndefinedScoreError(_UNDEFINED.format(name, rows, f"it gave {value}"))
+    return value
+
+
+_UNDEFINED = (
+    "The metric {} has no value on {} rows of predictions: {}.\n"
+    "Let it return a number for any, also where one class is predicted or expected alone."
+)
 
 
 def objective(data: Data) -> Objective:
