@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from autopeft.errors import OutOfMemoryError
 from autopeft.values.names import Dtype
 from autopeft.values.profiles import HardwareProfile
+
+_HIGH_WATER = Path("/proc/self/clear_refs")
+"""What takes a 5 to start a process's peak of resident memory anew."""
 
 
 def training_device(hardware: HardwareProfile) -> str:
@@ -65,19 +69,31 @@ def reset_peak(device: str) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return
-    marker = Path("/proc/self/clear_refs")
-    if marker.exists():
-        marker.write_text("5")  # Linux: the process's high-water mark starts anew
+    if _starts_anew():
+        _HIGH_WATER.write_text("5")
+
+
+@cache
+def _starts_anew() -> bool:
+    """Returns whether this process may start its high-water mark anew: on Linux, and there not in every container."""
+    try:
+        _HIGH_WATER.write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def peak_bytes(device: str) -> int | None:
-    """Returns peak memory since `reset_peak`: reserved on a GPU, the process's resident set on a Linux CPU."""
+    """Returns peak memory since `reset_peak`: reserved on a GPU, the process's resident set on a Linux CPU.
+
+    None where it cannot be told, as where the system does not let a process measure anew.
+    """
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.max_memory_reserved(device))
-    status = Path("/proc/self/status")
-    if not status.exists():
+    if not _starts_anew():
         return None
-    line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+    status = Path("/proc/self/status").read_text()
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
     return int(line.split()[1]) * 1024 if line else None

@@ -112,9 +112,12 @@ def work_on_cluster(
         Exception: whatever a task met, with the task's traceback.
     """
     import ray
-    from ray.exceptions import ObjectLostError, OutOfMemoryError, WorkerCrashedError
+    from ray import exceptions
 
-    gone = (WorkerCrashedError, OutOfMemoryError, ObjectLostError)
+    gone = (
+        exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ObjectLostError,
+        exceptions.NodeDiedError, exceptions.LocalRayletDiedError,
+    )  # fmt: skip
     key, shared = uuid4().hex, ray.put(job)
     devices = {"num_gpus": 1} if crew.gpus else {"num_cpus": crew.threads}
     task = ray.remote(train_rung).options(max_retries=0, **devices)

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from autopeft.errors import OutOfMemoryError
 from autopeft.estimation import estimate
+from autopeft.files import read_json
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import FORWARD_SHARE, evaluation_seconds, measure_speed, trial_seconds, trial_size
@@ -139,7 +140,18 @@ def download_bytes(prepared: Prepared) -> int:
     source = prepared.model.source
     if Path(source).exists():
         return 0
+    return 0 if _cached(source) else prepared.model.weight_bytes or 0
+
+
+def _cached(source: str) -> bool:
+    """Returns whether a hub model's weights are on this machine: the one file, or all parts that its index names."""
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(source, "model.safetensors")
-    return 0 if isinstance(cached, str) else prepared.model.weight_bytes or 0
+    def path(name: str) -> str | None:
+        found = try_to_load_from_cache(source, name)
+        return found if isinstance(found, str) else None
+
+    index = path("model.safetensors.index.json")
+    if index is None:
+        return path("model.safetensors") is not None
+    return all(path(part) for part in set(read_json(Path(index))["weight_map"].values()))

@@ -85,6 +85,8 @@ def opened(
                 study=study, known=frozenset(outcome.number for outcome in study.outcomes()),
             )  # fmt: skip
         finally:
+            # A notebook lives on: a trial that was broken off there shows no further sign of life to other machines.
+            study.close()
             trainer.release()
 
 

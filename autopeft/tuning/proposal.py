@@ -9,7 +9,7 @@ from autopeft.errors import FileFormatError
 from autopeft.methods import get_method
 from autopeft.tuning.guide import DRAWS, GUIDED, Guide
 from autopeft.tuning.space import Range, SearchSpace, load_space, resolved_layers
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import Candidate, with_rows
 from autopeft.values.names import ParameterValue
 
 if TYPE_CHECKING:
@@ -140,9 +140,7 @@ class Proposal:
 
     def _candidate(self, space: SearchSpace, values: Mapping[str, Any]) -> Candidate:
         start = self.starts[space.method]
-        rows = int(values["batch_size"])
-        micro = min(rows, start.batch_size)
-        return replace(
+        drawn = replace(
             start,
             parameters={key: values[key] for key in space.parameters},
             learning_rate=values["learning_rate"],
@@ -151,9 +149,8 @@ class Proposal:
             quantization=values["quantization"],
             optimizer=values["optimizer"],
             schedule=values["schedule"],
-            batch_size=micro,
-            accumulation=max(1, rows // micro),
         )
+        return with_rows(drawn, int(values["batch_size"]), start.batch_size)
 
 
 def _values(candidate: Candidate) -> dict[str, ParameterValue]:

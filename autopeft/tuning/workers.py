@@ -98,7 +98,8 @@ def _came_to_its_end(hand: Hand) -> bool:
     """
     said = hand.process.stdout.read() if hand.process.stdout else b""
     if hand.process.stdin is not None:
-        hand.process.stdin.close()
+        with suppress(BrokenPipeError):  # a job that a dead one has not read in full is still to be written
+            hand.process.stdin.close()
     hand.process.wait()
     if not said.endswith(b"\n"):
         return False

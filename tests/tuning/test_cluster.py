@@ -4,16 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autopeft.cli.search import SearchCommand
 from autopeft.errors import InvalidValueError, StudyError
-from autopeft.tuning.cluster import Rung, _crew, connected, train_rung
+from autopeft.tuning.cluster import Rung, _crew, connected, train_rung, work_on_cluster
+from autopeft.tuning.crew import Crew
+from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.spread import Spread
 from tests.environments import ROOT, ray_folder
-from tests.tuning.child import STARTS, job
+from tests.tuning.child import STARTS, job, open_study
 from tests.tuning.swarm import stateful
 from tests.tuning.test_crew import machine
 
@@ -121,3 +124,49 @@ def test_trials_run_as_tasks_and_a_killed_one_is_repeated(tmp_path):
     assert told["curves"], "no trial came to its end"
     assert set(told["curves"]) == {3}  # each reading once, though every rung was another task
     assert "a typo in a task" in told["error"]
+
+
+class FakeRay(ModuleType):
+    """A cluster in this process: every task runs at once, the first ones end with the errors it is given."""
+
+    def __init__(self, errors):
+        super().__init__("ray")
+        self.errors = list(errors)
+        self.told: dict[int, Any] = {}
+
+    def put(self, value):
+        return value
+
+    def remote(self, function):
+        def run(*arguments):
+            error = self.errors.pop(0) if self.errors else None
+            self.told[len(self.told)] = error or function(*arguments)
+            return len(self.told) - 1
+
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=run))
+
+    def wait(self, references, timeout):
+        return references, []
+
+    def get(self, reference):
+        told = self.told[reference]
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+
+def test_a_node_that_is_lost_takes_no_search_along(tmp_path, monkeypatch):
+    """Whatever Ray calls the end of a worker, its node or its raylet: the trial is lost, and tried once more."""
+    names = ("WorkerCrashedError", "OutOfMemoryError", "ObjectLostError", "NodeDiedError", "LocalRayletDiedError")
+    errors = {name: type(name, (Exception,), {}) for name in names}
+    fake: Any = FakeRay([errors["NodeDiedError"](), errors["LocalRayletDiedError"]()])
+    fake.exceptions = SimpleNamespace(**errors)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    study = open_study(tmp_path)
+    crew = Crew(size=1, gpus=(), threads=1)
+    work_on_cluster(job(tmp_path, 4, stateful), crew, study, OutputFolder(tmp_path), lambda: None)
+    outcomes = study.outcomes()
+    lost = [outcome for outcome in outcomes if outcome.status == "worker_lost"]
+    assert [outcome.reason.rpartition(" ")[2] for outcome in lost] == ["NodeDiedError", "LocalRayletDiedError"]
+    assert sum(outcome.status != "worker_lost" for outcome in outcomes) == 4
+    assert {outcome.candidate.method for outcome in lost} <= {o.candidate.method for o in outcomes if o not in lost}

@@ -1,6 +1,6 @@
 """What a search will cost is found out on machines, too, on which the first start does not fit as it was planned."""
 
-from contextlib import contextmanager
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 
 from autopeft.errors import OutOfMemoryError
 from autopeft.tuning.budget import measure_speed
-from autopeft.tuning.cost import fitting_speed
+from autopeft.tuning.cost import download_bytes, fitting_speed
 from autopeft.values.candidates import Candidate
 
 START = Candidate(method="ia3", learning_rate=1e-3, batch_size=16)
@@ -40,12 +40,42 @@ def test_the_speed_is_that_of_as_many_rows_at_once_as_fit():
 def test_memory_that_runs_out_while_the_speed_is_measured_is_told_apart():
     """torch's own error becomes the one that a search expects, with nothing begun that a resume would meet again."""
 
-    @contextmanager
-    def attached(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-        yield
+    class Full:
+        def __enter__(self):
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
-    worker: Any = SimpleNamespace(attached=attached)
+        def __exit__(self, *_):
+            return None
+
+    worker: Any = SimpleNamespace(attached=lambda *_: Full())
     rows: Any = SimpleNamespace(lengths=[5, 7])
     with pytest.raises(OutOfMemoryError, match="CUDA out of memory"):
         measure_speed(worker, START, rows)
+
+
+def hub(monkeypatch, folder, *files):
+    """A hub model's weights on this machine: so many files of it."""
+    for name in files:
+        parts = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+        (folder / name).write_text(json.dumps(parts))
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache",
+        lambda _source, name: str(folder / name) if (folder / name).exists() else None,
+    )
+    prepared: Any = SimpleNamespace(model=SimpleNamespace(source="some/model", weight_bytes=99))
+    return download_bytes(prepared)
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        ([], 99),
+        (["model.safetensors"], 0),
+        (["model.safetensors.index.json"], 99),
+        (["model.safetensors.index.json", "one.safetensors"], 99),
+        (["model.safetensors.index.json", "one.safetensors", "two.safetensors"], 0),
+    ],
+)
+def test_weights_in_parts_are_here_once_all_parts_are(monkeypatch, tmp_path, files, missing):
+    """A large model's parts need no download when the cache holds each that the index names."""
+    assert hub(monkeypatch, tmp_path, *files) == missing

@@ -63,3 +63,14 @@ def test_the_schedule_of_a_space_is_drawn(tmp_path):
     (tmp_path / "lora.yaml").write_text(f"{SPACE}schedule: [cosine]\n")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     assert proposal([START], 6, tmp_path).draw(study.ask()).schedule == "cosine"
+
+
+@pytest.mark.parametrize(("rows", "at_once"), [(16, 16), (24, 12), (8, 8), (40, 10), (7, 7)])
+def test_the_rows_of_a_space_are_the_rows_of_a_step(tmp_path, rows, at_once):
+    """Rows per step that the start's micro-batch does not divide are taken in smaller ones, and none is left out."""
+    import optuna
+
+    (tmp_path / "lora.yaml").write_text(SPACE.replace("batch_size: [16]", f"batch_size: [{rows}]"))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = proposal([START], 6, tmp_path).draw(study.ask())
+    assert (drawn.batch_size, drawn.batch_size * drawn.accumulation) == (at_once, rows)

@@ -307,6 +307,21 @@ def test_time_that_ends_before_the_first_trial_is_said(request_, tmp_path):
     assert (tmp_path / "out" / "search.json").exists()
 
 
+def test_a_search_that_is_broken_off_shows_no_further_sign_of_life(request_, tmp_path, monkeypatch):
+    """In a notebook the process lives on after Ctrl-C; the trial must not seem to, or no machine takes it over."""
+    closed = []
+
+    def interrupted(*_):
+        assert not closed
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autopeft.tuning.session.Trials.run", interrupted)
+    monkeypatch.setattr(TrialStudy, "close", closed.append)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(request_, tmp_path / "out", Limits(trials=1), resume=False, observer=Silent())
+    assert closed
+
+
 def test_trials_that_are_too_slow_are_outcomes(request_, tmp_path, monkeypatch):
     """A search whose every trial takes longer than a trial may says so, and goes on with none of them for ever."""
     limits = iter([60.0])  # the first is read, and goes on as the best so far

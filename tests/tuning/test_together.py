@@ -1,5 +1,6 @@
 """Several workers on one study: each trial once, none lost, and what happens when one of them dies or errs."""
 
+import io
 import json
 import os
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from autopeft.errors import StudyError
 from autopeft.tuning.halving import promotable
 from autopeft.tuning.running import Running
+from autopeft.tuning.workers import Hand, _came_to_its_end
 from tests.tuning.child import STARTS, SimulatedRunner, open_study, search, search_together
 from tests.tuning.test_halving import trial
 
@@ -180,3 +184,13 @@ def test_workers_end_with_the_search_that_started_them(tmp_path):
     study.recover()
     assert not study.running
     assert len(search_together(tmp_path, ended + 4, 2).outcomes()) >= ended + 4
+
+
+def test_a_worker_that_died_before_it_read_its_job_is_lost_and_no_error(tmp_path):
+    """What is still to be written to a dead worker breaks its pipe: that it died is what counts, and its log says why."""
+
+    def close():
+        raise BrokenPipeError
+
+    process: Any = SimpleNamespace(stdout=io.BytesIO(), stdin=SimpleNamespace(close=close), wait=lambda: 3)
+    assert not _came_to_its_end(Hand(process=process, log=tmp_path / "0.log"))
