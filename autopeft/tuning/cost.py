@@ -106,6 +106,7 @@ def settle(prepared: Prepared, tokens_per_second: float, request: Request, limit
         size=size,
         tokens_per_second=tokens_per_second,
         starts=for_trials_of(size.tokens, fmean(prepared.parts[0]["train"].lengths), prepared.proposal),
+        spaces=prepared.searched,
     )
 
 

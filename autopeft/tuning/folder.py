@@ -3,9 +3,9 @@
 import csv
 import errno
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,6 +28,7 @@ class Settings:
         size: of a full trial.
         tokens_per_second: measured on this machine before the first trial.
         starts: the candidates that it began with.
+        spaces: a hash of what is searched for each method.
     """
 
     schema_version: int
@@ -35,6 +36,7 @@ class Settings:
     size: TrialSize
     tokens_per_second: float
     starts: tuple[Candidate, ...] = ()
+    spaces: Mapping[str, str] = field(default_factory=dict)
 
 
 class OutputFolder:
@@ -199,6 +201,26 @@ def check_same(held: Settings, identity: dict[str, Any], owner: str, option: str
     if differing:
         raise StudyError(
             f"{owner} holds another study: {', '.join(differing)} differ.\nUse another {option}, or the same settings."
+        )
+
+
+def check_spaces(held: Settings, searched: Mapping[str, str], owner: str, option: str) -> None:
+    """Refuses to draw from other search spaces than a study has drawn from.
+
+    Args:
+        held: the settings of the study.
+        searched: a hash of what would be searched now for each method.
+        owner: what to call the study in the error.
+        option: the option that names another one.
+
+    Raises:
+        StudyError: they differ.
+    """
+    differing = sorted(name for name, known in held.spaces.items() if searched.get(name) != known)
+    if differing:
+        raise StudyError(
+            f"{owner} holds another study: the search spaces of {', '.join(differing)} differ.\n"
+            f"Use another {option}, or the same --search-spaces."
         )
 
 

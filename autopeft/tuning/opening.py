@@ -9,7 +9,7 @@ from autopeft.training.devices import threads
 from autopeft.tuning.cluster import connected
 from autopeft.tuning.cost import cost_of, download_bytes, settle
 from autopeft.tuning.crew import Crew, crew_of
-from autopeft.tuning.folder import OutputFolder, Settings, check_same
+from autopeft.tuning.folder import OutputFolder, Settings, check_same, check_spaces
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
@@ -59,7 +59,7 @@ def opened(
         identity = prepared.identity(request)
         held = _held(prepared, identity, folder, spread, storage, resume=resume)
         if held is not None:
-            prepared = prepared.starting_from(held.starts, request.spaces)
+            prepared = _going_on(prepared, held, request, folder, spread)
         trainer = trainer_of(prepared)
         if missing := download_bytes(prepared):
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
@@ -69,7 +69,7 @@ def opened(
         if storage is not None:
             first = _study(prepared, folder, spread, storage).agree(settings) or settings
             check_same(first, identity, f"the study {spread.study}", "--study")
-            prepared = prepared.starting_from(first.starts, request.spaces)
+            prepared = _going_on(prepared, first, request, folder, spread)
             settings = replace(first, tokens_per_second=settings.tokens_per_second)
         prepared = prepared.guided(settings.size.tokens)
         observer.prepared(prepared, cost_of(prepared, settings, stops))
@@ -117,6 +117,19 @@ def _held(
     if held is not None:
         check_same(held, identity, f"{storage.name} ({spread.study})", "--study")
     return held
+
+
+def _going_on(prepared: Prepared, held: Settings, request: Request, folder: OutputFolder, spread: Spread) -> Prepared:
+    """Returns the search with the starts of its study.
+
+    Raises:
+        StudyError: the spaces that they lie in are others now.
+    """
+    found = prepared.starting_from(held.starts, request.spaces)
+    shared = spread.storage is not None
+    owner = (f"the study {spread.study}", "--study") if shared else (str(folder.path), "--output")
+    check_spaces(held, found.searched, *owner)
+    return found
 
 
 def _settled(

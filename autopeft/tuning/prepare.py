@@ -159,6 +159,11 @@ class Prepared:
         guide = Guide(model=self.model, task=self.task, tokens=tokens)
         return replace(self, proposal=replace(self.proposal, guide=guide))
 
+    @property
+    def searched(self) -> dict[str, str]:
+        """A hash of the space that is searched for each method."""
+        return {name: _hash(plain(space)) for name, space in self.proposal.spaces.items()}
+
     def identity(self, request: Request) -> dict[str, Any]:
         """Returns what makes this search this search, for the check when it is resumed."""
         asked: dict[str, Any] = {}
@@ -170,6 +175,8 @@ class Prepared:
             asked["team"] = f"{self.team.strategy} on {self.team.devices} devices"
         if self.model.own_code:
             asked["own_code"] = True
+        if request.token_limit is not None:
+            asked["token_limit"] = request.token_limit
         return {
             **asked,
             "model": self.model.fingerprint,

@@ -1,5 +1,6 @@
 """Search spaces: YAML files read against the methods' legal domains."""
 
+import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,9 @@ from autopeft.values.names import ParameterValue
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+MISSPELT = 0.85
+"""Likeness to a group of targets from which a word is taken for that group, and not for a module."""
 
 _SHARE = re.compile(r"(last|gradient):1/0*([1-9]\d*)")
 _LISTS = ("targets", "layers", "quantization", "optimizer", "schedule", "batch_size")
@@ -146,7 +150,7 @@ def _choices(space: SearchSpace) -> list[str]:
         f"`targets` must be one of {', '.join(GROUPS)}, none, or names of modules; got {name!r}. "
         f"{close_match(name, GROUPS)}".rstrip()
         for name in space.targets
-        if name not in GROUPS and not re.fullmatch(r"[\w., ]+", name)
+        if name not in GROUPS and (not re.fullmatch(r"[\w., ]+", name) or _misspelt(name))
     ]
     problems += [
         f"`layers` must be all, last:K, every:N or gradient:K with N ≥ 1 and K ≥ 1 or a share as 1/2; got {name!r}."
@@ -154,6 +158,11 @@ def _choices(space: SearchSpace) -> list[str]:
         if not re.fullmatch(r"all|(last|every|gradient):0*[1-9]\d*", name) and not _SHARE.fullmatch(name)
     ]
     return problems + [f"`batch_size` must be at least 1; got {rows}." for rows in space.batch_size if rows < 1]
+
+
+def _misspelt(name: str) -> bool:
+    """Returns whether a name is a group's but for a letter: a module would hardly be called so, and `qkv` is one."""
+    return bool(difflib.get_close_matches(name, GROUPS, n=1, cutoff=MISSPELT))
 
 
 def resolved_layers(choices: Iterable[str], depth: int, *, gradients: bool) -> tuple[str, ...]:

@@ -74,3 +74,17 @@ def test_the_rows_of_a_space_are_the_rows_of_a_step(tmp_path, rows, at_once):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = proposal([START], 6, tmp_path).draw(study.ask())
     assert (drawn.batch_size, drawn.batch_size * drawn.accumulation) == (at_once, rows)
+
+
+@pytest.mark.parametrize(("named", "meant"), [("attenion", "attention"), ("all_linear", "all-linear")])
+def test_a_misspelt_group_of_targets_is_no_module(tmp_path, named, meant):
+    """A group but for a letter is refused with the group that is meant; modules have names of their own."""
+    (tmp_path / "lora.yaml").write_text(SPACE.replace("[qv]", f"[{named}]"))
+    with pytest.raises(FileFormatError, match=rf"`targets` must be .*; got '{named}'\. Did you mean '{meant}'\?"):
+        load_space("lora", tmp_path)
+
+
+def test_modules_are_targets_by_their_names(tmp_path):
+    """Names that share letters with a group are modules' all the same."""
+    (tmp_path / "lora.yaml").write_text(SPACE.replace("[qv]", '[qkv, c_attn, "q_proj, v_proj", self_attention]'))
+    assert load_space("lora", tmp_path).targets == ("qkv", "c_attn", "q_proj, v_proj", "self_attention")

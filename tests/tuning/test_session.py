@@ -4,6 +4,8 @@ import csv
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from autopeft.files import plain, write_text
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.recommend.evidence import read_runs
 from autopeft.report import write_report
+from autopeft.resources import search_spaces
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
@@ -204,6 +207,22 @@ def test_a_folder_holds_one_study(finished, request_):
         run_search(replace(request_, seed=1), output, FOUR, resume=True, observer=Silent())
     with pytest.raises(StudyError, match="another study: objectives differ"):
         run_search(replace(request_, objectives=("quality", "time")), output, FOUR, resume=True, observer=Silent())
+    with pytest.raises(StudyError, match="another study: token_limit differ"):
+        run_search(replace(request_, token_limit=32), output, FOUR, resume=True, observer=Silent())
+
+
+def test_a_study_keeps_its_search_spaces(finished, request_, tmp_path):
+    """The same spaces in a folder of the user's own are the same search; another range is refused by its method."""
+    result, output = finished
+    for name in METHODS:
+        shutil.copy(search_spaces() / f"{name}.yaml", tmp_path)
+    own = replace(request_, spaces=tmp_path)
+    assert plain(run_search(own, output, FOUR, resume=True, observer=Silent())) == plain(result)
+    space = (tmp_path / "ia3.yaml").read_text()
+    (tmp_path / "ia3.yaml").write_text(re.sub(r"optimizer:.*", "optimizer: [adamw, lion]", space))
+    assert (tmp_path / "ia3.yaml").read_text() != space
+    with pytest.raises(StudyError, match=r"another study: the search spaces of ia3 differ\.\n.*--search-spaces"):
+        run_search(own, output, FOUR, resume=True, observer=Silent())
 
 
 def test_a_dry_run_writes_nothing_and_says_the_cost(request_, tmp_path, monkeypatch):
@@ -309,14 +328,14 @@ def test_time_that_ends_before_the_first_trial_is_said(request_, tmp_path):
 
 def test_a_search_that_is_broken_off_shows_no_further_sign_of_life(request_, tmp_path, monkeypatch):
     """In a notebook the process lives on after Ctrl-C; the trial must not seem to, or no machine takes it over."""
-    closed = []
+    closed: list[TrialStudy] = []
 
     def interrupted(*_):
         assert not closed
         raise KeyboardInterrupt
 
     monkeypatch.setattr("autopeft.tuning.session.Trials.run", interrupted)
-    monkeypatch.setattr(TrialStudy, "close", closed.append)
+    monkeypatch.setattr(TrialStudy, "close", lambda study: closed.append(study))
     with pytest.raises(KeyboardInterrupt):
         run_search(request_, tmp_path / "out", Limits(trials=1), resume=False, observer=Silent())
     assert closed

@@ -187,7 +187,7 @@ def test_workers_end_with_the_search_that_started_them(tmp_path):
 
 
 def test_a_worker_that_died_before_it_read_its_job_is_lost_and_no_error(tmp_path):
-    """What is still to be written to a dead worker breaks its pipe: that it died is what counts, and its log says why."""
+    """What is still to be written to a dead worker breaks its pipe: what counts is that it died; its log says why."""
 
     def close():
         raise BrokenPipeError
