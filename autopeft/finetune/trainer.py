@@ -10,6 +10,7 @@ from typing import Any
 
 from autopeft.data import EncodedDataset
 from autopeft.finetune.checkpoints import stalled, trainer_class
+from autopeft.training.callbacks import method_callbacks
 from autopeft.training.scoring import spread
 from autopeft.tuned import TunedConfig
 
@@ -36,7 +37,7 @@ def build_trainer(
 
     Args:
         tuned: what to train with.
-        model: with the method attached.
+        model: with the method attached, and started where it starts from data.
         train: training rows.
         validation: rows whose loss decides which weights are kept.
         folder: where checkpoints go.
@@ -65,12 +66,14 @@ def build_trainer(
     # One process trains on one device: asked for the device first, or the count would be set again.
     arguments._n_gpu = min(1, arguments.n_gpu)
     clock = _clock()
+    # Who prepares a training has started the method, on the same rows whether it is resumed or not.
+    started = method_callbacks(tuned.candidate.method, tuned.setup, started=True)
     trainer = trainer_class()(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=_sample(validation),
-        callbacks=[*tuned.callbacks(), clock, _progress(report), *([_stopping()] if resumable else [])],
+        callbacks=[*started, clock, _progress(report), *([_stopping()] if resumable else [])],
         optimizers=tuned.optimizers(model),
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to the command's result

@@ -1,6 +1,7 @@
 """Callbacks that carry a method's own steps into transformers' Trainer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from autopeft.methods import Method, get_method
@@ -9,14 +10,17 @@ from autopeft.training.worker import PREPARING_BATCHES
 from autopeft.values.candidates import Setup
 
 
-def method_callbacks(name: str, setup: Callable[[], Setup]) -> list[Any]:
+def method_callbacks(name: str, setup: Callable[[], Setup], *, started: bool = False) -> list[Any]:
     """Returns the callbacks that a method needs: one that starts it from data and runs its schedule, or none.
 
     Args:
         name: of the method.
         setup: gives what the method was attached with, where it asks for it.
+        started: whether it was started from data already: a second start would move its base once more.
     """
     method = get_method(name)
+    if started:
+        method = replace(method, prepare=None)
     needed = method.prepare or method.before_training or method.after_step
     return [_callback(method, setup)] if needed else []
 

@@ -3,9 +3,11 @@
 import errno
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -16,6 +18,7 @@ from autopeft.files import parse, read_json
 from autopeft.finetune import Silent, Trained, train
 from autopeft.finetune.checkpoints import STATE, newest, read, stalled
 from autopeft.finetune.folder import disk_guard
+from autopeft.finetune.logits import logits
 from autopeft.testing.models import tiny_model_folder
 from autopeft.training.checkpoint import save_state
 from autopeft.training.run import collate
@@ -332,3 +335,22 @@ def test_checkpoints_hold_what_trains_alone(tuned, source, tmp_path):
     state = read(latest)
     assert sum(weight.numel() for weight in state.weights) < 30_000
     assert state.done >= 6
+
+
+@pytest.mark.parametrize("method", ["corda", "lora_ga"])
+def test_a_start_from_data_is_made_once(method, tuned, source, tmp_path, monkeypatch):
+    """What is saved, on a base that nothing has moved, is the very model that was trained and scored."""
+    module, scored = sys.modules["autopeft.finetune.train"], []
+    publish = module._publish
+
+    def watched(work, folder, trained):
+        scored.extend(logits(work.model, work.data["test"], dtype="float32", device="cpu"))
+        publish(work, folder, trained)
+
+    monkeypatch.setattr(module, "_publish", watched)
+    parameters = {"rank": 4, "alpha": 4, "dropout": 0.0}
+    config = replace(tuned, candidate=replace(LORA, method=method, parameters=parameters, learning_rate=1e-3))
+    train(config, source, tmp_path / "out", epochs=0.2)
+    model, _ = config.load_trained(tmp_path / "out", device="cpu")
+    saved = logits(model, config.prepare(source)["test"], dtype="float32", device="cpu")
+    assert np.allclose(saved, scored, atol=1e-4)
