@@ -46,7 +46,7 @@ def read_rows(source: str) -> Source:
         found = _read_folder(path)
     elif path.is_file():
         found = _by_split(read_table(path), str(path))
-    elif _is_path(source):
+    elif is_path(source):
         raise DataError(f"The data file {source!r} does not exist.\nGive a file, a folder or a hub name.")
     else:
         found = _read_hub(source)
@@ -55,7 +55,8 @@ def read_rows(source: str) -> Source:
     return found
 
 
-def _is_path(source: str) -> bool:
+def is_path(source: str) -> bool:
+    """Whether a source is written as a path, be there anything or not: never taken for a name on the hub."""
     suffixed = Path(source).suffix.lower() in READERS
     return suffixed or source.startswith(("/", ".", "~")) or not _HUB_NAME.fullmatch(source)
 

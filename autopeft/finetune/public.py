@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from autopeft.data import is_path
 from autopeft.files import plain, read_json, to_json, to_yaml
 from autopeft.finetune.folder import TrainedFolder
 from autopeft.tuned import TunedConfig
@@ -13,9 +14,19 @@ _NAMES = ("base_model_name_or_path", "name_or_path", "_name_or_path")
 
 
 def shared_name(source: str) -> str:
-    """Returns a source as others may see it: a path of this machine by its last part, a name on the hub as it is."""
+    """Returns a source as others may see it: a path of this machine by its last part, a name on the hub as it is.
+
+    What lies here no longer, or is looked for from another folder, is a path all the same if it is written as one.
+    """
     path = Path(source).expanduser()
-    return path.absolute().name if path.is_absolute() or path.exists() else source
+    local = path.is_absolute() or path.exists() or path.suffix == ".gguf" or is_path(source)
+    return path.absolute().name if local else source
+
+
+def whole_place(source: str) -> str:
+    """Returns a source as every folder of this machine finds it: a path from the root, a name on the hub as it is."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source
 
 
 def public_bytes(path: Path) -> bytes:
@@ -44,7 +55,9 @@ def _metrics(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     trained = TrainedFolder(path.parent).finished()
     also = tuple(replace(second, source=_place(second.source)) for second in trained.also)
-    return to_json(plain(replace(trained, output=_place(trained.output), also=also)))
+    # It is a folder, however much its name reads like one on the hub.
+    output = f"./{Path(trained.output).absolute().name}"
+    return to_json(plain(replace(trained, output=output, also=also)))
 
 
 def _foreign(path: Path) -> str:

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from autopeft.finetune.logits import WITH_CLASSES, logits, targets
 from autopeft.finetune.merge import check_mergeable, write_merged
 from autopeft.finetune.outcomes import SCHEMA_VERSION as OUTCOME_VERSION
 from autopeft.finetune.outcomes import Calibration, Evaluation, Trained
+from autopeft.finetune.public import whole_place
 from autopeft.finetune.side_effects import Before, OtherData, expected, measure_base, other_data
 from autopeft.finetune.trainer import build_trainer
 from autopeft.methods import Method, get_method
@@ -128,6 +129,7 @@ def _run(
 ) -> Trained:  # fmt: skip
     told.phase("Loading data and model")
     work, identity, base = _prepare(tuned, method, source, epochs, also)
+    tuned = work.tuned
     folder.begin(tuned, identity)
     latest = newest(folder.checkpoints)
     if latest is not None:
@@ -183,12 +185,14 @@ def _prepare(
 ) -> tuple[_Work, Identity, Before]:
     import torch
 
+    config = sha256(tuned)  # as it was given: what is resumed need not lie where it lay
+    tuned = _placed(tuned, source)
     setup = tuned.setup()
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     raw = load_like(tuned.data, source)
     base = tuned.load_base(device=device)
     data = encode(raw, base.tokenizer, setup.model.kind)
-    others = other_data(tuned, setup, also, base.tokenizer)
+    others = other_data(tuned, setup, [whole_place(other) for other in also], base.tokenizer)
     bare = measure_base(tuned, setup, base, data["test"], device)
     model = tuned.attach(base)
     if method.prepare is not None:
@@ -199,8 +203,14 @@ def _prepare(
         tuned=tuned, setup=setup, method=method, data=data, goal=objective(raw), model=model, tokenizer=base.tokenizer,
         device=device, others=others,
     )  # fmt: skip
-    identity = Identity(schema_version=SCHEMA_VERSION, config=sha256(tuned), rows=sha256(raw.rows), epochs=epochs)
+    identity = Identity(schema_version=SCHEMA_VERSION, config=config, rows=sha256(raw.rows), epochs=epochs)
     return work, identity, bare
+
+
+def _placed(tuned: TunedConfig, source: str) -> TunedConfig:
+    """Returns the config as the folder keeps it: with this training's data, and places that hold from any folder."""
+    model = replace(tuned.model, source=whole_place(tuned.model.source))
+    return replace(tuned, model=model, data=replace(tuned.data, source=whole_place(source)))
 
 
 def _scored(work: _Work, split: str) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from autopeft.errors import InvalidValueError, ModelError, StudyError
+from autopeft.finetune.public import shared_name
 from autopeft.finetune.push import HubError, push
 from autopeft.tuned import TunedConfig
 from tests.finetune.fake_hub import fake_hub
@@ -143,3 +144,21 @@ def test_no_path_of_this_machine_goes_up(hub, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=r"'\./bert' is neither a folder nor a file here"):
         TunedConfig.load("tuned.yaml").setup()
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (".cache/minilm", "minilm"),
+        ("../clients/acme/contracts.csv", "contracts.csv"),
+        ("acme/contracts.jsonl", "contracts.jsonl"),
+        ("~/acme/model", "model"),
+        ("models/acme.gguf", "acme.gguf"),
+        ("clients/acme/contracts", "contracts"),
+        ("meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-1B"),
+        ("glue#sst2", "glue#sst2"),
+    ],
+)
+def test_a_path_is_one_where_nothing_lies_too(given, shown):
+    """What is pushed from another folder, or after the data has moved, still goes by its last part."""
+    assert shared_name(given) == shown

@@ -19,11 +19,13 @@ from autopeft.finetune import Silent, Trained, train
 from autopeft.finetune.checkpoints import STATE, newest, read, stalled
 from autopeft.finetune.folder import disk_guard
 from autopeft.finetune.logits import logits
+from autopeft.finetune.public import public_bytes
 from autopeft.testing.models import tiny_model_folder
 from autopeft.training.checkpoint import save_state
 from autopeft.training.run import collate
 from autopeft.tuned import TunedConfig
 from tests.finetune.conftest import LORA, TOKEN
+from tests.toys import classification_csv
 
 
 class Killed(Silent):
@@ -354,3 +356,21 @@ def test_a_start_from_data_is_made_once(method, tuned, source, tmp_path, monkeyp
     model, _ = config.load_trained(tmp_path / "out", device="cpu")
     saved = logits(model, config.prepare(source)["test"], dtype="float32", device="cpu")
     assert np.allclose(saved, scored, atol=1e-4)
+
+
+def test_the_folder_names_what_was_trained_on(tuned, tmp_path, monkeypatch):
+    """Config and card name this training's data, not the search's; relative places become whole, so push knows them."""
+    monkeypatch.chdir(tmp_path)
+    Path("clients").mkdir()
+    Path("clients", "bert").symlink_to(tuned.model.source)
+    classification_csv(Path("clients", "mine.csv"), rows=120, seed=5)
+    given = replace(tuned, model=replace(tuned.model, source="clients/bert"))
+    outcome = train(given, "clients/mine.csv", "clients/out", epochs=0.2, also=["clients/mine.csv"])
+    folder, held = Path("clients/out"), tmp_path / "clients"
+    assert outcome.also[0].source == str(held / "mine.csv")
+    kept = TunedConfig.load(folder / "tuned.yaml")
+    assert (kept.data.source, kept.model.source) == (str(held / "mine.csv"), str(held / "bert"))
+    assert "- Data: mine.csv, split seed" in (folder / "README.md").read_text()
+    files = [path for path in folder.iterdir() if path.suffix in (".json", ".yaml", ".md")]
+    monkeypatch.chdir(folder)
+    assert not [path.name for path in files if b"clients" in public_bytes(tmp_path / path)]
