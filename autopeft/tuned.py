@@ -180,6 +180,9 @@ class TunedConfig:
             device=device or ("cuda:0" if torch.cuda.is_available() else "cpu"),
             label_names=self.data.labels,
         )
+        # A trainer that accumulates lets such a model count what its loss is a mean of, and most heads do not: their
+        # gradients came out as many times too large. Told so, it divides, as the search does.
+        base.model.accepts_loss_kwargs = False
         if self.data.class_weights is not None:
             attach_class_weights(base.model, self.data.class_weights)
         return base
@@ -255,11 +258,16 @@ class TunedConfig:
             arguments["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
         return arguments
 
-    def callbacks(self) -> list[Any]:
-        """Returns the trainer callbacks that the method needs, such as rank updates during training."""
-        from autopeft.training.callbacks import method_callbacks
+    def callbacks(self, *, started: bool = False) -> list[Any]:
+        """Returns the trainer callbacks that the candidate needs, such as rank updates during training.
 
-        return method_callbacks(self.candidate.method, self.setup)
+        Args:
+            started: whether the method was started from data already, where it starts from data.
+        """
+        from autopeft.training.callbacks import checkpointing_callbacks, method_callbacks
+
+        own = method_callbacks(self.candidate.method, self.setup, started=started)
+        return [*own, *checkpointing_callbacks(self.candidate)]
 
     def optimizers(self, model: Any) -> tuple[Any, None]:
         """Returns the optimizer for ``Trainer(optimizers=…)``; the trainer makes the schedule itself."""

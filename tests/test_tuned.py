@@ -151,6 +151,45 @@ def test_the_schedule_is_handed_to_the_trainer(make, tmp_path):
     assert arguments.lr_scheduler_kwargs["num_decay_steps"] == 9  # a fifth of what 3 of 48 steps of warm-up leave
 
 
+def first_gradients(tuned, output, source):
+    """Returns what the first step of the README's trainer goes by, with nothing dropped out and nothing clipped."""
+    model, _ = tuned.load_model()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    found: list[torch.Tensor] = []
+
+    class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_pre_optimizer_step(self, _args, _state, _control, **_kwargs):
+            found.extend(p.grad.clone() for p in model.parameters() if p.grad is not None)
+
+    transformers.Trainer(
+        model=model,
+        args=tuned.training_arguments(output, save_strategy="no", disable_tqdm=True, max_steps=1, max_grad_norm=0.0),
+        train_dataset=tuned.prepare(source)["train"],
+        callbacks=[Watch()],
+        optimizers=tuned.optimizers(model),
+    ).train()
+    return found
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 1.0)])
+def test_accumulated_rows_count_as_rows_of_one_batch(make, source, tmp_path, weights):
+    """Four batches of four rows give the gradients of one of sixteen, and not four times as much."""
+    parts = make(replace(LORA, batch_size=4, accumulation=4), class_weights=weights)
+    whole = make(replace(LORA, batch_size=16), class_weights=weights)
+    for one, two in zip(*(first_gradients(tuned, tmp_path, source) for tuned in (parts, whole)), strict=True):
+        assert torch.allclose(one, two, rtol=1e-3, atol=1e-6)
+
+
+def test_checkpointing_is_what_was_estimated_and_tried(make, source, tmp_path):
+    """It is on, and the embeddings' output asks for no gradients, for which layers without adapters were recomputed."""
+    trainer = trained(make(replace(LORA, gradient_checkpointing=True)), tmp_path, source, max_steps=1)
+    base = trainer.model.get_base_model()
+    assert any(getattr(module, "gradient_checkpointing", False) for module in base.modules())
+    assert not base.get_input_embeddings()._forward_hooks
+
+
 def test_configs_of_the_libraries(make):
     """peft's and bitsandbytes' objects say what the candidate says, and are None where there is none."""
     import peft

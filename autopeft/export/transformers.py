@@ -13,11 +13,20 @@ def _render(facts: Facts) -> Exported:
         *facts.optimizer_left(),
         *facts.quantization_left(),
         *facts.class_weights_left(),
+        *_accumulation_left(facts),
     ]
     if not facts.full:
         where = "export --to peft for its file" if facts.adapter else "autopeft alone has it: use autopeft train"
         unsupported.append(f"The method {_method(facts)} is no training argument: {where}.")
     return Exported(text=to_json(settings) + "\n", unsupported=tuple(unsupported))
+
+
+def _accumulation_left(facts: Facts) -> list[str]:
+    if facts.tuned.candidate.accumulation == 1:
+        return []
+    return [
+        "The mean over accumulated batches is no argument: set `model.accepts_loss_kwargs = False` for the Trainer."
+    ]
 
 
 def _method(facts: Facts) -> str:

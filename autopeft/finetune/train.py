@@ -139,7 +139,7 @@ def _run(
     others = [other.score(tuned, work.model, work.tokenizer, work.device) for other in work.others]
     trainer = build_trainer(
         tuned, work.model, work.data["train"], work.data["validation"], folder=folder.checkpoints, epochs=epochs,
-        report=told.step, resumable=method.after_step is None,
+        device=work.device, report=told.step, resumable=method.after_step is None,
     )  # fmt: skip
     said = expected(work.setup, work.data["train"])
     told.phase("Training")

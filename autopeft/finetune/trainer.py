@@ -10,9 +10,9 @@ from typing import Any
 
 from autopeft.data import EncodedDataset
 from autopeft.finetune.checkpoints import stalled, trainer_class
-from autopeft.training.callbacks import method_callbacks
 from autopeft.training.scoring import spread
 from autopeft.tuned import TunedConfig
+from autopeft.values.candidates import rows_at_once
 
 READINGS_PER_EPOCH = 4
 VALIDATION_ROWS = 2000
@@ -30,6 +30,7 @@ def build_trainer(
     *,
     folder: Path,
     epochs: float,
+    device: str,
     report: Report,
     resumable: bool,
 ) -> Any:
@@ -42,16 +43,38 @@ def build_trainer(
         validation: rows whose loss decides which weights are kept.
         folder: where checkpoints go.
         epochs: passes over the training rows.
+        device: torch's name for it.
         report: is told each logged step and each reading.
         resumable: whether weights alone bring a run back; else nothing is kept on the way and it runs to its end.
     """
     from transformers import PrinterCallback
 
     per_epoch = math.ceil(math.ceil(len(train) / tuned.candidate.batch_size) / tuned.candidate.accumulation)
-    every = max(1, math.ceil(per_epoch / READINGS_PER_EPOCH))
+    tuned = _lasting(tuned, epochs, math.ceil(epochs * per_epoch))
+    clock = _clock()
+    trainer = trainer_class()(
+        model=model,
+        args=_arguments(tuned, folder, max(1, math.ceil(per_epoch / READINGS_PER_EPOCH)), device, resumable=resumable),
+        train_dataset=train,
+        eval_dataset=_sample(validation),
+        # Who prepares a training has started the method, on the same rows whether it is resumed or not.
+        callbacks=[*tuned.callbacks(started=True), clock, _progress(report), *([_stopping()] if resumable else [])],
+        optimizers=tuned.optimizers(model),
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to the command's result
+    trainer.step_seconds = clock.middle
+    return trainer
+
+
+def _lasting(tuned: TunedConfig, epochs: float, steps: int) -> TunedConfig:
+    """Returns the config of a run of this length, which schedules count their parts over."""
+    return replace(tuned, training=replace(tuned.training, epochs=epochs, steps=steps))
+
+
+def _arguments(tuned: TunedConfig, folder: Path, every: int, device: str, *, resumable: bool) -> Any:
+    """Returns transformers' arguments of a run that is read, and kept, every so many steps."""
     arguments = tuned.training_arguments(
         folder,
-        num_train_epochs=epochs,
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps" if resumable else "no",
@@ -59,26 +82,13 @@ def build_trainer(
         logging_steps=max(1, every // 4),
         metric_for_best_model="eval_loss",
         greater_is_better=False,
-        per_device_eval_batch_size=max(8, tuned.candidate.batch_size),
+        per_device_eval_batch_size=rows_at_once(tuned.candidate, device),
         prediction_loss_only=True,
         disable_tqdm=True,
     )
     # One process trains on one device: asked for the device first, or the count would be set again.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    clock = _clock()
-    # Who prepares a training has started the method, on the same rows whether it is resumed or not.
-    started = method_callbacks(tuned.candidate.method, tuned.setup, started=True)
-    trainer = trainer_class()(
-        model=model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=_sample(validation),
-        callbacks=[*started, clock, _progress(report), *([_stopping()] if resumable else [])],
-        optimizers=tuned.optimizers(model),
-    )
-    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to the command's result
-    trainer.step_seconds = clock.middle
-    return trainer
+    return arguments
 
 
 def _clock() -> Any:

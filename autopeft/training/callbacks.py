@@ -7,7 +7,7 @@ from typing import Any
 from autopeft.methods import Method, get_method
 from autopeft.training.scoring import spread
 from autopeft.training.worker import PREPARING_BATCHES
-from autopeft.values.candidates import Setup
+from autopeft.values.candidates import Candidate, Setup
 
 
 def method_callbacks(name: str, setup: Callable[[], Setup], *, started: bool = False) -> list[Any]:
@@ -23,6 +23,24 @@ def method_callbacks(name: str, setup: Callable[[], Setup], *, started: bool = F
         method = replace(method, prepare=None)
     needed = method.prepare or method.before_training or method.after_step
     return [_callback(method, setup)] if needed else []
+
+
+def checkpointing_callbacks(candidate: Candidate) -> list[Any]:
+    """Returns the callback that has a trainer checkpoint as trials and estimates do, or none where nothing is."""
+    return [_frozen_inputs()] if candidate.gradient_checkpointing else []
+
+
+def _frozen_inputs() -> Any:
+    from transformers import TrainerCallback
+
+    class FrozenInputs(TrainerCallback):  # type: ignore[misc]
+        """Takes back that the embeddings' output asks for gradients, for which every layer would be recomputed."""
+
+        def on_train_begin(self, _args: Any, _state: Any, _control: Any, **kwargs: Any) -> None:
+            # The trainer has switched checkpointing on by now; the variant that it is told to use needs no such input.
+            kwargs["model"].disable_input_require_grads()
+
+    return FrozenInputs()
 
 
 def _callback(method: Method, setup: Callable[[], Setup]) -> Any:

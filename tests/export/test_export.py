@@ -90,6 +90,16 @@ def test_transformers_reads_its_file(classifier, tmp_path):
         assert getattr(read, key) == getattr(wanted, key), key
 
 
+def test_accumulation_is_told_to_the_trainer(classifier):
+    """transformers' Trainer sums the losses of most heads where it accumulates: whoever takes its file is told."""
+    several = replace(classifier, candidate=replace(classifier.candidate, accumulation=4))
+    said = [
+        any("accepts_loss_kwargs" in s for s in export(one, "transformers").unsupported)
+        for one in (classifier, several)
+    ]
+    assert said == [False, True]
+
+
 def test_what_is_left_out_is_said(writer):
     """Another start, another optimizer and a choice of layers each leave their sentence where a tool lacks them."""
     odd = replace(
