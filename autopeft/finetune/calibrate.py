@@ -14,8 +14,10 @@ _ROUNDS = 60
 def calibrate(scores: Sequence[Any], truths: Sequence[Any]) -> Calibration:
     """Returns the temperature of the lowest mean negative log-likelihood (Guo et al. 2017, arXiv 1706.04599).
 
-    The likelihood has one optimum in the temperature, so a golden-section search between 0.05 and 20 finds it. A
-    set without an error has its optimum at zero; the lower bound stands there.
+    The truths are taken for as sure as their number lets one be (Platt 1999): of n of them each stands for (n + 1) /
+    (n + 2), and the other classes share the rest. A set without an error would else have its optimum at zero, and
+    probabilities of 0 and 1 whatever the row. The likelihood has one optimum in the temperature, so a golden-section
+    search between 0.05 and 20 finds it.
 
     Args:
         scores: raw scores per row, (classes,) or (words, classes).
@@ -60,7 +62,9 @@ def _loss(scores: Any, ids: Any, temperature: float) -> float:
     scaled = scores / temperature
     top = scaled.max(-1)
     total = top + np.log(np.exp(scaled - top[:, None]).sum(-1))
-    return float((total - scaled[np.arange(len(ids)), ids]).mean())
+    right, sure = scaled[np.arange(len(ids)), ids], (len(ids) + 1) / (len(ids) + 2)
+    others = (scaled.sum(-1) - right) / (scaled.shape[-1] - 1)
+    return float((total - sure * right - (1 - sure) * others).mean())
 
 
 def _minimum(function: Any) -> float:

@@ -151,6 +151,13 @@ def test_the_temperature_is_found(true, seed):
         assert found.error_after < found.error_before
 
 
+def test_a_validation_without_an_error_is_no_certainty():
+    """Probabilities stay below 1 where all rows were right, and the nearer to it the more rows that were."""
+    scores, ids = np.array([8.0, 0.0]), np.array([0])
+    surest = [probabilities(scores, calibrate([scores] * rows, [ids] * rows).temperature).max() for rows in (25, 1000)]
+    assert surest == pytest.approx([26 / 27, 1001 / 1002], abs=1e-4)
+
+
 def test_calibration_error_of_known_cases():
     """Sure and right is 0, sure and wrong is 1, and words of tagged rows count one by one."""
     sure = np.array([[1.0, 0.0], [1.0, 0.0]])
