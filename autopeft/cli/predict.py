@@ -39,10 +39,14 @@ def command(
     lacking = sum(row.value is None for row in found)
     if lacking:
         show.say(f"{lacking} of {len(found)} rows lack what the model reads; their prediction is empty.")
+    cut = sum(row.truncated for row in found)
+    if cut:
+        show.say(f"{cut} of {len(found)} rows have more tokens than training read of a row; their ends played no part.")
     if output is not None:
         write_predictions(found, output)
         show.result(
-            {"rows": len(found), "lacking": lacking, "output": str(output)}, unbroken(f"{output}: {len(found)} rows")
+            {"rows": len(found), "lacking": lacking, "truncated": cut, "output": str(output)},
+            unbroken(f"{output}: {len(found)} rows"),
         )
         return
     lines = [escape(_line(row)) for row in found[:_SHOWN]]
@@ -51,6 +55,7 @@ def command(
 
 
 def _line(row: "Prediction") -> str:
-    value = row.value if not isinstance(row.value, Sequence) or isinstance(row.value, str) else " ".join(row.value)
+    tagged = isinstance(row.value, Sequence) and not isinstance(row.value, str)
+    value = " ".join(tag or "?" for tag in row.value) if tagged else row.value
     chance = f"  ({row.probability:.3f})" if isinstance(row.probability, float) else ""
     return f"{row.row}: {value}{chance}"

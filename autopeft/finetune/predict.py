@@ -1,18 +1,18 @@
 """Scores new rows with what a full training left: labels with probabilities, numbers, or text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from autopeft.data import EncodedDataset, encode_rows, input_rows
+from autopeft.data import EncodedDataset, encode_rows, input_rows, token_limit
 from autopeft.errors import DataError
 from autopeft.finetune.calibrate import probabilities
 from autopeft.finetune.folder import TrainedFolder
 from autopeft.finetune.generate import continuations
-from autopeft.finetune.logits import WITH_CLASSES, logits
+from autopeft.finetune.logits import IGNORED, WITH_CLASSES, logits
 from autopeft.finetune.outcomes import Trained
-from autopeft.tasks import Row
+from autopeft.tasks import Row, get_task
 from autopeft.tuned import TunedConfig
 
 MAX_NEW_TOKENS = 128
@@ -24,15 +24,18 @@ class Prediction:
 
     Attributes:
         row: its position in the source, from 0.
-        value: a label, a list of tags, the right choice, a number, or text; None where the row lacks its input.
+        value: a label, a list of tags, the right choice, a number, or text; None where the row lacks its input, and in
+            place of the tag of a word that the model did not read: one without tokens, or beyond the limit.
         probability: calibrated, of the label or of each tag; None for tasks without classes.
         probabilities: of every label or choice, highest first; empty for tagged words and without classes.
+        truncated: whether the row has more tokens than training read of one, and its end played no part.
     """
 
     row: int
     value: Any
     probability: Any = None
     probabilities: dict[str, float] = field(default_factory=dict)
+    truncated: bool = False
 
 
 def predict_rows(
@@ -43,7 +46,7 @@ def predict_rows(
     max_new_tokens: int = MAX_NEW_TOKENS,
     device: str | None = None,
 ) -> tuple[Prediction, ...]:
-    """Returns a prediction for every row of a source, in its order, whatever splits it has.
+    """Returns a prediction for every row of a source, in its order: train, validation and test where it has splits.
 
     Args:
         folder: the output of a full training.
@@ -66,16 +69,32 @@ def predict_rows(
     device = device or ("cuda:0" if torch.cuda.is_available() else "cpu")
     model, tokenizer = tuned.load_trained(place.path, device=device)
     usable = [row for row in rows if row is not None]
-    dataset = encode_rows(usable, tuned.data, tokenizer, tuned.setup().model.kind)
+    dataset, cut = _encoded(usable, tuned, tokenizer)
     if tuned.model.task in WITH_CLASSES or tuned.model.task == "regression":
         scores = logits(model, dataset, dtype=tuned.candidate.dtype, device=device, batch_size=batch_size)
-        made = _from_scores(tuned, trained, usable, scores)
+        made = _from_scores(tuned, trained, usable, scores, tokenizer)
     else:
         made = [
             {"value": text} for text in _texts(tuned, model, tokenizer, dataset, batch_size, max_new_tokens, device)
         ]
-    by_row = dict(zip(known, made, strict=True))
-    return tuple(Prediction(row=index, **by_row.get(index, {"value": None})) for index in range(len(rows)))
+    by_row = {
+        index: Prediction(row=index, truncated=shortened, **answer)
+        for index, answer, shortened in zip(known, made, cut, strict=True)
+    }
+    return tuple(by_row.get(index, Prediction(row=index, value=None)) for index in range(len(rows)))
+
+
+def _encoded(rows: Sequence[Row], tuned: TunedConfig, tokenizer: Any) -> tuple[EncodedDataset, list[bool]]:
+    """Returns the rows as tokens, and which of them were cut at the token limit."""
+    kind = tuned.setup().model.kind
+    each = [encode_rows([row], tuned.data, tokenizer, kind) for row in rows]
+    whole = replace(
+        each[0],
+        rows=[row for one in each for row in one.rows],
+        lengths=[length for one in each for length in one.lengths],
+        truncated=sum(one.truncated for one in each),
+    )
+    return whole, [one.truncated > 0 for one in each]
 
 
 def _texts(
@@ -88,14 +107,18 @@ def _texts(
 
 
 def _from_scores(
-    tuned: TunedConfig, trained: Trained, rows: Sequence[Row], scores: Sequence[Any]
+    tuned: TunedConfig, trained: Trained, rows: Sequence[Row], scores: Sequence[Any], tokenizer: Any
 ) -> list[dict[str, Any]]:
     if tuned.model.task == "regression":
         return [{"value": float(row[0])} for row in scores]
     temperature = trained.calibration.temperature if trained.calibration else 1.0
     chances = [probabilities(row, temperature) for row in scores]
     if tuned.model.task == "token-classification":
-        return [_tagged(tuned.data.labels, row) for row in chances]
+        limit = token_limit(tuned.data, tokenizer)
+        return [
+            _tagged(tuned.data.labels, one, _read_words(row, tokenizer, limit), len(row["tokens"]))
+            for row, one in zip(rows, chances, strict=True)
+        ]
     names = [row.get("choices", tuned.data.labels) for row in rows]
     return [_labelled(labels, row) for labels, row in zip(names, chances, strict=True)]
 
@@ -109,8 +132,16 @@ def _labelled(labels: Sequence[str], chances: Any) -> dict[str, Any]:
     }
 
 
-def _tagged(labels: Sequence[str], chances: Any) -> dict[str, Any]:
-    return {
-        "value": [labels[index] for index in chances.argmax(-1)],
-        "probability": [float(word) for word in chances.max(-1)],
-    }
+def _read_words(row: Row, tokenizer: Any, limit: int) -> list[int]:
+    """Returns the positions of the words that the model reads: each stands for its tag where its tokens begin."""
+    places = [str(place) for place in range(len(row["tokens"]))]
+    encoded = get_task("token-classification").encode({**row, "tags": places}, tokenizer, places, limit)
+    return [place for place in encoded["labels"] if place != IGNORED]
+
+
+def _tagged(labels: Sequence[str], chances: Any, read: Sequence[int], words: int) -> dict[str, Any]:
+    value: list[str | None] = [None] * words
+    probability: list[float | None] = [None] * words
+    for place, word in zip(read, chances, strict=True):
+        value[place], probability[place] = labels[int(word.argmax())], float(word.max())
+    return {"value": value, "probability": probability}

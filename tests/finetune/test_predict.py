@@ -187,8 +187,12 @@ def test_numbers_and_tags_and_texts(tiny_models, writer, tmp_path):
     assert outcome.calibration.rows == 4 * outcome.validation.after.rows
     assert outcome.test.after.value > 0.5  # entities, not tags: seqeval reads the label names
     words = tmp_path / "w.jsonl"
-    words.write_text(json.dumps({"tokens": ["film", "was"]}) + "\n" + json.dumps({"tokens": ["song"]}) + "\n")
-    assert [len(row.value) for row in predict_rows(tmp_path / "tagger", words)] == [2, 1]
+    rows = [["", "film", "was", 30 * "x", "late"], ["song"]]
+    words.write_text("".join(json.dumps({"tokens": row}) + "\n" for row in rows))
+    whole, alone = predict_rows(tmp_path / "tagger", words)
+    assert [tag is None for tag in whole.value] == [True, False, False, False, True]  # no tokens, and beyond the limit
+    assert [chance is None for chance in whole.probability] == [True, False, False, False, True]
+    assert (len(alone.value), whole.truncated, alone.truncated) == (1, True, False)
 
     asked = write_csv(tmp_path / "asked.csv", ["prompt"], [("film 3 was good?",), ("song 4 was bad indeed?",)])
     written = predict_rows(writer.output, asked, max_new_tokens=4)
