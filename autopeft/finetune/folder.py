@@ -133,9 +133,10 @@ class TrainedFolder:
                     f"{self.path} holds another training: {', '.join(differing)} differ.\n"
                     "Use another --output, or the same config, data and --epochs."
                 )
-            return
-        tuned.save(self.tuned)
-        write_text(self._identity, to_json(plain(identity)))
+        else:
+            write_text(self._identity, to_json(plain(identity)))
+        if not self.tuned.exists():  # on a full disk the first may be all there is, and by it the run goes on
+            tuned.save(self.tuned)
 
     @contextmanager
     def staged(self) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,12 +19,15 @@ def check_target(path: Path) -> None:
 
     Raises:
         InvalidValueError: its name ends in neither .csv nor .jsonl.
-        StudyError: there is a file already.
+        StudyError: there is a file already, or its folder cannot be written.
     """
     if path.suffix not in _SUFFIXES:
         raise invalid("--output", "autopeft predict", "a name that ends in .csv or .jsonl", str(path))
     if path.exists():
         raise StudyError(f"{path} exists already. Name another file with --output.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"{path} cannot be written: {folder} is no folder that may be written to. Name another file.")
 
 
 def write_predictions(found: Sequence[Prediction], path: Path) -> None:

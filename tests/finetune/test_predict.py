@@ -17,7 +17,7 @@ from autopeft.errors import AutopeftError, DataError, InvalidValueError, ModelEr
 from autopeft.finetune import predict_rows, train
 from autopeft.finetune.calibrate import calibrate, calibration_error, probabilities
 from autopeft.finetune.logits import logits
-from autopeft.finetune.table import write_predictions
+from autopeft.finetune.table import check_target, write_predictions
 from tests.finetune.conftest import tuned_for
 from tests.toys import sentences
 
@@ -91,6 +91,8 @@ def test_bad_inputs_of_predictions(finished, tmp_path):
         write_predictions((), rows)
     with pytest.raises(InvalidValueError, match=r"ends in \.csv or \.jsonl"):
         write_predictions((), tmp_path / "out.txt")
+    with pytest.raises(StudyError, match=r"out\.csv cannot be written: .*new\.csv is no folder"):
+        check_target(rows / "deep" / "out.csv")
     assert "texte" in rows.read_text()
 
 

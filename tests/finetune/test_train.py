@@ -17,7 +17,7 @@ from autopeft.errors import AutopeftError, DivergedError, InvalidValueError, Mod
 from autopeft.files import parse, read_json
 from autopeft.finetune import Silent, Trained, train
 from autopeft.finetune.checkpoints import STATE, newest, read, stalled
-from autopeft.finetune.folder import disk_guard
+from autopeft.finetune.folder import Identity, TrainedFolder, disk_guard
 from autopeft.finetune.logits import logits
 from autopeft.finetune.public import public_bytes
 from autopeft.testing.models import tiny_model_folder
@@ -132,6 +132,27 @@ def test_a_full_disk_is_one_error_and_what_is_done_is_kept(tuned, source, tmp_pa
     assert kept is not None
     assert read(kept).done == saved[-1]
     assert not list((tmp_path / "out" / "checkpoints").glob(".*"))
+
+
+def test_a_disk_that_fills_up_at_once_leaves_what_can_be_resumed(tuned, tmp_path, monkeypatch):
+    """Whichever file of a new folder was the last that went in, --resume goes on from there, with both."""
+    identity = Identity(schema_version=1, config="c", rows="r", epochs=1.0)
+    written: list[int] = []
+
+    def filling(path, text):
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path.write_text(text))
+
+    folder = TrainedFolder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("autopeft.finetune.folder.write_text", filling)
+        patch.setattr("autopeft.tuned.write_text", filling)
+        with pytest.raises(OSError, match="No space left"):
+            folder.begin(tuned, identity)
+    folder.check_may_start(resume=True)
+    folder.begin(tuned, identity)
+    assert TunedConfig.load(folder.tuned) == tuned
 
 
 def test_only_a_full_disk_is_told_as_one(tmp_path):
