@@ -95,6 +95,8 @@ Models = tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, ...]]
 def _ours(folder: Path, adapter: Adapter, base: str | None) -> Models:
     del adapter
     tuned = TunedConfig.load(folder / "tuned.yaml")
+    # In the dtype of its training an update of few digits would drown in the rounding of the weights it is added to.
+    tuned = replace(tuned, candidate=replace(tuned.candidate, dtype="float32"))
     if base is not None:
         tuned = replace(tuned, model=replace(tuned.model, source=base))
     method = get_method(tuned.candidate.method)

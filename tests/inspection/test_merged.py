@@ -1,6 +1,7 @@
 """An adapter of another kind is inspected by what merging it changes, in the very weights of its base."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import peft
@@ -14,6 +15,10 @@ from autopeft.errors import ModelError
 from autopeft.inspection import inspect_adapter
 from autopeft.inspection.merged import factors
 from autopeft.inspection.spectrum import singular_values
+from autopeft.methods import get_method
+from autopeft.values.candidates import Candidate
+from tests.finetune.conftest import tuned_for
+from tests.toys import completion_jsonl
 
 CONFIGS = {
     "dora": ("llama", lambda: peft.LoraConfig(r=4, use_dora=True, target_modules=["q_proj", "down_proj"])),
@@ -171,3 +176,23 @@ def test_without_its_base_an_adapter_has_what_its_file_tells(tiny_models, tmp_pa
     soft = inspect_adapter(tmp_path / "prompts")
     assert "changes no weight" in soft.notes[0]
     assert list(soft.norms) == ["prompt_embeddings"]
+
+
+def test_what_was_trained_in_half_precision_is_merged_in_single(tiny_models, tmp_path):
+    """The update is read to the same digits whatever dtype the training computed in, which its own merge rounds to."""
+    pairs = completion_jsonl(tmp_path / "pairs.jsonl")
+    parameters = {"rank": 2, "alpha": 4, "dropout": 0.0}
+    dora = Candidate(method="dora", parameters=parameters, targets="qv", learning_rate=1e-3)
+    tuned = tuned_for(tiny_models["llama"], pairs, "generation", dora)
+    model, _ = tuned.load_model(device="cpu")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.01 * torch.randn_like(parameter)
+    norms = []
+    for dtype in ("float32", "bfloat16"):
+        get_method("dora").save(model, tmp_path / dtype)
+        replace(tuned, candidate=replace(dora, dtype=dtype)).save(tmp_path / dtype / "tuned.yaml")
+        norms.append([layer.norm for layer in inspect_adapter(tmp_path / dtype).layers])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
