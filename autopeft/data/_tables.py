@@ -102,6 +102,15 @@ def _cells(path: Path, header: list[str], line: int, cells: list[str]) -> RawRow
     return {name: cells[index] if index < len(cells) else None for index, name in enumerate(header)}
 
 
+def delimiter_of(path: Path) -> str:
+    """Returns what separates the cells of a CSV or TSV file, as `read_delimited` takes it.
+
+    Raises:
+        DataError: the file is not UTF-8.
+    """
+    return _dialect(read_text(path))[0]
+
+
 def _dialect(text: str) -> tuple[str, Any]:
     """Returns the delimiter and quoting under which most of the first lines have as many cells as the first one."""
     sample = list(islice(_lines(text[:200_000]), 200))

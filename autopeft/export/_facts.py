@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autopeft.data import delimiter_of
 from autopeft.errors import invalid
 from autopeft.methods import get_method, target_modules
 from autopeft.optimizers import get_optimizer
@@ -137,6 +138,23 @@ class Facts:
         chosen = self.tuned.candidate.quantization
         return [f"The quantization {chosen!r} is set where the base model is loaded."] if self.quantization else []
 
+    def start_left(self) -> list[str]:
+        """Returns a sentence where a method is another one's adapter started elsewhere, which no setting of it says."""
+        method = get_method(self.tuned.candidate.method)
+        told = self.adapter.get("init_lora_weights", True) is not True
+        if method.kind != "initialization" or told:
+            return []
+        return [f"The start of {method.title} is not expressed: the adapter begins where the tool begins it."]
+
+    def separator_left(self) -> list[str]:
+        """Returns a sentence where the cells of a table are not separated by commas, which tools take them to be."""
+        path = Path(self.tuned.data.source).expanduser()
+        if path.suffix.lower() not in (".csv", ".tsv"):
+            return []
+        used = delimiter_of(path) if path.is_file() else {".tsv": "\t"}.get(path.suffix.lower(), ",")
+        said = f"The data's cells are separated by {used!r}, which is not expressed: write it with commas for the tool."
+        return [] if used == "," else [said]
+
     def class_weights_left(self) -> list[str]:
         """Returns a sentence where the loss weighs classes."""
         weighed = self.tuned.data.class_weights is not None
@@ -193,6 +211,7 @@ class Facts:
             *self.wrapping_left(),
         ]
         found += self.class_weights_left()
+        found += [*self.start_left(), *self.separator_left()]
         if tuned.candidate.layers != "all" and not self.modules:
             found.append(f"The layers {tuned.candidate.layers!r} are not expressed.")
         return found

@@ -75,6 +75,7 @@ def _data(facts: Facts) -> dict[str, Any]:
         "path": source.path,
         "split": "train",
         **({"ds_type": source.loader} if source.loader else {}),
+        **({"name": source.subset} if source.subset else {}),
     }
     if "messages" in columns:
         return {**where, "type": "chat_template", "field_messages": columns["messages"]}

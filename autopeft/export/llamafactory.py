@@ -81,6 +81,7 @@ def _quantization(facts: Facts) -> dict[str, Any]:
 def _data(facts: Facts) -> dict[str, Any]:
     source, columns = place(facts), facts.tuned.data.columns
     where = {"file_name": str(Path(source.path).resolve())} if source.loader else {"hf_hub_url": source.path}
+    where |= {"subset": source.subset} if source.subset else {}
     if "messages" in columns:
         tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
                 "system_tag": "system"}  # fmt: skip

@@ -3,6 +3,7 @@
 from typing import Any
 
 from autopeft.errors import invalid
+from autopeft.export._data import place, subset_left
 from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
@@ -80,7 +81,7 @@ def _optimizer(facts: Facts) -> str:
 
 def _unsupported(facts: Facts) -> list[str]:
     tuned = facts.tuned
-    found = [*facts.left_over(_ADAPTER.values()), *facts.epochs_left(), *facts.input_left()]
+    found = [*subset_left(facts), *facts.left_over(_ADAPTER.values()), *facts.epochs_left(), *facts.input_left()]
     if _optimizer(facts) == "adamw" != tuned.candidate.optimizer:
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: adamw stands for it.")
     if tuned.candidate.schedule not in (*_DECAYS, "constant"):
@@ -89,7 +90,7 @@ def _unsupported(facts: Facts) -> list[str]:
         found.append(f"The dtype {tuned.candidate.dtype!r} is not expressed.")
     found.append(
         "The data and the seed are named on the command line: ludwig train --config FILE "
-        f"--dataset {tuned.data.source} --random_seed {tuned.training.seed}."
+        f"--dataset {place(facts).path} --random_seed {tuned.training.seed}."
     )
     return [*found, *facts.differences()]
 

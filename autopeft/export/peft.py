@@ -21,6 +21,7 @@ def _render(facts: Facts) -> Exported:
     unsupported = [
         f"How to train is no part of peft's file ({said}): export --to transformers too.",
         f"The dtype {facts.tuned.candidate.dtype!r} is set where the base model is loaded.",
+        *facts.start_left(),
         *facts.optimizer_left(),
         *facts.quantization_left(),
         *facts.data_left(),

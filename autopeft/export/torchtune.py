@@ -28,6 +28,11 @@ def _render(facts: Facts) -> Exported:
     tuned, chosen = facts.tuned, facts.tuned.candidate
     if facts.quantization and chosen.quantization != "nf4":
         raise invalid("candidate.quantization", "a config for torchtune", "none or nf4", chosen.quantization)
+    if not _attention(facts):
+        raise invalid(
+            "candidate.targets", "a config for torchtune", "one with layers of the attention, without which it has no "
+            "adapter", chosen.targets, "Train it here instead: autopeft train.",
+        )  # fmt: skip
     folder = Path(tuned.model.source)
     if not (folder / "config.json").is_file():
         raise invalid("model.source", "a config for torchtune", "a model folder on this machine", tuned.model.source)
@@ -96,12 +101,18 @@ def _model(facts: Facts, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
         **sizes,
         "rope_base": int(scheme.get("rope_theta") or config.get("rope_theta") or 10_000),
         **extra,
-        "lora_attn_modules": [theirs for ours, theirs in _ATTENTION.items() if ours in leaves],
+        "lora_attn_modules": _attention(facts),
         "apply_lora_to_mlp": leaves >= _MLP,
         "apply_lora_to_output": False,
         **facts.named(_ADAPTER),
         "quantize_base": bool(facts.bits),
     }, checkpoint
+
+
+def _attention(facts: Facts) -> list[str]:
+    """Returns the tool's names of the targeted layers of the attention."""
+    leaves = {name.rpartition(".")[2] for name in facts.modules}
+    return [theirs for ours, theirs in _ATTENTION.items() if ours in leaves]
 
 
 def _builder(facts: Facts, config: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
@@ -144,7 +155,7 @@ def _source(facts: Facts) -> dict[str, Any]:
     where: dict[str, Any] = (
         {"source": source.loader, "data_files": source.path} if source.loader else {"source": source.path}
     )
-    return {**where, "split": "train"}
+    return {**where, **({"name": source.subset} if source.subset else {}), "split": "train"}
 
 
 def _dialogue(facts: Facts) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _data(facts: Facts) -> dict[str, Any]:
     source = place(facts)
     if source.loader:
         return {"datasets": [{"path": source.loader, "data_files": source.path, "split": "train"}]}
-    return {"dataset_name": source.path}
+    return {"dataset_name": source.path, **({"dataset_config": source.subset} if source.subset else {})}
 
 
 TARGET = Target(name="trl", title="TRL", file="sft.yaml", schema="1.16", run="trl sft --config FILE", render=_render)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from autopeft.errors import invalid
-from autopeft.export._data import place
+from autopeft.export._data import place, subset_left
 from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
@@ -55,7 +55,7 @@ def _data(facts: Facts) -> dict[str, Any]:
 
 def _unsupported(facts: Facts) -> list[str]:
     tuned, four = facts.tuned, facts.quantization
-    found = [*facts.left_over(_ADAPTER.values()), *facts.epochs_left()]
+    found = [*subset_left(facts), *facts.left_over(_ADAPTER.values()), *facts.epochs_left()]
     if tuned.candidate.optimizer != "adamw_8bit":
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: the tool takes its own.")
     if tuned.candidate.schedule != "linear":

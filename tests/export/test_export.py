@@ -123,6 +123,47 @@ def test_what_is_left_out_is_said(writer):
     assert yaml.safe_load(export(start, "axolotl").text)["peft_init_lora_weights"].startswith("pissa")
 
 
+def told(config, name, words):
+    """Whether an export says these words of what is left out."""
+    return any(words in sentence for sentence in export(config, name).unsupported)
+
+
+@pytest.mark.parametrize("name", [*LANGUAGE, "peft"])
+def test_a_start_that_no_setting_tells_is_said(writer, name):
+    """An adapter that starts from data goes out as the plain one that its settings are, and a sentence says so."""
+    parameters = {"rank": 4, "alpha": 8, "dropout": 0.0}
+    start = replace(writer.candidate, method="eva", parameters=parameters, quantization="none")
+    assert told(replace(writer, candidate=start), name, "The start of EVA is not expressed")
+    assert not told(writer, name, "The start of")
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_a_subset_of_the_hub_is_no_part_of_its_name(writer, name):
+    """Where a tool has a key for it the subset stands there; elsewhere a sentence names it."""
+    made = export(replace(writer, data=replace(writer.data, source="glue#sst2")), name)
+    files = "\n".join((made.text, *made.companions.values()))
+    assert "glue#sst2" not in "\n".join((files, *made.unsupported))
+    assert ("sst2" in files) == (name not in ("ludwig", "unsloth"))
+    assert any("subset 'sst2'" in sentence for sentence in made.unsupported) == ("sst2" not in files)
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_cells_without_commas_between_them_are_said(writer, name, tmp_path):
+    """A table cut by semicolons or tabs is no CSV to another tool's reader."""
+    for separator, suffix, said in ((",", ".csv", False), (";", ".csv", True), ("\t", ".tsv", True)):
+        path = tmp_path / f"pairs{suffix}"
+        path.write_text("".join(f"{separator.join(cells)}\n" for cells in [("prompt", "completion"), ("a?", "yes")]))
+        table = replace(writer, data=replace(writer.data, source=str(path)))
+        assert told(table, name, "cells are separated by") == said
+
+
+def test_torchtune_has_no_adapter_without_attention(writer):
+    """Its builders refuse an empty list of attention layers, so the feed-forward part alone is refused here."""
+    alone = replace(writer, candidate=replace(writer.candidate, targets="mlp"))
+    with pytest.raises(InvalidValueError, match=r"`candidate\.targets` of a config for torchtune must be one with"):
+        export(alone, "torchtune")
+
+
 CHANGES: dict[str, dict[str, object]] = {
     "candidate": {
         "method": "rslora", "parameters": {"rank": 2, "alpha": 8, "dropout": 0.1}, "targets": "mlp", "layers": "last:2",
