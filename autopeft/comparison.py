@@ -214,13 +214,10 @@ def _search(path: Path, result: SearchResult) -> list[Entry]:
 
 def _trials(path: Path) -> tuple[TrialOutcome, ...]:
     """Returns the completed trials of a search; its final trainings measure less than they do."""
-    study = OutputFolder(path).study
-    if not study.is_file():
-        return ()
-    from autopeft.tuning.proposal import Proposal
-    from autopeft.tuning.study import TrialStudy
+    from autopeft.tuning.study import kept_study
 
-    outcomes = TrialStudy(study, Proposal(spaces={}, starts={}), seed=0).outcomes()
+    study = kept_study(OutputFolder(path).study)
+    outcomes = study.outcomes() if study is not None else ()
     return tuple(outcome for outcome in outcomes if outcome.status == "completed")
 
 

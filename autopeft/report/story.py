@@ -11,9 +11,8 @@ from autopeft.report.clock import WallTime, search_clock
 from autopeft.report.importances import Importances, Tried, importances
 from autopeft.tasks import get_task
 from autopeft.tuning.folder import OutputFolder, Settings
-from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.ranking import ranking
-from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.study import kept_study
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 
 if TYPE_CHECKING:
@@ -99,15 +98,12 @@ def read_story(folder: Path) -> Story:
 def _study(
     path: Path,
 ) -> tuple[tuple[TrialOutcome, ...], tuple[Attempt, ...], tuple[float, ...], list[Tried], float]:
-    """Returns outcomes, attempts, pauses, what importances are computed from, and seconds; nothing without a file."""
-    if not path.exists():
+    """Returns outcomes, attempts, pauses, what importances are computed from, and seconds; nothing without a study."""
+    study = kept_study(path)
+    if study is None:
         return (), (), (), [], 0.0
-    import optuna
-
-    study = TrialStudy(path, Proposal(spaces={}, starts={}), seed=0)
     outcomes = study.outcomes()
-    trials = optuna.load_study(study_name="autopeft", storage=f"sqlite:///{path}").get_trials(deepcopy=False)
-    begun = [trial for trial in trials if trial.datetime_start is not None and "method" in trial.params]
+    begun = [trial for trial in study.trials if trial.datetime_start is not None and "method" in trial.params]
     status = {outcome.number: outcome.status for outcome in outcomes}
     clock = search_clock([WallTime(_started(trial.datetime_start), trial.datetime_complete) for trial in begun])
     attempts = tuple(

@@ -1,10 +1,12 @@
 """Where a study lies, and how one process at a time holds it: a file for one machine, a database for many."""
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from autopeft.errors import StudyError, invalid
 
@@ -44,12 +46,14 @@ class Storage:
         optuna: Optuna's storage.
         held: a context in which no other process changes any study there.
         beats: None where all workers are watched by the process that started them.
+        read_only: whether its studies are there to be read alone.
     """
 
     name: str
     optuna: "RDBStorage"
     held: Callable[[], AbstractContextManager[Any]]
     beats: Beats | None = None
+    read_only: bool = False
 
     @property
     def shared(self) -> bool:
@@ -78,10 +82,35 @@ def _open_file(path: Path) -> Storage:
     lock = FileLock(path.with_name(f".{path.stem}.lock"))
     # Two processes that open a new file at once must not both make its tables.
     with _opening(str(path)), lock:
-        # Names of folders may hold braces, which Optuna would take for a template.
-        url = f"sqlite:///{path}".replace("{", "{{").replace("}", "}}")
-        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+        storage = RDBStorage(_file_url(path), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
     return Storage(name=str(path), optuna=storage, held=lambda: lock)
+
+
+def read_storage(path: Path) -> Storage:
+    """Returns a study's file for reading alone: it is not locked, no table is made, and its folder may be read-only.
+
+    Raises:
+        StudyError: it cannot be opened, or is no study.
+    """
+    import sqlite3
+
+    from optuna.storages import RDBStorage
+
+    # What a killed process left half written is taken back by whoever opens the file next, where it can be.
+    mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
+    name = f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+
+    with _opening(str(path)):
+        storage = RDBStorage(_file_url(path), engine_kwargs={"creator": connect}, skip_table_creation=True)
+    return Storage(name=str(path), optuna=storage, held=lambda: nullcontext(), read_only=True)
+
+
+def _file_url(path: Path) -> str:
+    # Names of folders may hold braces, which Optuna would take for a template.
+    return f"sqlite:///{path}".replace("{", "{{").replace("}", "}}")
 
 
 def _open_database(text: str, beats: Beats) -> Storage:

@@ -18,7 +18,7 @@ from autopeft.tuning.folder import Settings
 from autopeft.tuning.heartbeat import Heart
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.running import Running
-from autopeft.tuning.storage import Storage, open_storage
+from autopeft.tuning.storage import Storage, open_storage, read_storage
 from autopeft.tuning.stored import (
     CONTINUES,
     OUTCOME,
@@ -35,6 +35,7 @@ from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
 if TYPE_CHECKING:
+    from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
 NAME = "autopeft"
@@ -89,12 +90,19 @@ class TrialStudy:
         self._seen: list[FrozenTrial] | None = None
         try:
             with self.exclusive():
-                self._study = optuna.create_study(
-                    storage=self._storage.optuna, study_name=name, direction="minimize", load_if_exists=True
-                )
+                self._study = self._opened(name)
         except (StorageInternalError, SQLAlchemyError) as error:
             raise StudyError(f"{self._storage.name} cannot be opened as a study: {error}") from error
         self._heart = Heart(self._storage)
+
+    def _opened(self, name: str) -> "Study":
+        import optuna
+
+        if self._storage.read_only:
+            return optuna.load_study(study_name=name, storage=self._storage.optuna)
+        return optuna.create_study(
+            storage=self._storage.optuna, study_name=name, direction="minimize", load_if_exists=True
+        )
 
     @property
     def place(self) -> str:
@@ -221,6 +229,11 @@ class TrialStudy:
 
     def _trials(self, state: str) -> list["FrozenTrial"]:
         return [trial for trial in self._all() if trial.state.name == state]
+
+    @property
+    def trials(self) -> tuple["FrozenTrial", ...]:
+        """All trials as Optuna has them, by number."""
+        return tuple(self._all())
 
     @property
     def queued(self) -> bool:
@@ -387,3 +400,16 @@ class TrialStudy:
     def close(self) -> None:
         """Ends the signs of life; what is open is then lost in time."""
         self._heart.stop()
+
+
+def kept_study(path: Path) -> TrialStudy | None:
+    """Returns the study in a file to be read, None where there is none yet; nothing is made, locked or written.
+
+    Raises:
+        StudyError: the file is no study.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    storage = read_storage(path)
+    begun = NAME in (study.study_name for study in storage.optuna.get_all_studies())
+    return TrialStudy(storage, Proposal(spaces={}, starts={}), seed=0) if begun else None

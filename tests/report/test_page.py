@@ -164,6 +164,21 @@ def test_reporting_changes_nothing_in_the_study(finished):
     assert [path.read_bytes() for path in sorted(finished.glob("*.*"))] == before
 
 
+def test_a_folder_is_read_as_it_lies(tmp_path):
+    """Braces in its name are no template, nothing is made beside its study, and neither has to be writable."""
+    folder = tmp_path / "{a} run"
+    complete(begin(folder), 0.9)
+    (folder / ".study.lock").unlink(missing_ok=True)
+    before = sorted(path.name for path in folder.iterdir())
+    (folder / "study.db").chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        assert len(read_story(folder).ranked) == 1
+        assert sorted(path.name for path in folder.iterdir()) == before
+    finally:
+        folder.chmod(0o755)
+
+
 @pytest.mark.parametrize("lower", [True, False])
 def test_better_and_worse_follow_the_metric(lower):
     """A falling perplexity is better, a falling accuracy worse."""
