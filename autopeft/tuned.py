@@ -106,7 +106,7 @@ class TunedConfig:
         """Returns the model, quantized as chosen and with the method attached, and its tokenizer.
 
         Args:
-            device: torch's name for it; the best this machine has by default.
+            device: torch's name for it; the first GPU that this process sees, or the CPU, by default.
 
         Raises:
             ModelError: the model's config is not the one that was tuned, or its weights cannot be loaded.
@@ -128,7 +128,7 @@ class TunedConfig:
 
         Args:
             folder: where the method saved what was trained.
-            device: torch's name for it; the best this machine has by default.
+            device: torch's name for it; the first GPU that this process sees, or the CPU, by default.
             quantized: whether the base is quantized as chosen; merging needs one that is not.
 
         Raises:
@@ -161,7 +161,7 @@ class TunedConfig:
         """Returns the base model with its tokenizer, quantized as chosen, nothing attached and nothing trainable.
 
         Args:
-            device: torch's name for it; the best this machine has by default.
+            device: torch's name for it; the first GPU that this process sees, or the CPU, by default.
             quantized: whether the base is quantized as chosen.
 
         Raises:

@@ -123,3 +123,22 @@ def parse_gpus(text: str | None) -> tuple[str, ...]:
         raise invalid("--gpus", "the command", "names of different GPUs, such as 0,1,2,3", text)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
     return names
+
+
+def leave_freest_gpu() -> None:
+    """Leaves this process, of several GPUs, the one that is planned for: it must be called before CUDA is.
+
+    A machine split by MIG stays as it is: CUDA gives a process one slice, by a name that is not told here.
+    """
+    from autopeft.profiling.hardware import probe_hardware
+
+    hardware = probe_hardware()
+    if len(hardware.devices) < 2 or hardware.device.mig:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[hardware.selected].strip()
+        return
+    # Numbered as the driver numbers them, which was asked: CUDA's own order is by speed.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(hardware.device.index)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autopeft.cli.options import TrustRemoteCode
+from autopeft.cli.options import TrustRemoteCode, leave_freest_gpu
 from autopeft.cli.output import Output, unbroken
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def command(
     show = Output(as_json=as_json)
     if output is not None:
         check_target(output)
+    leave_freest_gpu()
 
     from rich.markup import escape
 

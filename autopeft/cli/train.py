@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft.cli.options import TrustRemoteCode
+from autopeft.cli.options import TrustRemoteCode, leave_freest_gpu
 from autopeft.cli.output import Output
 
 
@@ -29,6 +29,7 @@ def command(
     from autopeft.tuned import TunedConfig
 
     tuned = TunedConfig.load(config)
+    leave_freest_gpu()
     show.say("Loading libraries …")
 
     from rich.markup import escape

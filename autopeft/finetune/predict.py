@@ -53,7 +53,7 @@ def predict_rows(
         source: file, folder or hub name with the columns that the training read; labels are not needed.
         batch_size: rows per forward pass.
         max_new_tokens: longest text written, for tasks that write.
-        device: torch's name for it; the best this machine has by default.
+        device: torch's name for it; the first GPU that this process sees, or the CPU, by default.
 
     Raises:
         AutopeftError: no finished training, another base model, a missing column, or no row with its input.
