@@ -381,3 +381,13 @@ def test_a_head_of_another_size_is_drawn_anew(autopeft, model, toy, tmp_path):
     assert found.code == 0, found.err
     assert json.loads(found.out)["tokens"] == 500
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_command_exits_with_130(autopeft, monkeypatch):
+    """Ctrl-C ends any command with the exit code that the documentation names, and without a traceback."""
+
+    def interrupted(_paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autopeft.comparison.compare", interrupted)
+    assert autopeft("compare", "one", "two").code == 130
