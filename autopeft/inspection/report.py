@@ -101,10 +101,10 @@ def inspect_adapter(folder: str | Path, base: str | None = None) -> AdapterRepor
     place = Path(folder)
     adapter = read_adapter(place)
     whole = bool(adapter.pairs) and not adapter.more
-    pairs, notes = (list(adapter.pairs), []) if whole else _merged(place, adapter, base)
+    pairs, notes = (adapter.pairs, []) if whole else _merged(place, adapter, base)
     layers = _marked([_layer(pair) for pair in pairs])
     share = sum(layer.hardly_moved for layer in layers) / len(layers) if layers else None
-    factored = pairs == list(adapter.pairs)
+    factored = pairs is adapter.pairs
     return AdapterReport(
         folder=str(folder),
         kind=adapter.kind,
@@ -117,12 +117,12 @@ def inspect_adapter(folder: str | Path, base: str | None = None) -> AdapterRepor
     )
 
 
-def _merged(folder: Path, adapter: Adapter, base: str | None) -> tuple[list[Pair], list[str]]:
+def _merged(folder: Path, adapter: Adapter, base: str | None) -> tuple[tuple[Pair, ...], list[str]]:
     """Returns the update by merging; else what the file tells, and why it could not be had."""
     try:
-        pairs = list(merged_pairs(folder, adapter, base))
+        pairs = tuple(merged_pairs(folder, adapter, base))
     except UnmergeableError as error:
-        return list(adapter.pairs), [str(error)]
+        return adapter.pairs, [str(error)]
     return pairs, ["The numbers are of the difference that merging makes to the base's weights."]
 
 
