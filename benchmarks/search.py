@@ -146,7 +146,11 @@ def table(rows: Iterable[Row]) -> str:
     by_task: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_task[row.task].append(row)
-    return "\n\n".join(f"### {task}, {found[0].metric}\n\n{_task_table(found)}" for task, found in by_task.items())
+    return "\n\n".join(f"### {_title(task, found[0])}\n\n{_task_table(found)}" for task, found in by_task.items())
+
+
+def _title(task: str, row: Row) -> str:
+    return f"{task}, {row.metric} on {row.test_rows} test rows"
 
 
 def _task_table(rows: Sequence[Row]) -> str:
@@ -164,6 +168,8 @@ def _task_table(rows: Sequence[Row]) -> str:
 def _cell(values: Sequence[float]) -> str:
     if not values:
         return ""
+    if len(values) == 1:  # which says nothing of how seeds differ
+        return f"{values[0]:.4f} (one seed)"
     found = mean(values)
     return f"{found.value:.4f} ({found.low:.4f}–{found.high:.4f}, {found.count})"
 

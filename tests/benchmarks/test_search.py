@@ -81,4 +81,6 @@ def test_gains_are_paired_by_seed_and_follow_the_metric(lower, expected):
 def test_a_table_says_how_many_seeds_stand_behind_a_mean():
     """Mean, interval and number of seeds."""
     text = table([row("autopeft", 0.9), row("autopeft", 0.7, 1)])
+    assert "### a:b, accuracy on 100 test rows" in text
     assert "| autopeft | 0.8000 (0.7000–0.9000, 2) |" in text
+    assert "| autopeft | 0.9000 (one seed) |" in table([row("autopeft", 0.9)])
