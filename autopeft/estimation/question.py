@@ -193,16 +193,16 @@ def _candidate(question: Question, method: Method, seed: Seed, hardware: Hardwar
     layers = str(settings.pop("layers", Candidate.layers))
     return Candidate(
         method=method.name, parameters={**seed.parameters, **_typed(method, settings)}, targets=targets,
-        layers=layers, quantization=question.quantization, dtype=_dtype(question.dtype, hardware),
+        layers=layers, quantization=question.quantization, dtype=_dtype(question.dtype, method, hardware),
         optimizer=question.optimizer, learning_rate=question.learning_rate or seed.learning_rate,
         batch_size=question.batch_size, accumulation=question.accumulation,
         gradient_checkpointing=question.gradient_checkpointing,
     )  # fmt: skip
 
 
-def _dtype(name: str | None, hardware: HardwareProfile) -> Dtype:
+def _dtype(name: str | None, method: Method, hardware: HardwareProfile) -> Dtype:
     if name is None:
-        return hardware.dtype
+        return hardware.dtype if method.capabilities.trains_in(hardware.dtype) else "float32"
     for known in DTYPES:
         if known == name:
             return known

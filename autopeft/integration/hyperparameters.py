@@ -100,7 +100,13 @@ def _starts(subject: Subject, setting: Setting) -> tuple[Candidate, ...]:
     found = recommend(setting.hardware, setting.model, setting.task, setting.constraints, traced=0)
     limit = None if setting.constraints.methods else METHODS_TRIED
     held = starting_candidates(found, setting, limit)
-    return tuple(replace(start, quantization=subject.quantization, dtype=subject.dtype) for start in held)
+    return tuple(_held(start, subject) for start in held)
+
+
+def _held(start: Candidate, subject: Subject) -> Candidate:
+    # A trainer that computes in float16 trains a model's own weights in float32 only.
+    able = get_method(start.method).capabilities.trains_in(subject.dtype)
+    return replace(start, quantization=subject.quantization, dtype=subject.dtype if able else "float32")
 
 
 class _Trials:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from autopeft.values.candidates import Setup
-from autopeft.values.names import ModelKind, ParameterValue, Task
+from autopeft.values.names import Dtype, ModelKind, ParameterValue, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,7 @@ class Capabilities:
         tasks: task types it can train.
         models: kinds of architecture it applies to.
         quantized_base: works on a base quantized by bitsandbytes.
+        needs_quantized: works on nothing else.
         mergeable: can be folded into the base weights, so that inference costs nothing extra.
         identity_at_start: the model's output is unchanged by attaching it.
         adds_latency: still slows inference once deployed, merged where it can be.
@@ -60,6 +61,7 @@ class Capabilities:
     gradient_checkpointing: bool = True
     uses_context: bool = False
     servers: tuple[str, ...] = ()
+    needs_quantized: bool = False
     moves_base: bool = False
     shardable: bool = True
 
@@ -67,6 +69,10 @@ class Capabilities:
     def trains_base(self) -> bool:
         """Whether what trains are weights of the base itself, so that nothing is added to it."""
         return self.changes_base and not self.moves_base
+
+    def trains_in(self, dtype: Dtype) -> bool:
+        """Whether it trains where the base is stored in a dtype: no gradient scaler takes weights of float16."""
+        return dtype != "float16" or not self.trains_base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +121,7 @@ class Method:
             known when the method was attached; None where nothing depends on it.
         after_step: (attached model, optimizer steps done) runs after each optimizer step's update and before
             its gradients are cleared; None where nothing is needed.
+        keeps_state: between steps it keeps something that is neither trained nor in the optimizer.
         memory_factor: share of the activations that plain low-rank adapters keep that this method keeps
             besides, for the formula estimate.
         held: setup → bytes of frozen tensors that it puts beside the base, for the formula estimate; a trace sees them.
@@ -143,11 +150,17 @@ class Method:
     prepare: Callable[[Any, Setup, Sequence[Mapping[str, Any]]], None] | None = None
     before_training: Callable[[Any, int], None] | None = None
     after_step: Callable[[Any, int], None] | None = None
+    keeps_state: bool = False
     memory_factor: float = 1.0
     held: Callable[[Setup], int] = nothing
     first_factors: Callable[[Setup], int] = nothing
     baseline: Mapping[str, Seed] = field(default_factory=dict)
     kind: Kind = "method"
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether a run can go on from what trains and the optimizer's state, as if it had never stopped."""
+        return self.after_step is None and not self.keeps_state
 
 
 class Facts(TypedDict):

@@ -84,6 +84,12 @@ def _capability_violations(setup: Setup, capabilities: Capabilities) -> tuple[st
             "The method does not work on a quantized base: `quantization` must be 'none';"
             f" got {candidate.quantization!r}."
         )
+    # A quantized base has what is left of it in float32.
+    if candidate.quantization == "none" and not capabilities.trains_in(candidate.dtype):
+        found.append(
+            "The method trains the base's own weights, which no gradient scaler takes in float16: `dtype` must be"
+            f" float32 or bfloat16; got {candidate.dtype!r}."
+        )
     if candidate.gradient_checkpointing and not capabilities.gradient_checkpointing:
         found.append("The method does not work with gradient checkpointing.")
     return tuple(found)

@@ -49,6 +49,15 @@ class Attachment:
     remove: Callable[[], None]
 
 
+def widen(parameters: Iterable[Any]) -> None:
+    """Makes parameters of float16 float32, in place: gradients in float16 overflow unscaled, and none unscales them."""
+    import torch
+
+    for parameter in parameters:
+        if parameter.dtype == torch.float16:
+            parameter.data = parameter.data.float()
+
+
 def attach(model: Any, setup: Setup, add: Callable[[Any], tuple[Iterable[Any], Callable[[], None]]]) -> Any:
     """Returns the model with a method attached, only its parameters and a copy of the head trainable.
 
@@ -70,7 +79,9 @@ def attach(model: Any, setup: Setup, add: Callable[[Any], tuple[Iterable[Any], C
     for parameter in parameters:
         parameter.requires_grad_(requires_grad=True)
     for name, head in heads.items():
-        setattr(model, name, copy.deepcopy(head).requires_grad_(requires_grad=True))
+        trained = copy.deepcopy(head).requires_grad_(requires_grad=True)
+        widen(trained.parameters())
+        setattr(model, name, trained)
     setattr(model, _MEMORY, Attachment(saved=_saved(setup), trainable=trainable, heads=heads, remove=remove))
     return model
 
@@ -114,7 +125,7 @@ def detach(model: Any) -> Any:
 
 
 def keep(model: Any) -> Any:
-    """Returns the model without what was added, but with the trained head.
+    """Returns the model without what was added, but with the trained head, in the dtype of the original.
 
     Where the method trains the model's own weights, this is the result to deploy.
 
@@ -123,6 +134,9 @@ def keep(model: Any) -> Any:
     """
     memory = _attachment(model)
     memory.remove()
+    for name, head in memory.heads.items():
+        for trained, original in zip(getattr(model, name).parameters(), head.parameters(), strict=True):
+            trained.data = trained.data.to(original.dtype)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(requires_grad=name in memory.trainable)
     delattr(model, _MEMORY)

@@ -6,7 +6,7 @@ from typing import Any
 
 from autopeft.errors import ModelError
 from autopeft.files import read_json, to_json, write_text
-from autopeft.methods._native import refuse_quantized_merge
+from autopeft.methods import _native
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import TASKS, ModelKind, ParameterValue, Task
@@ -49,10 +49,12 @@ def attach(model: Any, config: Any) -> Any:
     from peft import get_peft_model
 
     before = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    hooked = _input_hooks(model)
+    hooked, dtypes = _input_hooks(model), {name: p.dtype for name, p in model.named_parameters(remove_duplicate=False)}
     attached = get_peft_model(model, config)
-    # What `detach` puts back: peft freezes the base and leaves it frozen.
-    attached.autopeft_before = {"trainable": before, "hooked": hooked}
+    # peft itself widens adapters, but not the copies that it makes of heads and norms.
+    _native.widen(parameter for parameter in attached.parameters() if parameter.requires_grad)
+    # What `detach` puts back, and `merge` returns to: peft freezes the base and leaves it frozen.
+    attached.autopeft_before = {"trainable": before, "hooked": hooked, "dtypes": dtypes}
     return attached
 
 
@@ -99,14 +101,17 @@ def _replace(model: Any, name: str, module: Any) -> None:
 
 
 def merge(attached: Any) -> Any:
-    """Returns the task model with the update folded into its weights and the trained head in place.
+    """Returns the task model with the update folded into its weights and the trained head in place, in its dtypes.
 
     Raises:
         ModelError: the base is quantized.
     """
-    refuse_quantized_merge(attached.get_base_model())
+    _native.refuse_quantized_merge(attached.get_base_model())
     merged = attached.merge_and_unload()
     _unwrap_heads(merged)
+    dtypes = attached.autopeft_before["dtypes"]
+    for name, parameter in merged.named_parameters():
+        parameter.data = parameter.data.to(dtypes.get(name, parameter.dtype))
     return merged
 
 

@@ -92,12 +92,13 @@ def _seed_candidate(method: Method, seed: Seed, setting: Setting, targets: str) 
 
 
 def _dtype(method: Method, setting: Setting) -> Dtype:
-    """Returns the device's dtype; on a CPU float32 where the base's own weights train.
+    """Returns the device's dtype; float32 where the base's own weights train on a CPU, or would in float16.
 
-    Small updates of 16-bit weights round to nothing. A GPU's memory is planned for them all the same.
+    Small updates of 16-bit weights round to nothing. A GPU's memory is planned for those of bfloat16 all the same.
     """
-    rounds = method.capabilities.trains_base and setting.hardware.device.kind == "cpu"
-    return "float32" if rounds else setting.hardware.dtype
+    able, dtype = method.capabilities, setting.hardware.dtype
+    rounds = able.trains_base and setting.hardware.device.kind == "cpu"
+    return "float32" if rounds or not able.trains_in(dtype) else dtype
 
 
 def effective_batch(method: Method, setting: Setting) -> int:

@@ -1,9 +1,11 @@
 """What an answer adds to an estimate: several devices, and what the allocator's settings would change."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from autopeft.errors import InvalidValueError
 from autopeft.estimation import fragmentation
 from autopeft.estimation.estimate import draft, uncorrected
 from autopeft.estimation.fragmentation import fragmentation_notes
@@ -33,6 +35,16 @@ def estimate():
         peak_allocated_bytes=2000, peak_reserved_bytes=2300, context_bytes=600, breakdown=breakdown
     )  # fmt: skip
     return Estimate(memory=memory, step_seconds=1.0, trainable_parameters=1, total_parameters=2)
+
+
+def test_the_devices_dtype_is_taken_where_the_method_trains_in_it(tiny_models, tmp_path, monkeypatch):
+    """A card without bfloat16 computes in float16, in which no weights of the base itself can be trained."""
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path))
+    asked: dict[str, Any] = {"model": str(tiny_models["llama"]), "gpu": "t4"}
+    dtypes = [plan(Question(**asked, method=name)).setup.candidate.dtype for name in ("lora", "full")]
+    assert dtypes == ["float16", "float32"]
+    with pytest.raises(InvalidValueError, match="no gradient scaler takes in float16"):
+        plan(Question(**asked, method="full", dtype="float16"))
 
 
 @pytest.mark.parametrize("cost", [uncorrected, draft])

@@ -11,10 +11,10 @@ import autopeft
 from autopeft.errors import InvalidValueError, ModelError, NothingFitsError
 from autopeft.integration import borrowed
 from autopeft.integration.borrowed import Borrowed
-from autopeft.integration.hyperparameters import _best, _possible
+from autopeft.integration.hyperparameters import _best, _held, _possible
 from autopeft.methods import get_method
 from autopeft.training.base import fingerprint
-from autopeft.values.candidates import Constraints
+from autopeft.values.candidates import Candidate, Constraints
 
 
 @pytest.fixture
@@ -91,6 +91,13 @@ def test_a_trainer_with_its_own_loss_gets_no_method_that_lengthens_the_sequence(
     assert "lora" not in _possible(Constraints(), own).exclude
     with pytest.raises(InvalidValueError, match=r"with Own, .* without those that take room .*; got 'prompt_tuning'"):
         _possible(Constraints(methods=("lora", "prompt_tuning")), own)
+
+
+def test_a_trainer_in_float16_trains_a_models_own_weights_in_float32():
+    """transformers' scaler takes no others; what a method adds beside them is float32 of its own."""
+    subject = SimpleNamespace(quantization="none", dtype="float16")
+    starts = [Candidate(method=name, learning_rate=1e-3) for name in ("lora", "full")]
+    assert [_held(start, subject).dtype for start in starts] == ["float16", "float32"]  # type: ignore[arg-type]
 
 
 def test_nothing_completed_is_no_result():

@@ -64,6 +64,14 @@ def test_a_cpu_trains_the_models_own_weights_in_full_precision(catalogue):
     assert {s.candidate.dtype for s in on_card} == {"bfloat16"}
 
 
+def test_no_device_trains_the_models_own_weights_in_float16(catalogue):
+    """No gradient scaler takes weights of float16: cards that know no bfloat16 get them in float32."""
+    catalogue(PLAIN, EVERYTHING)
+    old = hardware(dtype="float16")
+    dtypes = {s.candidate.method: s.candidate.dtype for s in recommend(old, SMALL, task(), traced=0).candidates}
+    assert dtypes == {"plain": "float16", "everything": "float32"}
+
+
 def test_scores_are_the_sums_of_their_reasons(catalogue):
     """Nothing but rules moves a score."""
     catalogue(PLAIN, INSERTED)
