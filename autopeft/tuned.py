@@ -121,7 +121,15 @@ class TunedConfig:
         from autopeft.methods import get_method
 
         torch.manual_seed(self.training.seed)
-        return get_method(self.candidate.method).apply(base.model, self.setup())
+        return self._weighed(get_method(self.candidate.method).apply(base.model, self.setup()))
+
+    def _weighed(self, model: Any) -> Any:
+        """Returns an attached model that weighs its classes in the loss, where the search did."""
+        from autopeft.training.class_weights import attach_class_weights
+
+        if self.data.class_weights is not None:
+            attach_class_weights(model, self.data.class_weights)
+        return model
 
     def load_trained(self, folder: str | Path, *, device: str | None = None, quantized: bool = True) -> tuple[Any, Any]:
         """Returns the model with the values that its training left in a folder, and its tokenizer.
@@ -143,9 +151,10 @@ class TunedConfig:
             setup = replace(setup, candidate=replace(setup.candidate, quantization="none"))
         base = self.load_base(device=device, quantized=quantized)
         try:
-            return get_method(self.candidate.method).load(base.model, setup, Path(folder)), base.tokenizer
+            model = get_method(self.candidate.method).load(base.model, setup, Path(folder))
         except SafetensorError as error:
             raise ModelError(f"The trained values in {folder} are cut short or damaged: {error}.") from error
+        return self._weighed(model), base.tokenizer
 
     def setup(self) -> Setup:
         """Returns the candidate with the model and the task it meets: what methods' functions take.
@@ -170,7 +179,6 @@ class TunedConfig:
         import torch
 
         from autopeft.training.base import load_base
-        from autopeft.training.class_weights import attach_class_weights
 
         base = load_base(
             self._profile(),
@@ -183,8 +191,6 @@ class TunedConfig:
         # A trainer that accumulates lets such a model count what its loss is a mean of, and most heads do not: their
         # gradients came out as many times too large. Told so, it divides, as the search does.
         base.model.accepts_loss_kwargs = False
-        if self.data.class_weights is not None:
-            attach_class_weights(base.model, self.data.class_weights)
         return base
 
     def prepare(self, source: str | Path) -> "dict[str, EncodedDataset]":

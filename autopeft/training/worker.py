@@ -123,7 +123,7 @@ class Worker:
             self._base = self._base_key = None
             raise
         try:
-            with weighted_loss(base.model, self._class_weights), _checkpointing(base.model, candidate):
+            with weighted_loss(model, self._class_weights), _checkpointing(base.model, candidate):
                 if method.prepare is not None and whole is None:
                     method.prepare(model, setup, self._first_batches(dataset, steps))
                 run = TrainingRun(
