@@ -152,8 +152,11 @@ def fingerprint(model: Any) -> str:
 
 
 def copy_weights(model: Any) -> dict[str, Any]:
-    """Returns a copy of all weights and buffers, to restore a base that a method changes."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    """Returns a copy of all weights and buffers in main memory, to restore a base that a method changes.
+
+    On the device a second base would stand beside the one that trains, which no estimate counts.
+    """
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
 def restore_weights(model: Any, weights: Mapping[str, Any]) -> None:
