@@ -68,9 +68,18 @@ def put(layer: Any, factors: Factors) -> None:
 
 
 def move(layer: Any, factors: Factors) -> None:
-    """Writes the factors into a LoRA layer and takes their scaled product out of the frozen weight, in place."""
+    """Writes the factors into a LoRA layer and takes their scaled product out of the frozen weight, in place.
+
+    Raises:
+        ModelError: it has been done already: the weight would lack two products, of which only one is remembered.
+    """
     import torch
 
+    if hasattr(layer, _START):
+        raise ModelError(
+            "The layer was started already: another start would take a second product out of its weight.\n"
+            "Start a method once after attaching it, and not after loading what it saved."
+        )
     put(layer, factors)
     first, second = (value.detach().float().cpu().clone() for value in factors)
     product = scaling_of(layer) * (factors[1] @ factors[0])
@@ -106,12 +115,12 @@ def save(attached: Any, folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     _peft.save(attached, folder)
-    moved = {name: layer for name, layer in layers(attached) if hasattr(layer, _START)}
-    if not moved:
+    starts = {name: getattr(layer, _START, None) for name, layer in layers(attached)}
+    if not any(starts.values()):
         return
     stored = load_file(folder / WEIGHTS_FILE)
-    for name, layer in moved.items():
-        _join(stored, name, getattr(layer, _START))
+    for name, start in starts.items():
+        _join(stored, name, start)
     partial = folder / f".{WEIGHTS_FILE}"
     save_file(stored, partial)
     partial.replace(folder / WEIGHTS_FILE)
@@ -124,10 +133,12 @@ def _keys(name: str) -> tuple[str, str]:
     return f"{name}.lora_A.weight", f"{name}.lora_B.weight"
 
 
-def _join(stored: dict[str, Any], name: str, start: Factors) -> None:
+def _join(stored: dict[str, Any], name: str, start: Factors | None) -> None:
+    """Lays a start beside the stored factors; zeros where the layer has none, as the file has one rank for all."""
     import torch
 
     first, second = _keys(name)
+    start = start or (torch.zeros_like(stored[first]), torch.zeros_like(stored[second]))
     stored[first] = torch.cat([stored[first], start[0].to(stored[first].dtype)])
     stored[second] = torch.cat([stored[second], -start[1].to(stored[second].dtype)], dim=1).contiguous()
 

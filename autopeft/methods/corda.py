@@ -25,10 +25,12 @@ def damped(covariance: Any) -> Any:
     return covariance + DAMPING * covariance.diagonal().mean() * torch.eye(len(covariance), device=covariance.device)
 
 
-def _prepare(attached: Any, _setup: Setup, batches: Batches) -> None:
-    seen = covariances(attached, batches)
-    for name, layer in _starts.layers(attached):
-        _starts.move(layer, _factors(layer, damped(seen[name])))
+def _prepare(attached: Any, setup: Setup, batches: Batches) -> None:
+    own = dict(_starts.layers(attached))
+    seen = covariances(attached, batches, setup.candidate.dtype)
+    # All are found before the first weight is changed, so that each is seen with the others as they were.
+    for name, factors in {name: _factors(own[name], damped(value)) for name, value in seen}.items():
+        _starts.move(own[name], factors)
 
 
 def _factors(layer: Any, covariance: Any) -> _starts.Factors:

@@ -15,14 +15,19 @@ from autopeft.methods._from_data import Batches, covariances
 from autopeft.values.candidates import Setup
 
 
-def _prepare(attached: Any, _setup: Setup, batches: Batches) -> None:
+def _prepare(attached: Any, setup: Setup, batches: Batches) -> None:
+    own = dict(_starts.layers(attached))
+    seen = covariances(attached, batches, setup.candidate.dtype)
+    for name, factors in {name: _factors(own[name], value) for name, value in seen}.items():
+        _starts.put(own[name], factors)
+
+
+def _factors(layer: Any, covariance: Any) -> _starts.Factors:
     import torch
 
-    seen = covariances(attached, batches)
-    for name, layer in _starts.layers(attached):
-        # Ascending: the last ones belong to the largest variance.
-        directions = torch.linalg.eigh(seen[name]).eigenvectors[:, -_starts.rank_of(layer) :].flip(1)
-        _starts.put(layer, (directions.T, torch.zeros_like(layer.lora_B[_peft.ADAPTER].weight)))
+    # Ascending: the last ones belong to the largest variance.
+    directions = torch.linalg.eigh(covariance).eigenvectors[:, -_starts.rank_of(layer) :].flip(1)
+    return directions.T, torch.zeros_like(layer.lora_B[_peft.ADAPTER].weight)
 
 
 METHOD = _lora.declare(

@@ -29,17 +29,19 @@ def _violations(setup: Setup) -> tuple[str, ...]:
     return (because + rank_violations(setup, 2 * rank, "2 × rank")[0],)
 
 
-def _prepare(attached: Any, _setup: Setup, batches: Batches) -> None:
-    seen = gradients(attached, batches)
-    for name, layer in _starts.layers(attached):
-        _starts.move(layer, _factors(seen[name], _starts.rank_of(layer), _starts.scaling_of(layer)))
+def _prepare(attached: Any, setup: Setup, batches: Batches) -> None:
+    own = dict(_starts.layers(attached))
+    seen = gradients(attached, batches, setup.candidate.dtype)
+    for name, factors in {name: _factors(own[name], value) for name, value in seen}.items():
+        _starts.move(own[name], factors)
 
 
-def _factors(gradient: Any, rank: int, scaling: float) -> _starts.Factors:
+def _factors(layer: Any, gradient: Any) -> _starts.Factors:
     import torch
 
+    rank = _starts.rank_of(layer)
     u, _, vh = torch.linalg.svd(gradient, full_matrices=False)
-    size = len(gradient) ** 0.25 / (GAMMA * scaling) ** 0.5
+    size = len(gradient) ** 0.25 / (GAMMA * _starts.scaling_of(layer)) ** 0.5
     return size * vh[:rank], size * u[:, rank : 2 * rank]
 
 

@@ -83,7 +83,7 @@ def test_eva_starts_along_the_inputs_main_directions(tiny_models):
     """A's rows are orthonormal and explain as much of the inputs as any of their number can; B is zero."""
     case = case_of("eva", tiny_models)
     model = attached(get_method("eva"), case)
-    seen = covariances(model, [case.batch()])
+    seen = dict(covariances(model, [case.batch()], "float32"))
     for name, layer in _starts.layers(model):
         a = layer.lora_A["default"].weight
         assert torch.allclose(a @ a.T, torch.eye(RANK), atol=1e-4)
@@ -97,9 +97,9 @@ def test_padding_is_not_seen(tiny_models):
     case = case_of("eva", tiny_models)
     model = attached(get_method("eva"), case)
     batch = dict(case.batch())
-    whole = covariances(model, [batch])
+    whole = dict(covariances(model, [batch], "float32"))
     batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, 77)
-    for name, value in covariances(model, [batch]).items():
+    for name, value in covariances(model, [batch], "float32"):
         assert torch.allclose(value, whole[name], atol=1e-5)
 
 
@@ -108,7 +108,8 @@ def test_corda_takes_what_the_inputs_use_most(tiny_models):
     case = case_of("corda", tiny_models)
     layers, weights = started("corda", tiny_models)
     plain, _ = started("pissa", tiny_models)
-    seen = covariances(attached(get_method("lora"), case_of("lora", tiny_models)), [case.batch()])
+    plain_lora = attached(get_method("lora"), case_of("lora", tiny_models))
+    seen = dict(covariances(plain_lora, [case.batch()], "float32"))
     for key, layer in layers.items():
         metric = damped(seen[key])
         values = torch.linalg.svdvals(weights[key] @ metric)
@@ -121,7 +122,7 @@ def test_lora_ga_begins_with_the_best_step(tiny_models):
     """The factors' first gradient step is the gradient's best approximation of twice the rank (theorem 3.1)."""
     case = case_of("lora_ga", tiny_models)
     model = attached(get_method("lora_ga"), case)
-    seen = gradients(model, [case.batch()])
+    seen = dict(gradients(model, [case.batch()], "float32"))
     for name, layer in _starts.layers(model):
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         step = b @ b.T @ seen[name] + seen[name] @ a.T @ a
@@ -134,7 +135,7 @@ def test_gradients_are_those_of_the_weights(tiny_models):
     """What the hooks collect is what autograd gives a weight that requires it."""
     case = case_of("lora_ga", tiny_models)
     model = get_method("lora").apply(case.build(), case_of("lora", tiny_models).setup).eval()
-    found = gradients(model, [case.batch()])
+    found = dict(gradients(model, [case.batch()], "float32"))
     name, layer = next(iter(_starts.layers(model)))
     weight = layer.get_base_layer().weight.requires_grad_(True)
     model(**case.batch()).loss.backward()
