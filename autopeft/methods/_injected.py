@@ -36,6 +36,8 @@ def declare(
     limits: Violations | None = None,
     during: Callable[[], AbstractContextManager[None]] = nullcontext,
     settle: Callable[[Any], None] | None = None,
+    save: Callable[[Any, Path], None] = _peft.save,
+    restore: Callable[[Any, Path], None] | None = None,
     memory_factor: float = 1.0,
     held: Callable[[Setup], int] = nothing,
     **facts: Unpack[InjectedFacts],
@@ -50,6 +52,8 @@ def declare(
             its parameters are there and its targets exist.
         during: what peft's injection runs within.
         settle: the attached model → None, what is left to do to it.
+        save: as in `Method`.
+        restore: (attached model with the saved values, folder) → None, what they were trained beside.
         memory_factor: as in `Method`.
         held: as there.
         facts: the other fields of `Method`.
@@ -58,8 +62,8 @@ def declare(
     apply = partial(_apply, config=config, violations=violations, during=during, settle=settle)
     return Method(
         capabilities=capabilities, legal=legal, violations=violations, apply=apply, peft_config=config,
-        detach=_peft.detach, merge=_peft.merge if capabilities.mergeable else None, save=_peft.save,
-        load=partial(_load, apply=apply), memory_factor=memory_factor, held=held, **facts,
+        detach=_peft.detach, merge=_peft.merge if capabilities.mergeable else None, save=save,
+        load=partial(_load, apply=apply, restore=restore), memory_factor=memory_factor, held=held, **facts,
     )  # fmt: skip
 
 
@@ -86,8 +90,33 @@ def _apply(
     return attached
 
 
-def _load(model: Any, setup: Setup, folder: Path, apply: Callable[[Any, Setup], Any]) -> Any:
-    return _peft.load_into(apply(model, setup), folder)
+def _load(
+    model: Any,
+    setup: Setup,
+    folder: Path,
+    apply: Callable[[Any, Setup], Any],
+    restore: Callable[[Any, Path], None] | None,
+) -> Any:
+    attached = _peft.load_into(apply(model, setup), folder)
+    if restore is not None:
+        restore(attached, folder)
+    return attached
+
+
+def beside_weights(attached: Any, kind: type) -> None:
+    """Moves the buffers of injected layers of a kind to their weights' device; peft makes some in main memory.
+
+    They would be copied to the device again at every step.
+    """
+    for layer in _peft.layers(attached, kind):
+        move_buffers(layer, layer.get_base_layer().weight.device)
+
+
+def move_buffers(module: Any, device: Any) -> None:
+    """Moves all buffers within a module to a device."""
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            owner._buffers[name] = buffer.to(device)
 
 
 def capable(
@@ -129,6 +158,12 @@ def factors(setup: Setup) -> int:
     """Returns the parameters of two factors like LoRA's over the targets: rank × (in + out) each."""
     rank = number(setup, "rank")
     return total(setup, lambda module: rank * (module.in_features + module.out_features))
+
+
+def widest(setup: Setup) -> tuple[int, int]:
+    """Returns the largest input and the largest output width of the targets, which what they share must reach."""
+    modules = target_modules(setup)
+    return max(module.in_features for module in modules), max(module.out_features for module in modules)
 
 
 def rank_limits(setup: Setup) -> tuple[str, ...]:

@@ -62,6 +62,17 @@ def permutation_matrix(indices: Any) -> Any:
     return torch.zeros(size, size).scatter_(1, indices.unsqueeze(1), 1.0)
 
 
+def _settle(attached: Any) -> None:
+    from peft.tuners.boft.layer import BOFTLayer
+
+    _injected.beside_weights(attached, BOFTLayer)
+
+
+def _held(setup: Setup) -> int:
+    """A square permutation matrix of each weight's inputs, float32."""
+    return _injected.total(setup, lambda module: 4 * module.in_features**2)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     from peft.tuners.boft.layer import BOFTLayer
 
@@ -96,5 +107,7 @@ METHOD = _injected.declare(
     effective=_effective,
     limits=_limits,
     during=_built_quickly,
+    settle=_settle,
+    held=_held,
     memory_factor=2.0,
 )  # fmt: skip

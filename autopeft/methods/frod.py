@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution
@@ -10,7 +11,7 @@ from autopeft.methods import _injected, _peft
 from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
-from autopeft.values.names import ParameterValue
+from autopeft.values.names import DTYPE_BYTES, ParameterValue
 from autopeft.values.profiles import ModuleShape
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ def _trainable(setup: Setup) -> int:
 
 
 def _held(setup: Setup) -> int:
-    """A basis of each weight's outputs, as large as the weight, and for each kind one of its inputs: float32.
+    """A basis of each weight's outputs, as large as it, and one of the inputs of each kind, in the base's dtype.
 
     Beside the latter lie the places of the rotated pairs, two whole numbers each.
     """
-    share = float(setup.candidate.parameters["rotations"])
+    share, size = float(setup.candidate.parameters["rotations"]), DTYPE_BYTES[setup.candidate.dtype]
     kinds = {_alike(module): module.in_features for module in target_modules(setup)}
-    shared = sum(4 * width**2 + 16 * (_pairs(width, share) + 1) for width in kinds.values())
-    return shared + _injected.total(setup, lambda module: 4 * module.in_features * module.out_features)
+    shared = sum(size * width**2 + 16 * (_pairs(width, share) + 1) for width in kinds.values())
+    return shared + _injected.total(setup, lambda module: size * module.in_features * module.out_features)
 
 
 def _alike(module: ModuleShape) -> str:
@@ -89,6 +90,38 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _shared(attached: Any) -> list[Any]:
+    """Returns what holds the bases of the inputs and the rotated pairs, which layers of a kind share.
+
+    The sizes stay in main memory, where the layers read them as numbers.
+    """
+    return [attached.base_model.frod_V, attached.base_model.frod_s_indices]
+
+
+def _settle(attached: Any) -> None:
+    from peft.tuners.frod.layer import FrodLayer
+
+    _injected.beside_weights(attached, FrodLayer)
+    device = _peft.layers(attached, FrodLayer)[0].get_base_layer().weight.device
+    for holder in _shared(attached):
+        _injected.move_buffers(holder, device)
+
+
+def _restore(attached: Any, _folder: Path) -> None:
+    """Finds each weight's outputs in the loaded basis: peft does so in the one that it has made anew.
+
+    That one has other signs and another order where another library or device has made it.
+    """
+    from peft.tuners.frod.layer import FrodLayer
+
+    with _one_thread():
+        for layer in _peft.layers(attached, FrodLayer):
+            weight, held = layer.get_base_layer().weight, layer.frod_U[_peft.ADAPTER]
+            stored = weight.T if layer.fan_in_fan_out else weight
+            basis, _ = layer._calculate_frod_u_and_lambda(layer.frod_V[_peft.ADAPTER], stored)
+            layer.frod_U[_peft.ADAPTER] = basis.to(held.device, held.dtype)
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -134,6 +167,8 @@ METHOD = _injected.declare(
     effective=_effective,
     limits=_limits,
     during=_one_thread,
+    settle=_settle,
+    restore=_restore,
     held=_held,
     memory_factor=2.5,
 )  # fmt: skip

@@ -1,9 +1,11 @@
 """PSOFT: rotates and scales the principal subspace of each weight, and leaves the rest."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from autopeft.errors import ModelError
 from autopeft.methods import _injected, _peft
 from autopeft.methods._declaration import Paper, Seed
 from autopeft.methods._targets import target_modules
@@ -18,6 +20,7 @@ LEGAL: dict[str, "BaseDistribution"] = {
     "rank": IntDistribution(2, 1024, log=True),
     "dropout": FloatDistribution(0.0, 0.9),
 }
+FACTORS_FILE = "psoft_factors.safetensors"
 
 
 def _trainable(setup: Setup) -> int:
@@ -39,6 +42,48 @@ def _config(setup: Setup) -> Any:
         r=given["rank"], psoft_alpha=given["rank"], psoft_dropout=given["dropout"], psoft_svd="lowrank",
         **_peft.injected(setup),
     )  # fmt: skip
+
+
+def _held(setup: Setup) -> int:
+    """Both frozen factors of each weight, float32, and the two places of each angle, whole numbers of eight bytes."""
+    rank = _injected.number(setup, "rank")
+    places = 16 * (rank * (rank - 1) // 2)
+    return _injected.total(setup, lambda module: 4 * rank * (module.in_features + module.out_features) + places)
+
+
+def _factors(attached: Any) -> dict[str, Any]:
+    """Returns the frozen factors by the names they are saved under."""
+    from peft.tuners.psoft import PsoftLayer
+
+    found: dict[str, Any] = {}
+    for name, layer in attached.named_modules():
+        if isinstance(layer, PsoftLayer):
+            first, second = layer._get_psoft_ab_cache_buffers(_peft.ADAPTER)
+            found |= {f"{name}.A": first, f"{name}.B": second}
+    return found
+
+
+def _save(attached: Any, folder: Path) -> None:
+    """Writes the frozen factors too: found anew elsewhere, the same directions may point the other way."""
+    from safetensors.torch import save_file
+
+    _peft.save(attached, folder)
+    save_file({name: value.cpu().contiguous() for name, value in _factors(attached).items()}, folder / FACTORS_FILE)
+
+
+def _restore(attached: Any, folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    path = folder / FACTORS_FILE
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist: without it the saved rotations turn other directions.")
+    stored, wanted = load_file(path), _factors(attached)
+    if {name: value.shape for name, value in stored.items()} != {name: value.shape for name, value in wanted.items()}:
+        raise ModelError(f"{path} holds other factors than the attached ones: it was saved from another model.")
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(stored[name])
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -77,5 +122,8 @@ METHOD = _injected.declare(
     config=_config,
     effective=_effective,
     limits=_limits,
+    save=_save,
+    restore=_restore,
+    held=_held,
     memory_factor=1.5,
 )  # fmt: skip
