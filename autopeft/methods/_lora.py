@@ -38,6 +38,8 @@ class VariantFacts(Facts):
 
     kind: NotRequired[Literal["method", "initialization"]]
     prepare: NotRequired[Callable[[Any, Setup, Any], None]]
+    keeps_state: NotRequired[bool]
+    held: NotRequired[Callable[[Setup], int]]
     memory_factor: NotRequired[float]
     baseline: NotRequired[Mapping[str, Seed]]
 

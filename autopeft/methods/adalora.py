@@ -15,9 +15,11 @@ from autopeft.values.names import ParameterValue
 
 LEGAL = {**_lora.LEGAL, "initial_rank": IntDistribution(2, 1536, log=True)}
 CAPABILITIES = Capabilities(
-    tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=True, identity_at_start=True,
-    adds_latency=False, changes_base=False, takes_targets=True, takes_layers=True, shardable=False,
+    tasks=tuple(task for task in _peft.ALL_TASKS if task != "multiple-choice"), models=_peft.ALL_KINDS,
+    quantized_base=True, mergeable=True, identity_at_start=True, adds_latency=False, changes_base=False,
+    takes_targets=True, takes_layers=True, shardable=False,
 )  # fmt: skip
+"""peft adds the penalty on factors that are not orthogonal in a forward pass that multiple choice does without."""
 FEWEST_STEPS = 10
 """Below this the schedule has no step in which to warm up, to allocate, and to settle."""
 
@@ -62,6 +64,11 @@ def _freeze_rank_counts(attached: Any) -> None:
 
     for layer in _peft.layers(attached, AdaLoraLayer):
         layer.ranknum.requires_grad_(requires_grad=False)
+
+
+def _held(setup: Setup) -> int:
+    """A number of float32 in each layer: the rank that it divides by."""
+    return 4 * len(target_modules(setup))
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -126,6 +133,7 @@ METHOD = Method(
     apply=_apply,
     peft_config=_config,
     effective=_effective,
+    held=_held,
     detach=_peft.detach,
     merge=_peft.merge,
     save=_peft.save,

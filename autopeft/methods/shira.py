@@ -1,5 +1,7 @@
 """SHiRA: a sparse update of each weight: a random few of its entries train, at any rank."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -35,9 +37,32 @@ def _config(setup: Setup) -> Any:
     return ShiraConfig(r=setup.candidate.parameters["rank"], **_peft.injected(setup))
 
 
+@contextmanager
+def _drawn() -> Iterator[None]:
+    """Draws each weight's entries from torch's own random numbers: peft takes the same ones for every seed of a run."""
+    import torch
+    from peft.tuners.shira import config
+
+    original = config.random_mask
+
+    def mask(base_layer: Any, r: int, **rest: Any) -> Any:
+        return original(base_layer, r, **{**rest, "random_seed": int(torch.randint(2**31, (), device="cpu"))})
+
+    config.random_mask = mask
+    try:
+        yield
+    finally:
+        config.random_mask = original
+
+
 def _rank(layer: Any) -> int:
     entries = layer.shira_indices[_peft.ADAPTER].shape[1]
     return int(entries // (layer.in_features + layer.out_features))
+
+
+def _held(setup: Setup) -> int:
+    """The row and the column of each entry, whole numbers of four bytes."""
+    return 8 * _injected.factors(setup)
 
 
 def _effective(attached: Any) -> dict[str, ParameterValue]:
@@ -69,5 +94,7 @@ METHOD = _injected.declare(
     trainable=_injected.factors,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
+    during=_drawn,
 )  # fmt: skip

@@ -6,12 +6,14 @@ back, times a scale; the forward pass, and so what is learnt and saved, is LoRA'
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from autopeft.methods import _lora, _peft
 from autopeft.methods._declaration import Paper, Seed
+from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
 
@@ -36,6 +38,12 @@ def _violations(setup: Setup) -> tuple[str, ...]:
     return _lora.violations(setup, CAPABILITIES, LEGAL)
 
 
+def _held(setup: Setup) -> int:
+    """The vector of each weight, as long as a group of its inputs, float32."""
+    groups = int(setup.candidate.parameters["groups"])
+    return 4 * sum(-(-module.in_features // groups) for module in target_modules(setup))
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     from peft.tuners.lora import LoraLayer
 
@@ -45,6 +53,16 @@ def _effective(attached: Any) -> dict[str, ParameterValue]:
         "groups": _peft.shared("groups", [layer.lora_velora_num_groups[name] for layer in layers]),
         "backward_scale": _peft.shared("backward_scale", [layer.lora_velora_scale[name] for layer in layers]),
     }
+
+
+def _load(model: Any, setup: Setup, folder: Path) -> Any:
+    """Returns the model with the saved values; a vector that was found stays, where peft would find it anew."""
+    from peft.tuners.lora import LoraLayer
+
+    attached = _peft.load_into(METHOD.apply(model, setup), folder)
+    for layer in _peft.layers(attached, LoraLayer):
+        layer.lora_velora_initialized[_peft.ADAPTER] = bool(layer.lora_velora_embed[_peft.ADAPTER].any())
+    return attached
 
 
 METHOD = _lora.declare(
@@ -68,4 +86,7 @@ METHOD = _lora.declare(
     refused=_violations,
     peft_config=_config,
     effective=_effective,
+    held=_held,
+    load=_load,
+    keeps_state=True,
 )  # fmt: skip

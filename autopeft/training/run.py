@@ -106,7 +106,8 @@ class TrainingRun:
         )
         # float16 gradients underflow without scaling; the other dtypes need none.
         self._scaler = torch.amp.GradScaler(enabled=candidate.dtype == "float16" and device.startswith("cuda"))
-        self._after_step = get_method(candidate.method).after_step
+        method = get_method(candidate.method)
+        self._after_step, self._interruptible = method.after_step, method.interruptible
 
     @property
     def trainable_parameters(self) -> int:
@@ -176,7 +177,7 @@ class TrainingRun:
         """Returns a copy of the run's state; None where the method keeps state of its own between steps."""
         import torch
 
-        if self._after_step is not None:
+        if not self._interruptible:
             return None
         return RunState(
             done=self.done,

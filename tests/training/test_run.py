@@ -180,6 +180,17 @@ def test_class_weights_are_those_of_torch(worker, data):
         assert torch.equal(model(**batch).loss, plain.loss)
 
 
+@pytest.mark.parametrize("name", ["adalora", "velora"])
+def test_what_keeps_state_between_steps_is_not_interrupted(name, worker, data):
+    """A rank schedule, or a vector that the first batch gave, would be another one after going on: it begins anew."""
+    candidate = replace(LORA, method=name, parameters=dict(get_method(name).seeds[0].parameters))
+    with worker.attached(candidate, Plan(tokens=4000), data["train"]) as run:
+        run.advance(0.2)
+        assert run.state() is None
+    with worker.attached(LORA, Plan(tokens=500), data["train"]) as run:
+        assert run.state() is not None
+
+
 def test_gradient_layers_are_those_with_the_largest_norms(worker, data):
     """gradient:1 picks the layer whose weights the loss pulls at most, records it, and leaves the base as it was."""
     model = worker.base(LORA).model
