@@ -16,7 +16,7 @@ from autopeft.values.candidates import Setup
 
 CAPABILITIES = Capabilities(
     tasks=_peft.ALL_TASKS, models=_peft.ALL_KINDS, quantized_base=True, mergeable=False, identity_at_start=False,
-    adds_latency=True, changes_base=True, moves_base=True, takes_targets=True, takes_layers=True,
+    adds_latency=True, changes_base=True, moves_base=True, takes_targets=True, takes_layers=True, needs_quantized=True,
 )  # fmt: skip
 SCHEMES = ("fp4", "fp4-double", "nf4", "nf4-double")
 START_FILE = "start_config.json"

@@ -83,6 +83,7 @@ def compose(
         save=_native.save,
         load=partial(_load, apply),
         memory_factor=max(first.memory_factor, second.memory_factor),
+        held=partial(_held, pair),
     )
 
 
@@ -151,6 +152,11 @@ def _violations(pair: Pair, setup: Setup) -> tuple[str, ...]:
 def _trainable(pair: Pair, setup: Setup) -> int:
     first, second = _parts(pair, setup)
     return pair.first.trainable(first) + pair.second.trainable(second)
+
+
+def _held(pair: Pair, setup: Setup) -> int:
+    first, second = _parts(pair, setup)
+    return pair.first.held(first) + pair.second.held(second)
 
 
 def _apply(pair: Pair, model: Any, setup: Setup) -> Any:

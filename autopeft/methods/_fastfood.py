@@ -6,13 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_BLOCK = 16
-"""Side of the matrix that a transform is made of: few passes over memory, and few multiplications."""
-
-
-def padded(size: int) -> int:
-    """Returns the smallest power of two that is no less than a size."""
-    return 1 << (size - 1).bit_length()
+from autopeft.methods._powers import block_side, padded
 
 
 def sylvester(size: int, device: torch.device) -> Tensor:
@@ -53,7 +47,7 @@ class Fastfood(nn.Module):
         length = padded(inputs * outputs)
         for name, drawn in _drawn(length, inputs * outputs, seed, directions.device).items():
             self.register_buffer(name, drawn, persistent=False)
-        self.register_buffer("block", sylvester(min(_BLOCK, length), directions.device), persistent=False)
+        self.register_buffer("block", sylvester(block_side(length), directions.device), persistent=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Returns the update of the output."""

@@ -23,6 +23,11 @@ def trainable(setup: Setup) -> int:
     return _injected.number(setup, "frequencies") * len(target_modules(setup))
 
 
+def held(setup: Setup) -> int:
+    """Returns the bytes of the coefficients' rows and columns, whole numbers of eight bytes."""
+    return 16 * trainable(setup)
+
+
 def limits(setup: Setup) -> tuple[str, ...]:
     """Returns why there are more coefficients than a targeted weight has entries."""
     wanted = _injected.number(setup, "frequencies")

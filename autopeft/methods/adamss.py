@@ -29,9 +29,11 @@ def _trainable(setup: Setup) -> int:
 
 
 def _held(setup: Setup) -> int:
-    """The weight's main subspace, float32 with a column for the bias, and where each group's outputs belong."""
+    """The weight's main subspace, float32 with a column for a bias, and where each group's outputs belong."""
     rank = _injected.number(setup, "rank")
-    return _injected.total(setup, lambda module: 4 * rank * (module.in_features + 1) + 8 * module.out_features)
+    return _injected.total(
+        setup, lambda module: 4 * rank * (module.in_features + module.bias) + 8 * module.out_features
+    )
 
 
 def _limits(setup: Setup) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ def _config(setup: Setup) -> Any:
     )
 
 
+def _held(setup: Setup) -> int:
+    """The length of each input's weights, float32."""
+    return _injected.total(setup, lambda module: 4 * module.in_features)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     """Reads `strength` off the trained values: true right after `apply`, before they are trained."""
     from peft.tuners.delora import DeloraLayer
@@ -76,5 +81,6 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
 )  # fmt: skip

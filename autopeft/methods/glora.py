@@ -51,6 +51,17 @@ def _config(setup: Setup) -> Any:
     return GloraConfig(r=given["rank"], config_D_E=given["bias"], **_peft.injected(setup))
 
 
+def _held(setup: Setup) -> int:
+    """Zeros of float32 where a path adds nothing: a prompt in inputs without a bias, and a bias's own two terms."""
+    plain = setup.candidate.parameters["bias"] == "none"
+
+    def zeros(module: ModuleShape) -> int:
+        ends = 2 * module.out_features if plain or not module.bias else 0
+        return 4 * (ends + (0 if module.bias else module.in_features))
+
+    return _injected.total(setup, zeros)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     """Reads `bias` off the layers that have one; peft leaves the others' out."""
     from peft.tuners.glora.layer import GloraLayer
@@ -89,6 +100,7 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
     memory_factor=3.0,
 )  # fmt: skip

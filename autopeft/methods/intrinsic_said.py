@@ -16,6 +16,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from autopeft.methods import _additive
 from autopeft.methods._declaration import Method, Paper, Seed
+from autopeft.methods._powers import block_side, padded
 from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 from autopeft.values.names import ParameterValue
@@ -63,6 +64,12 @@ def _build(setup: Setup) -> list[Any]:
     ]
 
 
+def _held(setup: Setup) -> int:
+    """Signs, order and factors of each projection, nine bytes a number, and the matrix its transforms are made of."""
+    lengths = [padded(module.in_features * module.out_features) for module in target_modules(setup)]
+    return sum(9 * length + 4 * block_side(length) ** 2 for length in lengths)
+
+
 def _read(modules: list[Any]) -> dict[str, ParameterValue]:
     shared = {id(p): p.numel() for m in modules for p in (m.directions, m.scales)}
     return {"dimension": sum(shared.values())}
@@ -93,5 +100,6 @@ METHOD = Method(
         ),
     ),
     trainable=_dimension,
+    held=_held,
     **_additive.functions(FORM, shardable=False),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from optuna.distributions import FloatDistribution
 
 from autopeft.methods import _codes, _lora, _peft, _shifts, _starts
 from autopeft.methods._declaration import Paper, Seed
+from autopeft.methods._targets import target_modules
 from autopeft.values.candidates import Setup
 
 BLOCK = 64
@@ -54,6 +55,11 @@ def _detach(attached: Any) -> Any:
     return _peft.detach(attached)
 
 
+def _held(setup: Setup) -> int:
+    """A constant of float32 for each block; where a module stays unquantized, as one of T5's does, it has none."""
+    return 4 * sum(-(-module.in_features * module.out_features // BLOCK) for module in target_modules(setup))
+
+
 METHOD = _lora.declare(
     name="ir_qlora",
     kind="initialization",
@@ -75,4 +81,5 @@ METHOD = _lora.declare(
     attach=_attach,
     detach=_detach,
     save=_codes.save,
+    held=_held,
 )  # fmt: skip

@@ -24,6 +24,12 @@ def _trainable(setup: Setup) -> int:
     return sum(rank * module.in_features for module in target_modules(setup))
 
 
+def _held(setup: Setup) -> int:
+    """The second factor, float32."""
+    rank = int(setup.candidate.parameters["rank"])
+    return 4 * sum(rank * module.out_features for module in target_modules(setup))
+
+
 def _config(setup: Setup) -> Any:
     return _lora.config(setup, init_lora_weights="mica")
 
@@ -47,6 +53,7 @@ METHOD = _lora.declare(
         ),
     ),
     trainable=_trainable,
+    held=_held,
     refused=_violations,
     peft_config=_config,
 )  # fmt: skip

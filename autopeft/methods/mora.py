@@ -45,6 +45,14 @@ def _trainable(setup: Setup) -> int:
     return sum(_side(setup, module) ** 2 for module in target_modules(setup))
 
 
+def _held(setup: Setup) -> int:
+    """Where groups are turned, a cosine and a sine of each coordinate, float32."""
+    if setup.candidate.parameters["variant"] != "rope":
+        return 0
+    sides = ((_side(setup, module), module.in_features) for module in target_modules(setup))
+    return sum(8 * side * -(-inputs // side) for side, inputs in sides)
+
+
 def _unfit(setup: Setup) -> tuple[str, ...]:
     for module in target_modules(setup):
         width, smaller = _side(setup, module), min(module.in_features, module.out_features)
@@ -110,5 +118,6 @@ METHOD = Method(
         ),
     ),
     trainable=_trainable,
+    held=_held,
     **_additive.functions(FORM),
 )  # fmt: skip

@@ -39,6 +39,12 @@ def _config(setup: Setup) -> Any:
     return OFTConfig(r=0, oft_block_size=setup.candidate.parameters["block_size"], **_peft.injected(setup))
 
 
+def _held(setup: Setup) -> int:
+    """The two places of each angle of a block in each layer, whole numbers of eight bytes."""
+    size = _injected.number(setup, "block_size")
+    return _injected.total(setup, lambda _module: 16 * (size * (size - 1) // 2))
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     from peft.tuners.oft.layer import OFTLayer
 
@@ -72,6 +78,7 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
     memory_factor=2.0,
 )  # fmt: skip

@@ -52,6 +52,17 @@ def _constrain(attached: Any) -> None:
         layer._attach_hooks(_peft.ADAPTER)
 
 
+def _held(setup: Setup) -> int:
+    """The trained directions as they were, and of a weight that is not square its wider side's others, float32."""
+    rank = _injected.number(setup, "rank")
+
+    def directions(module: ModuleShape) -> int:
+        narrow, wide = sorted((module.in_features, module.out_features))
+        return 4 * (rank * (narrow + wide + 1) + ((narrow - rank) * wide if narrow < wide else 0))
+
+    return _injected.total(setup, directions)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     from peft.tuners.osf.layer import OSFLayer
 
@@ -85,6 +96,7 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
     settle=_constrain,
     memory_factor=2.0,

@@ -26,6 +26,12 @@ def _trainable(setup: Setup) -> int:
     return _injected.total(setup, lambda module: 2 * rank + module.out_features)
 
 
+def _held(setup: Setup) -> int:
+    """Both shared projections, the first of means and spreads, float32."""
+    inputs, outputs = _injected.widest(setup)
+    return 4 * _injected.number(setup, "rank") * (2 * inputs + outputs)
+
+
 def _config(setup: Setup) -> Any:
     from peft import PveraConfig
 
@@ -73,5 +79,6 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     memory_factor=1.5,
 )  # fmt: skip

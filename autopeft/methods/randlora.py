@@ -32,6 +32,12 @@ def _trainable(setup: Setup) -> int:
     return _injected.total(setup, mixtures)
 
 
+def _held(setup: Setup) -> int:
+    """The shared bases, as many as the smaller width takes, and what mixes them, float32."""
+    rank, widths = _injected.number(setup, "rank"), _injected.widest(setup)
+    return 4 * rank * (min(widths) + max(widths) * -(-min(widths) // rank))
+
+
 def _config(setup: Setup) -> Any:
     from peft import RandLoraConfig
 
@@ -82,5 +88,6 @@ METHOD = _injected.declare(
     config=_config,
     effective=_effective,
     limits=_injected.rank_limits,
+    held=_held,
     memory_factor=2.0,
 )  # fmt: skip

@@ -55,6 +55,12 @@ def _config(setup: Setup) -> Any:
     return SupertuningConfig(sparsity=given["sparsity"], r=given["rank"] or None, **_peft.injected(setup))
 
 
+def _held(setup: Setup) -> int:
+    """The place of each entry, a whole number of four bytes."""
+    sparsity = float(setup.candidate.parameters["sparsity"])
+    return _injected.total(setup, lambda module: 4 * _entries(module.in_features * module.out_features, sparsity))
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     """Returns the sparsity asked for where it explains every layer's count, else what a layer has."""
     from peft.tuners.supertuning import SupertuningLayer
@@ -94,5 +100,6 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
 )  # fmt: skip

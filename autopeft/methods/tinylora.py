@@ -43,6 +43,12 @@ def _config(setup: Setup) -> Any:
     )  # fmt: skip
 
 
+def _held(setup: Setup) -> int:
+    """Each weight's first singular directions, and what turns coefficients into a square of the rank, float32."""
+    rank, coefficients = _injected.number(setup, "rank"), _injected.number(setup, "coefficients")
+    return 4 * (_injected.factors(setup) + len(target_modules(setup)) * coefficients * rank**2)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     """Returns the tying asked for where it explains the number of vectors, else the share of them saved."""
     from peft.tuners.tinylora.layer import TinyLoraLayer
@@ -77,5 +83,6 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_injected.rank_limits,
 )  # fmt: skip

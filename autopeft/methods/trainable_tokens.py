@@ -43,6 +43,11 @@ def _config(setup: Setup) -> Any:
     return TrainableTokensConfig(token_indices=tokens, task_type=_peft.task_type(setup))
 
 
+def _held(setup: Setup) -> int:
+    """What the trained embeddings were, float32."""
+    return 4 * _trainable(setup)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     from peft.tuners.trainable_tokens import TrainableTokensLayer
 
@@ -78,6 +83,7 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
     memory_factor=0.0,
 )  # fmt: skip

@@ -40,6 +40,11 @@ def _config(setup: Setup) -> Any:
     )  # fmt: skip
 
 
+def _held(setup: Setup) -> int:
+    """For each entry of both factors its place in the vector, in eight bytes, and a scale of float32."""
+    return 12 * _injected.factors(setup)
+
+
 def _effective(attached: Any) -> dict[str, ParameterValue]:
     from peft.tuners.unilora.layer import UniLoraLayer
 
@@ -73,5 +78,6 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
     limits=_limits,
 )  # fmt: skip

@@ -26,6 +26,12 @@ def _trainable(setup: Setup) -> int:
     return _injected.total(setup, lambda module: rank + module.out_features)
 
 
+def _held(setup: Setup) -> int:
+    """Both shared projections, float32."""
+    inputs, outputs = _injected.widest(setup)
+    return 4 * _injected.number(setup, "rank") * (inputs + outputs)
+
+
 def _config(setup: Setup) -> Any:
     from peft import VeraConfig
 
@@ -73,4 +79,5 @@ METHOD = _injected.declare(
     trainable=_trainable,
     config=_config,
     effective=_effective,
+    held=_held,
 )  # fmt: skip

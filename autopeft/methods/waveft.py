@@ -56,6 +56,7 @@ METHOD = _injected.declare(
     trainable=_spectral.trainable,
     config=_config,
     effective=_effective,
+    held=_spectral.held,
     limits=_spectral.limits,
     memory_factor=2.0,
 )  # fmt: skip

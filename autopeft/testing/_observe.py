@@ -1,7 +1,7 @@
 """What the contract observes: weights by hash, logits, losses of a few optimizer steps."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -55,6 +55,21 @@ def trainable_count(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def tensors(model: Any) -> list[Any]:
+    """Returns all that a model holds: parameters, buffers, and what its modules keep in dictionaries of their own."""
+    from autopeft.estimation.tracing.loading import held_aside
+
+    aside = (tensor for module in model.modules() for tensor in held_aside(module))
+    return [*model.parameters(), *model.buffers(), *aside]
+
+
+def frozen_beside(model: Any, base: Sequence[Any]) -> int:
+    """Returns the bytes of what a model holds and does not train, the storages of the base's tensors left out."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in base}
+    frozen = [tensor.untyped_storage() for tensor in tensors(model) if not tensor.requires_grad]
+    return sum({s.data_ptr(): s.nbytes() for s in frozen if s.data_ptr() not in known}.values())
+
+
 def logits(model: Any, case: Case) -> Any:
     """Returns the model's logits on the case's batch without dropout; the model's mode is as before."""
     import torch
@@ -89,7 +104,9 @@ def train(method: Method, model: Any, case: Case, seed: int = 0, steps: int = ST
 
     torch.manual_seed(seed)
     model.train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    # Decay would move what no gradient moves.
+    optimizer = torch.optim.AdamW(trainable, lr=LEARNING_RATE, weight_decay=0.0)
     losses = []
     for step in range(1, steps + 1):
         loss = model(**case.batch()).loss

@@ -59,27 +59,39 @@ class Case:
 
 
 def cases(method: Method, folders: Mapping[str, Path], read: ReadModel) -> tuple[Case, ...]:
-    """Returns a case for every place of `PLACES` that the method claims, under parameters it searches by default.
+    """Returns a case for every place that the method claims, under parameters it searches by default.
+
+    The places are those of `PLACES`, or of `QUANTIZED_PLACES` with a 4-bit base for a method that works on no other.
 
     Args:
         method: the method to try.
         folders: folder of each tiny architecture, as `autopeft.testing.models.tiny_model_folder` writes it.
         read: reads a model's profile.
     """
-    found = (make_case(method, name, task, folders[name], read) for name, task in PLACES)
+    places = QUANTIZED_PLACES if method.capabilities.needs_quantized else PLACES
+    found = (make_case(method, name, task, folders[name], read) for name, task in places)
     return tuple(case for case in found if not method.violations(case.setup))
 
 
 def make_case(method: Method, architecture: str, task: Task, folder: Path, read: ReadModel) -> Case:
-    """Returns the case of one tiny model and one task, whether the method can work there or not."""
-    labels = 0 if task in ("generation", "seq2seq") else LABELS
+    """Returns the case of one tiny model and one task, whether the method can work there or not.
+
+    The base is as the checkpoint has it, or in 4 bits for a method that works on no other.
+    """
+    labels = 0 if task in ("generation", "seq2seq", "multiple-choice") else LABELS
     setup = Setup(model=read(str(folder), task, labels or 1), task=task, candidate=example(method), total_steps=20)
-    return Case(
+    case = Case(
         name=f"{method.name}-{architecture}-{task}",
         setup=setup,
         build=partial(built, setup),
         batch=partial(batch, task),
     )
+    return in_scheme(case, SCHEMES[0]) if method.capabilities.needs_quantized else case
+
+
+def in_scheme(case: Case, scheme: str) -> Case:
+    """Returns the case with its base in a quantization scheme."""
+    return replace(altered(case, scheme, quantization=scheme), build=partial(quantized, case, scheme))
 
 
 def built(setup: Setup) -> Any:
@@ -146,15 +158,23 @@ def _quantized(folder: Path, task: Task, kind: ModelKind, labels: int, scheme: s
 
 
 def batch(task: Task) -> dict[str, Any]:
-    """Returns two rows of twelve tokens, the second padded by three, with the task's labels."""
+    """Returns two rows of twelve tokens, the second padded by three, with the task's labels.
+
+    Of several choices a row has its own text and the other row's.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(3)
     tokens = torch.randint(5, 264, (ROWS, TOKENS), generator=generator)
     mask = torch.ones_like(tokens)
     tokens[1, -3:], mask[1, -3:] = 0, 0
+    tokens[0, 0] = 1  # for what trains the first tokens of a vocabulary alone
+    if task == "multiple-choice":
+        tokens, mask = (torch.stack([rows, rows.flip(0)], dim=1) for rows in (tokens, mask))
+        return {"input_ids": tokens, "attention_mask": mask, "labels": torch.tensor([0, 1])}
     labels = {
         "classification": torch.tensor([0, LABELS - 1]),
+        "token-classification": (tokens % LABELS).masked_fill(mask == 0, -100),
         "generation": tokens.masked_fill(mask == 0, -100),
         "seq2seq": tokens[:, : TOKENS // 2].contiguous(),
     }

@@ -24,9 +24,11 @@ from autopeft.testing._observe import (
     difference,
     digest,
     digests,
+    frozen_beside,
     generate,
     logits,
     require,
+    tensors,
     train,
     trainable_count,
     trainable_names,
@@ -43,6 +45,8 @@ __all__ = ["CHECKS", "FACTS", "ContractError", "check", "check_facts", "check_me
 IDENTITY_TOLERANCE = 1e-5
 MERGE_TOLERANCE = 1e-5
 LOAD_TOLERANCE = 1e-5
+_UNDECLARED = 1024
+"""Bytes that stand frozen and need no declaration: the numbers of a prompt's tokens, for one."""
 PEFT_CONFIG = "adapter_config.json"
 """The file by which peft knows a folder that it can load."""
 
@@ -167,6 +171,17 @@ def check_estimate_counts_what_trains(method: Method, case: Case) -> None:
     require(counted == expected, f"{case.name}: the estimate says {expected}, the model trains {counted}.")
 
 
+def check_held_is_what_stands_frozen(method: Method, case: Case) -> None:
+    """`held` is what the attached model holds beside the base and does not train, to 1 KiB."""
+    base = case.build()
+    own = tensors(base)
+    found, declared = frozen_beside(attach(method, case, base), own), method.held(case.setup)
+    require(
+        abs(found - declared) <= _UNDECLARED,
+        f"{case.name}: `held` says {declared} bytes, {found} stand frozen beside the base.",
+    )
+
+
 def check_only_declared_parameters_train(method: Method, case: Case) -> None:
     """Optimizer steps leave every base weight bit-identical, unless the method declares that it changes the base."""
     model = case.build()
@@ -201,9 +216,12 @@ def check_base_comes_back(method: Method, case: Case) -> None:
 
 def check_gradients_reach_everything(method: Method, case: Case) -> None:
     """After a few steps every trainable tensor has moved: none is trainable in name only."""
-    seen = trained(method, case)
+    seen, model = trained(method, case), case.setup.model
     after = dict(seen.model.named_parameters())
-    still = sorted(name for name, old in seen.before.items() if digest(after[name]) == old)
+    # With absolute positions a constant added to every key cancels out in the softmax: it can learn nothing.
+    idle = [f"{m.name}." for m in model.modules if m.role == "key" and model.kind == "encoder"]
+    moving = [name for name in seen.before if not any(key in name for key in idle)]
+    still = sorted(name for name in moving if digest(after[name]) == seen.before[name])
     require(not still, f"{case.name}: {still[:1]} is trainable, but three steps left it as it was.")
 
 
@@ -287,8 +305,8 @@ def check_loads_in_plain_peft(method: Method, case: Case) -> None:
 
 def check_merge(method: Method, case: Case) -> None:
     """Merging gives the same logits without any module of the method, where it is mergeable."""
-    if method.merge is None:
-        return
+    if method.merge is None or case.setup.candidate.quantization != "none":
+        return  # no update can be folded into codes
     modules = classes(case.build())
     model = attached(method, case)
     train(method, model, case)
@@ -319,7 +337,9 @@ def check_quantized_base(
     """
     there = replace(altered(case, scheme, quantization=scheme), build=quantized)
     sentences = method.violations(there.setup)
-    claimed = method.capabilities.quantized_base
+    claimed, needed = method.capabilities.quantized_base, method.capabilities.needs_quantized
+    whole = method.violations(altered(case, "whole", quantization="none").setup)
+    require(bool(whole) or not needed, f"{case.name}: needs a quantized base, but does not refuse another.")
     require(claimed or bool(sentences), f"{there.name}: works on no quantized base, but does not say so.")
     # Single schemes may be refused for reasons of their own, but not the one that the claim stands for.
     works = not sentences
@@ -327,9 +347,7 @@ def check_quantized_base(
     if not works:
         check_violations_match_apply(method, there)
         return
-    # Where a method works on nothing else, this is the only place for the checks that the others pass elsewhere.
-    thorough = CHECKS if method.violations(case.setup) else QUANTIZED_CHECKS
-    for one in QUANTIZED_CHECKS[:BRIEF] if briefly else thorough:
+    for one in QUANTIZED_CHECKS[:BRIEF] if briefly else QUANTIZED_CHECKS:
         one(method, there)
 
 
@@ -340,6 +358,7 @@ CHECKS: tuple[Callable[[Method, Case], None], ...] = (
     check_trainable_count,
     check_estimate_counts_what_trains,
     check_memory_estimate,
+    check_held_is_what_stands_frozen,
     check_identity_at_start,
     check_gradients_reach_everything,
     check_save_and_load,

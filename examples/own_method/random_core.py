@@ -52,6 +52,12 @@ def _too_large(setup: Setup) -> tuple[str, ...]:
     return tuple(f"`rank` is {rank}, above the smaller width of {m.name}." for m in narrow[:1])
 
 
+def _held(setup: Setup) -> int:
+    """Both frozen projections of each target, in float32."""
+    widths = sum(m.in_features + m.out_features for m in target_modules(setup))
+    return 4 * int(setup.candidate.parameters["rank"]) * widths
+
+
 LEGAL = {"rank": IntDistribution(1, 256, log=True), "scale": FloatDistribution(0.01, 10.0, log=True)}
 FORM = additive.Form(
     legal=LEGAL,
@@ -70,5 +76,6 @@ METHOD = Method(
     learning_rate=FloatDistribution(1e-4, 1e-1, log=True),
     seeds=(Seed(parameters={"rank": 16, "scale": 1.0}, learning_rate=4e-3, source="a first guess"),),
     trainable=lambda setup: int(setup.candidate.parameters["rank"]) ** 2 * len(target_modules(setup)),
+    held=_held,
     **additive.functions(FORM),
 )

@@ -48,6 +48,11 @@ def with_changed_adapters(change: Callable[[Bottleneck], Any]) -> Callable[[Any,
     return apply
 
 
+def _nullified(adapter: Bottleneck) -> Any:
+    """Lets zeros reach what lies before the middle: a gradient is there, and moves nothing."""
+    return adapter.down.register_forward_hook(lambda _owner, _inputs, output: output.detach() + 0.0 * output)
+
+
 def _ignore_activation(setup: Any) -> Any:
     parameters = {**setup.candidate.parameters, "activation": "gelu"}
     return replace(setup, candidate=replace(setup.candidate, parameters=parameters))
@@ -150,6 +155,10 @@ BROKEN = (
         method=replace(ADAPTER, apply=_apply_hoarding),
     ),
     Broken(
+        fault="declares something frozen that is not there", check=contract.check_held_is_what_stands_frozen,
+        method=replace(ADAPTER, held=lambda _setup: 4096),
+    ),
+    Broken(
         fault="trains the base in secret", check=contract.check_only_declared_parameters_train,
         method=replace(ADAPTER, apply=_apply_keeping_weight, after_step=_wear_weight, detach=_mend_weight),
     ),
@@ -171,6 +180,10 @@ BROKEN = (
                 lambda adapter: adapter.down.register_forward_hook(lambda _owner, _inputs, output: output.detach())
             ),
         ),
+    ),
+    Broken(
+        fault="the gradient of half of the adapter is zero", check=contract.check_gradients_reach_everything,
+        method=replace(ADAPTER, apply=with_changed_adapters(_nullified)),
     ),
     Broken(
         fault="leaves the model frozen", check=contract.check_detach_restores,

@@ -41,6 +41,20 @@ def test_the_example_keeps_the_contract(tmp_path):
         check_method(broken, tmp_path / "broken")
 
 
+def test_a_method_for_quantized_bases_alone_keeps_it_too(tmp_path):
+    """What refuses every base in full precision is tried on bases in 4 bits, on each kind of model."""
+    own = replace(get_method("lq_lora"), name="own_repair")
+    assert len(check_method(own, tmp_path / "whole")) == 3
+    undeclared = replace(own, capabilities=replace(own.capabilities, needs_quantized=False))
+    with pytest.raises(ContractError, match="refuses every tiny model"):
+        check_method(undeclared, tmp_path / "undeclared")
+    unfounded = replace(
+        get_method("lora"), name="own_lora", capabilities=replace(get_method("lora").capabilities, needs_quantized=True)
+    )
+    with pytest.raises(ContractError, match="needs a quantized base, but does not refuse another"):
+        check_method(unfounded, tmp_path / "unfounded")
+
+
 def test_it_is_suggested_estimated_and_counted_under_its_path(tiny_models):
     """What a suggestion names, the estimate and a tuned config find again."""
     limits = Constraints(methods=(PATH, "lora"))

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from autopeft.errors import InvalidValueError, ModelError
 from autopeft.methods import _hooks, get_method
-from autopeft.methods._fastfood import hadamard, padded, sylvester
+from autopeft.methods._fastfood import hadamard, sylvester
+from autopeft.methods._powers import padded
 from autopeft.methods._stiefel import orthonormal
 from autopeft.methods.mora import side
 from autopeft.profiling.model import read_model
