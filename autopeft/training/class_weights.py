@@ -4,9 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-_UNCOUNTED = -100
-"""Label of what no loss counts, as transformers and torch have it."""
-
 
 def loss_weight(counted: Any, labels: Any, weights: Sequence[float] | None) -> float:
     """Returns what the mean loss over some labels weighs beside others': how many are counted, or their weights.
@@ -26,34 +23,29 @@ def loss_weight(counted: Any, labels: Any, weights: Sequence[float] | None) -> f
 @contextmanager
 def weighted_loss(model: Any, weights: Sequence[float] | None) -> Iterator[None]:
     """Makes a classifier weigh its classes while the context lasts; the model is that of `attach_class_weights`."""
-    handles: tuple[Any, ...] = () if weights is None else attach_class_weights(model, weights)
+    if weights is None:
+        yield
+        return
+    handle = attach_class_weights(model, weights)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
 
 
-def attach_class_weights(model: Any, weights: Sequence[float]) -> tuple[Any, ...]:
-    """Makes a classifier weigh its classes in the loss that it returns, and returns the handles of its hooks.
+def attach_class_weights(model: Any, weights: Sequence[float]) -> Any:
+    """Makes a classifier weigh its classes in the loss that it returns, and returns the hook's handle.
 
     What a method adds to the loss stays as it is: the difference between both cross entropies is added.
 
     Args:
         model: what is trained, with the method attached: some compute the loss themselves, past the base's own hooks.
-            Its output has ``logits`` of shape (rows, classes) or (rows, tokens, classes).
-        weights: one per class; the loss is their weighted mean, as in ``torch.nn.CrossEntropyLoss``, or what that
-            counts in a step where the caller gives the labels of the whole step in ``num_items_in_batch``.
+            Its output has ``logits`` of shape (rows, classes) or (rows, tokens, classes), and its loss is a mean.
+        weights: one per class; the loss is their weighted mean, as in ``torch.nn.CrossEntropyLoss``.
     """
     import torch
 
     values = torch.tensor(tuple(weights))
-    step: list[Any] = []
-
-    def whole(_module: Any, inputs: Any, arguments: Mapping[str, Any]) -> Any:
-        # Some models divide their loss by it and others do not: no model sees it, so that the mean is what comes back.
-        step[:] = [arguments["num_items_in_batch"]] if "num_items_in_batch" in arguments else []
-        return inputs, {key: value for key, value in arguments.items() if key != "num_items_in_batch"}
 
     def weigh(_module: Any, _inputs: Any, arguments: Mapping[str, Any], output: Any) -> Any:
         labels = arguments.get("labels")
@@ -61,11 +53,7 @@ def attach_class_weights(model: Any, weights: Sequence[float]) -> tuple[Any, ...
             rows, wanted = output.logits.float().view(-1, output.logits.shape[-1]), labels.view(-1)
             entropy = torch.nn.functional.cross_entropy
             plain, weighted = entropy(rows, wanted), entropy(rows, wanted, weight=values.to(rows.device))
-            share = (wanted != _UNCOUNTED).sum() / step[0] if step and step[0] is not None else 1.0
-            output.loss = (output.loss - plain + weighted) * share
+            output.loss = output.loss - plain + weighted
         return output
 
-    return (
-        model.register_forward_pre_hook(whole, with_kwargs=True),
-        model.register_forward_hook(weigh, with_kwargs=True),
-    )
+    return model.register_forward_hook(weigh, with_kwargs=True)

@@ -8,7 +8,7 @@ from autopeft.methods import all_methods, get_method
 from autopeft.profiling.model import read_model
 from autopeft.testing._observe import attached
 from autopeft.testing.cases import make_case
-from autopeft.training.class_weights import attach_class_weights, weighted_loss
+from autopeft.training.class_weights import weighted_loss
 
 WEIGHTS = (0.5, 1.0, 4.0)
 
@@ -34,15 +34,3 @@ def test_every_method_weighs_its_classes(name, tiny_models):
         assert weighted == pytest.approx(float(expected), rel=1e-5)
         assert abs(weighted - plain.loss) > 1e-4
         assert torch.equal(model(**given).loss, plain.loss)
-
-
-def test_a_batch_counts_as_its_share_of_the_step(tiny_models):
-    """A trainer that accumulates tells how many labels its step has; some models divide by it, and none may twice."""
-    case = classifier("lora", tiny_models)
-    model, given = attached(get_method("lora"), case).eval(), case.batch()
-    attach_class_weights(model, WEIGHTS)
-    with torch.no_grad():
-        alone = model(**given).loss
-        part = model(**given, num_items_in_batch=torch.tensor(4 * len(given["labels"]))).loss
-        assert float(part) == pytest.approx(float(alone) / 4, rel=1e-5)
-        assert torch.equal(model(**given, num_items_in_batch=None).loss, alone)
