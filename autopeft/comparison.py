@@ -7,9 +7,9 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from autopeft.errors import FileFormatError, ModelError, invalid
+from autopeft.errors import FileFormatError, ModelError, StudyError, invalid
 from autopeft.estimation import draft
-from autopeft.files import parse, plain, read_json, to_json
+from autopeft.files import plain, to_json
 from autopeft.finetune.folder import TrainedFolder
 from autopeft.inspection.folder import read_adapter
 from autopeft.profiling.hardware import probe_hardware
@@ -99,6 +99,7 @@ def compare(paths: Sequence[str | Path]) -> Comparison:
     Raises:
         InvalidValueError: fewer than two are given, or one twice.
         FileFormatError: a path is nothing of the kind, or of another schema version.
+        StudyError: a search has gone on since it compared.
     """
     if len(paths) < FEWEST or len(set(map(str, paths))) < len(paths):
         raise invalid("paths", "a comparison", "two or more different ones", ", ".join(map(str, paths)))
@@ -120,8 +121,9 @@ def _read(path: Path) -> tuple[list[Entry], Paired]:
     if (path / "metrics.json").is_file():
         return [_run(path)], {}
     if (path / "result.json").is_file():
-        result = parse(SearchResult, read_json(path / "result.json"), str(path / "result.json"))
-        return _search(path, result), _paired(path, result)
+        outcomes = _outcomes(path)
+        result = _result(path, outcomes)
+        return _search(path, result, outcomes or ()), _paired(path, result)
     if any((path / name).is_file() for name in _WEIGHTS):
         return [_adapter(path)], {}
     what = "does not exist" if not path.exists() else "holds no result.json, metrics.json or adapter"
@@ -199,9 +201,19 @@ def _paired(path: Path, result: SearchResult) -> Paired:
     return {(_named(path, "winner"), _named(path, key)): found for key, found in result.difference.items()}
 
 
-def _search(path: Path, result: SearchResult) -> list[Entry]:
+def _result(path: Path, outcomes: Sequence[TrialOutcome] | None) -> SearchResult:
+    result = OutputFolder(path).finished(outcomes)
+    if result is None:
+        raise StudyError(
+            f"{path} holds a search that has gone on since it compared.\nRun it with --resume to its end first."
+        )
+    return result
+
+
+def _search(path: Path, result: SearchResult, outcomes: Sequence[TrialOutcome]) -> list[Entry]:
     tuned = TunedConfig.load(path / "tuned.yaml")
-    trials = {to_json(plain(trial.candidate)): trial for trial in _trials(path)}
+    # The final trainings measure less than the trials do.
+    trials = {to_json(plain(trial.candidate)): trial for trial in outcomes if trial.status == "completed"}
     return [
         Entry(
             name=_named(path, key), kind="search", **_chosen(one.config), **_about(tuned), validation=one.validation,
@@ -212,13 +224,12 @@ def _search(path: Path, result: SearchResult) -> list[Entry]:
     ]  # fmt: skip
 
 
-def _trials(path: Path) -> tuple[TrialOutcome, ...]:
-    """Returns the completed trials of a search; its final trainings measure less than they do."""
+def _outcomes(path: Path) -> tuple[TrialOutcome, ...] | None:
+    """Returns the outcomes of a search, None where its study is not there."""
     from autopeft.tuning.study import kept_study
 
     study = kept_study(OutputFolder(path).study)
-    outcomes = study.outcomes() if study is not None else ()
-    return tuple(outcome for outcome in outcomes if outcome.status == "completed")
+    return None if study is None else study.outcomes()
 
 
 def _measured(trial: TrialOutcome | None) -> dict[str, Any]:

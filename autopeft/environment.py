@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import version
 
@@ -14,8 +14,8 @@ STACK = ("torch", "transformers", "peft", "bitsandbytes")
 ALLOW_PICKLE = "AUTOPEFT_ALLOW_PICKLE"
 """Lets pickled weights in, where it is 1."""
 
-TRUST_REMOTE_CODE = "AUTOPEFT_TRUST_REMOTE_CODE"
-"""Lets code that a model brings along run, where it is 1."""
+_trusting = 0
+"""Contexts open in this process in which code that a model brings along may run."""
 
 
 def pickles_allowed() -> bool:
@@ -24,8 +24,8 @@ def pickles_allowed() -> bool:
 
 
 def remote_code_trusted() -> bool:
-    """Whether the user has asked for this run that code which a model brings along may run."""
-    return os.environ.get(TRUST_REMOTE_CODE) == "1"
+    """Whether this process was told that code which a model brings along may run; no variable tells it."""
+    return _trusting > 0
 
 
 @contextmanager
@@ -33,26 +33,28 @@ def trust_remote_code() -> Iterator[None]:
     """Lets models and tokenizers run the code that they bring along, while the context lasts.
 
     That code can do whatever you can: read it first. Workers of a search started within have the same leave. It is
-    never written to a file that is read again, so that each run has to be told.
+    written to no file that is read again and to no variable, so that each run has to be told.
 
     Example:
         >>> with autopeft.trust_remote_code():  # doctest: +SKIP
         ...     autopeft.profile("organisation/a-model-with-code")
     """
-    before = os.environ.get(TRUST_REMOTE_CODE)
-    os.environ[TRUST_REMOTE_CODE] = "1"
+    global _trusting
+    _trusting += 1
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[TRUST_REMOTE_CODE]
-        else:
-            os.environ[TRUST_REMOTE_CODE] = before
+        _trusting -= 1
+
+
+def as_told(*, trusted: bool) -> AbstractContextManager[None]:
+    """Returns the leave that the process which started this one had, or none, while the context lasts."""
+    return trust_remote_code() if trusted else nullcontext()
 
 
 def permissions() -> dict[str, str]:
-    """Returns the variables of what this run was allowed, for processes that do not inherit its environment."""
-    return {name: os.environ[name] for name in (ALLOW_PICKLE, TRUST_REMOTE_CODE) if name in os.environ}
+    """Returns the variables that allow something, for processes that do not inherit this one's environment."""
+    return {ALLOW_PICKLE: os.environ[ALLOW_PICKLE]} if ALLOW_PICKLE in os.environ else {}
 
 
 def switched_on(variable: str) -> bool:

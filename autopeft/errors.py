@@ -13,6 +13,12 @@ T = TypeVar("T")
 _SHORTEST_START = 3
 
 
+def first_line(error: BaseException) -> str:
+    """Returns what an error says in its first line, its kind where it says nothing: libraries' own go on for pages."""
+    said = str(error).strip().splitlines()
+    return said[0] if said else type(error).__name__
+
+
 class AutopeftError(Exception):
     """Root of all errors that autopeft raises on purpose."""
 

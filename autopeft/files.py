@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from autopeft.errors import FileFormatError, close_match
+from autopeft.errors import FileFormatError, StudyError, close_match
 
 T = TypeVar("T")
 
@@ -45,6 +45,28 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Lets a path pass that a file can be written to, as far as that can be told before; one may be there already.
+
+    Raises:
+        StudyError: it is a folder, or may not be written where it is to lie.
+    """
+    if path.is_dir():
+        raise StudyError(f"{path} cannot be written: it is a folder. Name a file.")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Lets a path pass that a file or a folder can be made at, as far as that can be told before.
+
+    Raises:
+        StudyError: the folder that it is to lie in cannot be made, or may not be written to.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"{path} cannot be written: {folder} is no folder that may be written to. Name another one.")
 
 
 def append_text(path: Path, text: str) -> None:

@@ -238,6 +238,7 @@ class TunedConfig:
         from autopeft.schedules import get_schedule, warmup_steps
 
         chosen, training, schedule = self.candidate, self.training, get_schedule(self.candidate.schedule)
+        optimizer = get_optimizer(chosen.optimizer)
         arguments: dict[str, Any] = {
             "output_dir": str(output_dir),
             "learning_rate": chosen.learning_rate,
@@ -246,7 +247,8 @@ class TunedConfig:
             "gradient_checkpointing": chosen.gradient_checkpointing,
             "bf16": chosen.dtype == "bfloat16",
             "fp16": chosen.dtype == "float16",
-            "optim": get_optimizer(chosen.optimizer).trainer_name,
+            "optim": optimizer.trainer_name,
+            **optimizer.trainer_arguments,
             "num_train_epochs": training.epochs,
             "lr_scheduler_type": schedule.trainer_name,
             "warmup_steps": training.warmup_share,

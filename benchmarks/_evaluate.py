@@ -37,6 +37,13 @@ def held_out(rows: Sequence[Row], scheme: str, make: Callable[[Sequence[Row]], P
     return predicted
 
 
+def missed(rows: Sequence[Row], predicted: Array) -> Array:
+    """Returns how far each row lies from what was predicted; not a number for a reference, as in `covered`."""
+    off: Array = np.abs(predicted - np.array([row.points for row in rows]))
+    off[[place for place, row in enumerate(rows) if row.run.reference]] = np.nan
+    return off
+
+
 def covered(rows: Sequence[Row], scheme: str) -> Mapping[float, Array]:
     """Returns, by level, whether each row lies in the interval of a surrogate that has not seen its group.
 
@@ -161,6 +168,6 @@ def errors(rows: Sequence[Row], scheme: str) -> Mapping[str, tuple[float, float]
     for name, make in KINDS.items():
         predicted = held_out(rows, scheme, make)
         regrets = [followed(rows, places, predicted[places]).regret for places in settings(rows)]
-        off = np.abs(predicted - np.array([row.points for row in rows]))
+        off = missed(rows, predicted)
         found[name] = (interval(off.tolist(), [row.cluster for row in rows])[0], float(np.mean(regrets)))
     return found

@@ -56,8 +56,8 @@ class Row:
 
     @property
     def cluster(self) -> str:
-        """Names the model and the training data."""
-        return f"{self.run.model.name} / {self.trained_on}"
+        """Names the checkpoint and the training data: what is drawn, left out and weighed as one piece of evidence."""
+        return f"{self.whole_model} / {self.trained_on}"
 
     @property
     def whole_model(self) -> str:

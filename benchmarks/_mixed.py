@@ -60,9 +60,9 @@ def uncalibrated(rows: Sequence[Row], date: str) -> Surrogate:
     scaled = np.round((x - centre) / spread, 3)
     addresses = sorted({row.address for row in rows})
     return Surrogate(
-        schema_version=3, fitted=date, descriptors=NAMES, terms=TERMS, methods=methods, effects=_floats(effects),
+        schema_version=4, fitted=date, descriptors=NAMES, terms=TERMS, methods=methods, effects=_floats(effects),
         covariance=tuple(_floats(covariance[place, : place + 1]) for place in range(len(covariance))),
-        method_variance=METHOD**2, setting_variance=SETTING**2,
+        method_variance=METHOD**2, setting_variance=SETTING**2, reference_variance=REFERENCE**2,
         rate_variance={name: size**2 for name, size in RATES.items()},
         noise={unit: value**2 for unit, value in NOISE.items()}, quantiles=dict.fromkeys(map(str, LEVELS), 1.0),
         unseen_quantiles=dict.fromkeys(map(str, LEVELS), 1.0),

@@ -1,5 +1,6 @@
 """What ways to choose a learning rate come to, where a method was measured at several in one setting."""
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ import numpy as np
 
 from autopeft.methods import get_method
 from autopeft.tuning.space import load_space
+from autopeft.values.evidence import Run
 from benchmarks._evaluate import held_out, interval
 from benchmarks._gains import Row
 from benchmarks._kinds import kept
@@ -22,23 +24,34 @@ SHORT = 100_000
 Array = np.ndarray[Any, Any]
 Points = Mapping[float, float]
 """What a method gained, by rate."""
+Group = tuple[str, str, str]
+"""A setting, a method, and the rest of a configuration without its rate."""
 
 
-def raced(rows: Sequence[Row]) -> dict[tuple[str, str], dict[float, list[int]]]:
-    """Returns the places of the rows by rate, for each setting and method that was measured at several rates."""
-    found: dict[tuple[str, str], dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
+def raced(rows: Sequence[Row]) -> dict[Group, dict[float, list[int]]]:
+    """Returns the places of the rows by rate, for what was measured at several rates and differs in nothing else.
+
+    Of losses alone: points of a metric are another unit.
+    """
+    found: dict[Group, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, row in enumerate(rows):
-        if row.run.learning_rate is not None:
-            found[row.run.setting, row.method][row.run.learning_rate].append(place)
+        if row.run.learning_rate is not None and row.unit == "per cent of the loss":
+            found[row.run.setting, row.method, _beside_rate(row.run)][row.run.learning_rate].append(place)
     return {key: dict(rates) for key, rates in found.items() if len(rates) > 1}
 
 
+def _beside_rate(run: Run) -> str:
+    """Returns what of a configuration is not its rate."""
+    parts = (dict(run.parameters), dict(run.unmapped), run.targets, run.layers, run.quantization, run.optimizer)
+    return json.dumps([*parts, run.schedule, run.batch_size], sort_keys=True)
+
+
 def regrets(rows: Sequence[Row]) -> dict[str, tuple[list[float], list[str]]]:
-    """Returns the regrets of each way to choose, with the clusters that they are of; short runs alone."""
-    groups = {key: rates for key, rates in raced(rows).items() if _short(rows, rates)}
+    """Returns the regrets of each way to choose, with the methods that they are of."""
+    groups = _short_races(rows)
     points = np.array([row.points for row in rows])
     predicted = held_out(rows, "method", kept)
-    clusters = [rows[next(iter(rates.values()))[0]].cluster for rates in groups.values()]
+    methods = [key[1] for key in groups]
     gained = {key: _means(points, rates) for key, rates in groups.items()}
     ways = {
         "seed's rate": [_seed(key[1], gained[key], FLOORS[0]) for key in groups],
@@ -49,7 +62,11 @@ def regrets(rows: Sequence[Row]) -> dict[str, tuple[list[float], list[str]]]:
         **{f"seed raised to {floor:g}": [_seed(k[1], gained[k], floor) for k in groups] for floor in FLOORS[1:]},
         "random rate": [max(gained[key].values()) - float(np.mean([*gained[key].values()])) for key in groups],
     }
-    return {name: (made, clusters) for name, made in ways.items()}
+    return {name: (made, methods) for name, made in ways.items()}
+
+
+def _short_races(rows: Sequence[Row]) -> dict[Group, dict[float, list[int]]]:
+    return {key: rates for key, rates in raced(rows).items() if _short(rows, rates)}
 
 
 def _short(rows: Sequence[Row], rates: Mapping[float, list[int]]) -> bool:
@@ -79,7 +96,7 @@ def _predicted(gained: Points, predicted: Points) -> float:
     return max(gained.values()) - gained[max(predicted, key=lambda rate: predicted[rate])]
 
 
-def _floor(gained: Mapping[tuple[str, str], Points], without: str) -> float:
+def _floor(gained: Mapping[Group, Points], without: str) -> float:
     """Returns the floor that serves the other methods best."""
     others = {key: points for key, points in gained.items() if key[1] != without}
     costs = {floor: np.mean([_seed(key[1], points, floor) for key, points in others.items()]) for floor in FLOORS}
@@ -87,12 +104,12 @@ def _floor(gained: Mapping[tuple[str, str], Points], without: str) -> float:
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
-    """Returns the table, empty where no method was measured at several rates."""
-    found = regrets(rows)
-    if not next(iter(found.values()))[0]:
+    """Returns the table, empty where nothing was measured at several rates."""
+    behind = len({setting for setting, _, _ in _short_races(rows)})
+    if not behind:
         return []
     cells = []
-    for name, (made, clusters) in found.items():
-        value, low, high = interval(made, clusters)
-        cells.append(f"| {name} | {value:.1f} ({low:.1f} to {high:.1f}) | {len(made)} |")
-    return ["| rate | regret, per cent of the loss | settings and methods |", "|---|---|---|", *cells]
+    for name, (made, methods) in regrets(rows).items():
+        value, low, high = interval(made, methods)
+        cells.append(f"| {name} | {value:.1f} ({low:.1f} to {high:.1f}) | {len(made)} | {behind} |")
+    return ["| rate | regret, per cent of the loss | configurations | settings |", "|---|---|---|---|", *cells]

@@ -78,7 +78,7 @@ def score(row: Row) -> float | None:
     )  # fmt: skip
     setting = Setting(
         hardware=_hardware(cpu=run.model.name.startswith("minilm")),
-        model=_model(run.model.name, task.task, run.task.labels), task=task, needs=task_needs(run.task.task),
+        model=_model(run.model.name, task.task, run.task.labels), task=task, needs=task_needs(task.task),
         constraints=Constraints(),
     )  # fmt: skip
     candidate = Candidate(

@@ -21,13 +21,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from autopeft.assets import fetch, get_asset
 from autopeft.data import EncodedData, EncodedDataset, encode, load_data
+from autopeft.errors import FileFormatError
+from autopeft.files import append_text, write_bytes
 from autopeft.methods import get_method
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.task import describe_task
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend._evidence_trials import model_facts, task_facts, trial_run
-from autopeft.recommend.evidence import read_runs, to_line
+from autopeft.recommend.evidence import parse_run, read_runs, to_line
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.prepare import objective
@@ -153,7 +155,7 @@ def suited(setting: SampleSetting) -> bool:
 def collect(options: argparse.Namespace) -> None:
     """Runs what is not in the file yet until the time is over."""
     path: Path = options.file
-    held = {run.name for run in read_runs(path)} if path.exists() else set()
+    held = {run.name for run in held_runs(path)}
     deadline = time.monotonic() + options.seconds
     only = dict(pair.split("=", 1) for pair in options.only)
     for setting, runs in planned(only, options.settings, options.per_setting, options.seed):
@@ -170,11 +172,28 @@ def collect(options: argparse.Namespace) -> None:
             print(f"{name}: {candidate.method} {run.status} {value} {run.seconds:.0f} s", flush=True)
 
 
+def held_runs(path: Path) -> tuple[Run, ...]:
+    """Returns the runs of a file that is being collected; a last line that a crash has cut short is taken off it."""
+    if not path.exists():
+        return ()
+    content = path.read_bytes()
+    whole, last = content[: content.rfind(b"\n") + 1], content[content.rfind(b"\n") + 1 :]
+    if last and not _is_run(last):
+        write_bytes(path, whole)
+    return read_runs(path)
+
+
+def _is_run(line: bytes) -> bool:
+    try:
+        parse_run(line.decode("utf-8"), "the last line")
+    except (FileFormatError, UnicodeDecodeError):
+        return False
+    return True
+
+
 def keep(path: Path, run: Run) -> None:
-    """Adds a run to the file as one line, flushed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(to_line(run) + "\n")
+    """Adds a run to the file as one line."""
+    append_text(path, f"{to_line(run)}\n")
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:

@@ -32,7 +32,7 @@ from autopeft.values.candidates import Candidate
 from autopeft.values.evidence import Run
 from autopeft.values.outcomes import TrialOutcome
 from autopeft.values.plans import Plan
-from benchmarks.collect import LICENCE, keep, label
+from benchmarks.collect import LICENCE, held_runs, keep, label
 from benchmarks.search import request
 
 READINGS = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0)
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--device", help="what to call the device in the rows")
     parser.add_argument("--output", type=Path, default=Path("profiles/evidence/own_pools.jsonl"))
     given = parser.parse_args()
-    held = {run.name for run in read_runs(given.output)} if given.output.exists() else set()
+    held = {run.name for run in held_runs(given.output)}
     made = [Pool(task, given.tokens, given.seed, given.work, given.device) for task in given.task]
     drawn = zip(*(islice(pool.candidates(), given.runs) for pool in made), strict=True)
     for number, (pool, candidate) in enumerate(chain.from_iterable(zip(made, row, strict=True) for row in drawn)):

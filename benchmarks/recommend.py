@@ -34,6 +34,7 @@ from benchmarks._evaluate import (
     followed,
     held_out,
     interval,
+    missed,
     overall_best,
     random_choice,
     settings,
@@ -58,14 +59,15 @@ The surrogate was fitted without what is left out; that low rates starve is a be
 with all runs at hand. The rules are asked where the model's shape is known, which on points are the four MetaMathQA
 tables and our own runs of all methods, and were written with the former at hand: there the rules are not held out.
 `suggest` adds the surrogate's weight to theirs. Loss settings are short runs on one CPU: they say what learns fast, not
-what ends best. Some tables are by authors of a method in them. Intervals leave the reference out, which gains nothing
-by definition; they are counted with every run alike, and with every pair of model and training data alike, since two
-tables have a third of all runs."""
+what ends best. Some tables are by authors of a method in them. Errors and intervals leave the reference out, which
+gains nothing by definition; they are counted with every run alike, and with every pair of model and training data
+alike, since two tables have a third of all runs."""
 RATES = """\
-Where a method was measured at several rates in one setting of at most 100,000 tokens: what the best of them gained more
-than the one nearest to what each way would have taken. A floor raises the seeds that lie lower in the range of rates
-searched for their method, on its logarithm; a search whose trials are short raises them to its middle, 0.5. The floor
-from the other methods is the one that serves those best, and so was not chosen with the method at hand."""
+Where a configuration was measured by its loss at several rates in one setting of at most 100,000 tokens, all else
+alike: what the best of them gained more than the one nearest to what each way would have taken. A floor raises the
+seeds that lie lower in the range of rates searched for their method, on its logarithm; a search whose trials are short
+raises them to its middle, 0.5. The floor from the other methods is the one that serves those best, and so was not
+chosen with the method at hand. Brackets are of draws of whole methods here: they say nothing of other settings."""
 UNITS = ("points", "per cent of the loss")
 
 
@@ -159,7 +161,7 @@ def coverage_lines(found: Sequence[Row], scheme: str, predicted: Array) -> list[
     """Returns how often the intervals held, and the error: every run alike, and every pair of model and data alike."""
     inside = covered(found, scheme)
     clusters = [row.cluster for row in found]
-    off = np.abs(predicted - np.array([row.points for row in found]))
+    off = missed(found, predicted)
     cells = [(off, ".1f"), *((100 * inside[level], ".0f") for level in LEVELS)]
     runs = [cell(values.tolist(), clusters, form) for values, form in cells]
     pairs = [cell(*alike(values, clusters), form) for values, form in cells]

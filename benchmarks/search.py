@@ -10,6 +10,7 @@ from the whole file. Other programs on the same cores falsify it: run it alone.
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections import defaultdict
@@ -64,9 +65,19 @@ class Row:
         return (self.task, self.seed, self.seconds, self.contender)
 
     @property
+    def scale(self) -> str:
+        """What the test score is compared in."""
+        return "log perplexity" if self.metric == "perplexity" else self.metric
+
+    @property
+    def score(self) -> float:
+        """The test score on its scale: one large perplexity would outweigh all others in a mean."""
+        return math.log(self.test) if self.metric == "perplexity" else self.test
+
+    @property
     def quality(self) -> float:
-        """The test score, higher better."""
-        return -self.test if self.lower_is_better else self.test
+        """The score, higher better."""
+        return -self.score if self.lower_is_better else self.score
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -79,9 +90,8 @@ def read_rows(path: Path) -> list[Row]:
 def measure(given: Bench, task: str, name: str) -> Row:
     """Returns a contender's row: it chooses, then its choice is trained anew and tested."""
     chosen = CONTENDERS[name](given)
-    comparison, final = given.comparison(), name.replace(" ", "_")
-    (comparison.folder / f"{final}.json").unlink(missing_ok=True)  # of a run that was cut short, with another choice
-    contender = comparison.contender(comparison.single(final, chosen.candidate))
+    comparison = given.comparison()
+    contender = comparison.contender(comparison.single(name.replace(" ", "_"), chosen.candidate))
     prepared = given.prepared
     return Row(
         task=task, seed=prepared.seed, seconds=given.seconds, contender=name, metric=prepared.objective.name,
@@ -150,7 +160,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _title(task: str, row: Row) -> str:
-    return f"{task}, {row.metric} on {row.test_rows} test rows"
+    return f"{task}, {row.scale} on {row.test_rows} test rows"
 
 
 def _task_table(rows: Sequence[Row]) -> str:
@@ -160,7 +170,7 @@ def _task_table(rows: Sequence[Row]) -> str:
         "|---" * (len(budgets) + 1) + "|",
     ]
     for name in _names(rows):
-        cells = [_cell([row.test for row in rows if row.contender == name and row.seconds == b]) for b in budgets]
+        cells = [_cell([row.score for row in rows if row.contender == name and row.seconds == b]) for b in budgets]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -194,10 +204,10 @@ def gains(rows: Sequence[Row]) -> dict[tuple[str, str, float], Mean]:
 def gain_table(rows: Sequence[Row]) -> str:
     """Returns the gains as a Markdown table; tasks of one metric only can be averaged."""
     parts = []
-    for metric in sorted({row.metric for row in rows}):
-        parts.append(f"### Gain in {metric}, all its tasks and seeds\n\n| contender | over | seconds | gain |")
+    for scale in sorted({row.scale for row in rows}):
+        parts.append(f"### Gain in {scale}, all its tasks and seeds\n\n| contender | over | seconds | gain |")
         parts[-1] += "\n|---|---|---|---|"
-        for (name, baseline, seconds), gain in gains([row for row in rows if row.metric == metric]).items():
+        for (name, baseline, seconds), gain in gains([row for row in rows if row.scale == scale]).items():
             said = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}, {gain.count})"
             parts[-1] += f"\n| {name} | {baseline} | {seconds:g} | {said} |"
     return "\n\n".join(parts)
@@ -209,9 +219,9 @@ def drawing(rows: Sequence[Row]) -> str:
     for name in _names(rows):
         lines[name] = []
         for seconds in sorted({row.seconds for row in rows if row.contender == name}):
-            found = mean([row.test for row in rows if row.contender == name and row.seconds == seconds])
+            found = mean([row.score for row in rows if row.contender == name and row.seconds == seconds])
             lines[name].append(Point(x=seconds, value=found.value, low=found.low, high=found.high))
-    return chart(lines, "seconds to choose in", f"test {rows[0].metric}")
+    return chart(lines, "seconds to choose in", f"test {rows[0].scale}")
 
 
 def write_results(rows: Sequence[Row], output: Path) -> None:

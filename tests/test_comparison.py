@@ -6,12 +6,13 @@ import pytest
 from numpy.random import default_rng
 
 from autopeft.comparison import compare
-from autopeft.errors import FileFormatError, InvalidValueError
+from autopeft.errors import FileFormatError, InvalidValueError, StudyError
 from autopeft.files import plain, to_json, write_text
 from autopeft.finetune.outcomes import SCHEMA_VERSION, Evaluation, Inference, Trained
 from autopeft.values.outcomes import Contender, Difference, Forgetting, Latency, Score, SearchResult
 from tests.finetune.conftest import tuned_for
 from tests.inspection.test_inspect import random_pair, write
+from tests.report.folders import begin, complete, finish
 from tests.toys import classification_csv
 
 FAR = Score(metric="accuracy", value=0.9, low=0.85, high=0.94, level=0.95, rows=200)
@@ -145,3 +146,16 @@ def test_bad_paths(saved, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileFormatError, match=r"holds no result\.json"):
         compare([path, tmp_path / "empty"])
+
+
+def test_a_search_that_went_on_is_not_compared(tuned, saved, tmp_path):
+    """Who won is not known any more once another trial has ended: the result that lies there is none."""
+    study = begin(tmp_path / "search")
+    best = complete(study, 0.9)
+    tuned.save(tmp_path / "search" / "tuned.yaml")
+    finish(tmp_path / "search", best.candidate, {})
+    paths = [tmp_path / "search", saved("a", FAR)]
+    assert compare(paths).entries[0].peak_bytes == best.peak_bytes
+    complete(study, 0.95)
+    with pytest.raises(StudyError, match=r"search holds a search that has gone on since it compared\.\nRun it"):
+        compare(paths)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autopeft.environment import TRUST_REMOTE_CODE, trust_remote_code
+from autopeft.environment import trust_remote_code
 from autopeft.errors import AutopeftError, FileFormatError, ModelError
 from autopeft.export import export
 from autopeft.files import read_yaml
@@ -125,8 +125,10 @@ def test_changed_code_makes_another_model(coded, tmp_path):
 
 
 def test_only_the_flag_of_a_run_lets_code_run(coded, mark, autopeft, monkeypatch):
-    """A command refuses the model unless its own flag is given, whatever a shell has exported, and says it was."""
-    monkeypatch.setenv(TRUST_REMOTE_CODE, "1")
+    """A run refuses the model unless it is told otherwise itself, whatever a shell has exported, and says it was."""
+    monkeypatch.setenv("AUTOPEFT_TRUST_REMOTE_CODE", "1")
+    with pytest.raises(ModelError, match="--trust-remote-code"):
+        read_model(str(coded), "classification", 2)
     found = autopeft("profile", "--model", coded)
     assert (found.code, mark.exists()) == (2, False)
     assert "add --trust-remote-code" in found.err

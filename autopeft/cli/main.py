@@ -25,7 +25,6 @@ from autopeft.cli import (
     suggest,
     train,
 )
-from autopeft.environment import TRUST_REMOTE_CODE
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -69,8 +68,6 @@ app.command("fetch")(fetch.command)
 
 def main() -> None:
     """Runs the command line; exit codes: 0 done, 2 bad input, 3 nothing fits (`estimate`: --check), 130 interrupted."""
-    # Only the run itself can ask for this: what a shell exports would hold for every later one too.
-    os.environ.pop(TRUST_REMOTE_CODE, None)
     # Tokenizers warn when a process forks after using them in parallel; the searches fork no such process.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that spin while they wait cost little on an idle machine and half of all speed on a shared one.

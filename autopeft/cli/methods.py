@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autopeft.cli.output import Output
+from autopeft.errors import invalid, unknown
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -23,6 +24,9 @@ def command(
     from autopeft.cli.catalogue import rows
 
     if markdown:
+        if as_json or name is not None:
+            beside = "--json" if as_json else name
+            raise invalid("--markdown", "autopeft methods", "given alone: the page is the whole catalogue", beside)
         from autopeft.cli.methods_markdown import document
 
         print(document(), end="")  # noqa: T201
@@ -42,10 +46,9 @@ def entry(name: str) -> dict[str, Any]:
         InvalidValueError: nothing goes by this name; the closest match is offered.
     """
     from autopeft.cli.catalogue import method_row, rows
-    from autopeft.errors import unknown
-    from autopeft.methods import all_methods, get_method
+    from autopeft.methods import all_methods, get_method, is_own
 
-    if name in all_methods() or "." in name:
+    if name in all_methods() or is_own(name):
         method = get_method(name)
         return {**method_row(method), **details(method)}
     others = {row["name"]: row for row in rows()}

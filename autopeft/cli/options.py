@@ -78,14 +78,19 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, str] | None:
     """Returns ``ROLE=NAME`` pairs as a mapping, None where there are none.
 
     Raises:
-        InvalidValueError: a pair has no equals sign.
+        InvalidValueError: a pair has no equals sign, or a role is given twice.
     """
     if not pairs:
         return None
+    found: dict[str, str] = {}
     for pair in pairs:
-        if not all(pair.partition("=")[::2]):
+        role, _, name = pair.partition("=")
+        if not role or not name:
             raise invalid("--column", "the command", "ROLE=NAME, such as text=review", pair)
-    return {role: name for role, _, name in (pair.partition("=") for pair in pairs)}
+        if role in found:
+            raise invalid("--column", "the command", "given once for each role", role)
+        found[role] = name
+    return found
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:
@@ -128,17 +133,19 @@ def parse_gpus(text: str | None) -> tuple[str, ...]:
 def leave_freest_gpu() -> None:
     """Leaves this process, of several GPUs, the one that is planned for: it must be called before CUDA is.
 
-    A machine split by MIG stays as it is: CUDA gives a process one slice, by a name that is not told here.
+    Of a machine split by MIG that is one slice, by the name of its own.
     """
     from autopeft.profiling.hardware import probe_hardware
+    from autopeft.profiling.usable import claim
 
     hardware = probe_hardware()
-    if len(hardware.devices) < 2 or hardware.device.mig:
+    if len(hardware.devices) < 2:
+        return
+    if hardware.device.exclusive:
+        claim(hardware.device)
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[hardware.selected].strip()
         return
-    # Numbered as the driver numbers them, which was asked: CUDA's own order is by speed.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     os.environ["CUDA_VISIBLE_DEVICES"] = str(hardware.device.index)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 
@@ -33,12 +34,16 @@ class Output:
             print(to_json(plain(value)))  # noqa: T201
             return
         for part in human:
-            # rich crops and breaks what is not to be wrapped, unless the whole call says so.
-            self._out.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
+            _print(self._out, part)
 
     def say(self, message: Any) -> None:
         """Prints a remark to stderr."""
-        self.messages.print(message)
+        _print(self.messages, message)
+
+
+def _print(console: "Console", part: Any) -> None:
+    # rich crops and breaks what is not to be wrapped, unless the whole call says so.
+    console.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
 
 
 def unbroken(line: str) -> "Text":

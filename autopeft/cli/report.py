@@ -15,8 +15,8 @@ def command(
 ) -> None:
     """Report: write one HTML file about a search, finished or not, and show a summary."""
     from autopeft.cli.report_view import document, view
-    from autopeft.report import read_story, write_report
+    from autopeft.report import read_story, write_page
 
     story = read_story(folder)
-    path = write_report(folder, output)
+    path = write_page(story, output)
     Output(as_json=as_json).result(document(story, path), *view(story, path))

@@ -37,7 +37,7 @@ def command(
     time: Annotated[str | None, typer.Option(help="Stop the trials after so long: 45s, 10m, 1h. [30m]")] = None,
     tokens: Annotated[str | None, typer.Option(help="Stop after so many training tokens in all: 500k, 2M.")] = None,
     cost: Annotated[
-        str | None, typer.Option(help="Stop when the machine has cost so much: 5USD, with --price.")
+        str | None, typer.Option(help="Stop the trials when the machine has cost so much: 5USD, with --price.")
     ] = None,
     price: Annotated[str | None, typer.Option(help="What the machine costs: 1.2/h.")] = None,
     stop_when_flat: Annotated[
@@ -104,7 +104,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tune: run short pruned trials and write the best configuration to OUTPUT/tuned.yaml."""
-    given = [seconds for seconds in (time and parse_seconds(time), seconds_for(cost, price)) if seconds]
+    given = [seconds for seconds in (_seconds(time), seconds_for(cost, price)) if seconds]
     stop_after = min(given, default=None)
     total_tokens = None if tokens is None else parse_tokens(tokens)
     columns = parse_columns(column)
@@ -121,7 +121,7 @@ def command(
     from autopeft.tuning.session import dry_run as plan_only
     from autopeft.tuning.session import limits, run_search
     from autopeft.tuning.spread import Spread
-    from autopeft.tuning.trackers import Tracked
+    from autopeft.tuning.trackers import Tracked, check_trackers
     from autopeft.values.candidates import Constraints, Team
 
     request = Request(
@@ -152,10 +152,12 @@ def command(
     spread = Spread(workers=workers, gpus=named_gpus, storage=storage, study=study, ray=ray)
     stops = limits(trials, stop_after, total_tokens, when_flat=stop_when_flat)
     if dry_run:
-        prepared, planned = plan_only(request, stops)
+        check_trackers(track or ())
+        prepared, planned = plan_only(request, stops, spread)
         show.result(planned, *preparation_view(prepared), *cost_view(planned, stops))
         return
-    with LiveView(show, stops) as view:
+    begun = _begun(output) if resume else 0
+    with LiveView(show, stops, begun) as view:
         watched = Tracked(view, track or (), output)
         try:
             result = run_search(request, output, stops, resume=resume, observer=watched, spread=spread)
@@ -168,5 +170,20 @@ def command(
         except RunningElsewhereError as left:
             show.result({"running_elsewhere": True}, str(left))
             raise typer.Exit from None
-    write_report(output)
+    # Before the page is drawn: whatever keeps that from being written, the result has been told.
     show.result(result, *result_view(result))
+    write_report(output)
+
+
+def _seconds(time: str | None) -> float | None:
+    return None if time is None else parse_seconds(time)
+
+
+def _begun(folder: Path) -> int:
+    """Returns how many trials the search in a folder has begun."""
+    from autopeft.tuning.folder import OutputFolder
+    from autopeft.tuning.halving import begun
+    from autopeft.tuning.study import kept_study
+
+    study = kept_study(OutputFolder(folder).study)
+    return 0 if study is None else begun(study.outcomes())

@@ -25,19 +25,25 @@ def preparation_view(prepared: Prepared) -> Iterator[Any]:
     """Yields what was found out about the machine, the model and the data, and what is tried first and why."""
     device, model, task = prepared.hardware.device, prepared.model, prepared.task
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("machine", f"{device.name}, {device.free_memory_bytes / 2**30:.1f} GiB free")
-    facts.add_row("dtype", f"{prepared.hardware.dtype}: {prepared.hardware.dtype_reason}")
-    facts.add_row("model", f"{model.architecture}, {model.parameters / 1e6:.1f} M parameters, {model.layers} layers")
     splits = ", ".join(f"{name} {rows}" for name, rows in task.rows.items())
-    facts.add_row("data", f"{task.task}: {splits} rows; tokens p50 {task.tokens.p50}, p95 {task.tokens.p95}")
-    if task.labels:
-        facts.add_row("labels", ", ".join(f"{label} {task.label_counts.get(label, 0)}" for label in task.labels))
+    known = {
+        "machine": f"{device.name}, {device.free_memory_bytes / 2**30:.1f} GiB free",
+        "dtype": f"{prepared.hardware.dtype}: {prepared.hardware.dtype_reason}",
+        "model": f"{model.architecture}, {model.parameters / 1e6:.1f} M parameters, {model.layers} layers",
+        "data": f"{task.task}: {splits} rows; tokens p50 {task.tokens.p50}, p95 {task.tokens.p95}",
+        "labels": ", ".join(f"{label} {task.label_counts.get(label, 0)}" for label in task.labels),
+    }
+    for title, told in known.items():
+        if told:
+            facts.add_row(title, escape(told))
     yield facts
     yield "\n[bold]Tried first, and why[/bold]"
     suggestions = {s.candidate.method: s for s in reversed(prepared.recommendation.candidates)}
     for candidate in prepared.starts:
-        yield Padding(f"[bold]{candidate.method}[/bold]  {describe(candidate)}", (0, 0, 0, 2))
-        for reason in suggestions[candidate.method].reasons[:_REASONS_SHOWN]:
+        yield Padding(f"[bold]{escape(candidate.method)}[/bold]  {escape(describe(candidate))}", (0, 0, 0, 2))
+        # A study that is gone on with keeps starts that would be advised no more, and then there are no reasons.
+        advised = suggestions.get(candidate.method)
+        for reason in advised.reasons[:_REASONS_SHOWN] if advised else ():
             yield Padding(f"[dim]{reason.verdict}: {escape(reason.because)}[/dim]", (0, 0, 0, 4))
     yield "  [dim]`autopeft suggest` on the same model and data names the sources.[/dim]"
     for note in prepared.notes:
@@ -65,13 +71,19 @@ def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
     lines = [
         f"a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
         f"at {cost.tokens_per_second:,.0f} tokens/s {how};",
-        f"{trials}the trials end in {_minutes(cost.search_seconds)} at most, {_clock(cost.search_seconds)}; "
+        f"{trials}the trials end in {_bound(cost, limits)}, {_clock(cost.search_seconds)}; "
         f"the comparison adds up to {_minutes(cost.comparison_seconds)}.",
     ]
     if cost.download_bytes:
         lines.append(f"{cost.download_bytes / 1e6:,.0f} MB of weights have to be downloaded.")
     yield "\n[bold]Cost[/bold]"
     yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
+
+
+def _bound(cost: Cost, limits: Limits) -> str:
+    """Returns how long the trials take: at most where a time is given, else about."""
+    seconds = _minutes(cost.search_seconds)
+    return f"about {seconds}" if limits.seconds is None else f"{seconds} at most"
 
 
 def _clock(seconds: float) -> str:
@@ -86,9 +98,9 @@ def _minutes(seconds: float) -> str:
 class LiveView:
     """Shows a search on stderr: a bar over its trials or its time, one line per trial, the best so far."""
 
-    def __init__(self, output: Output, limits: Limits) -> None:
-        """Prepares the bar; it appears when the context is entered."""
-        self._output, self._limits = output, limits
+    def __init__(self, output: Output, limits: Limits, begun: int = 0) -> None:
+        """Prepares the bar, which appears when the context is entered; ``begun`` trials were begun by earlier runs."""
+        self._output, self._limits, self._begun = output, limits, begun
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -123,36 +135,39 @@ class LiveView:
 
     def trial_started(self, number: int, candidate: Candidate) -> None:
         """Names the trial in the bar."""
-        self._progress.update(self._bar, description=f"trial {number} {candidate.method}")
+        self._progress.update(self._bar, description=f"trial {number} {escape(candidate.method)}")
 
     def trial_ended(self, outcome: TrialOutcome, best: TrialOutcome | None, spent: float) -> None:
         """Prints the trial's line and moves the bar."""
-        done = spent if self._limits.trials is None else outcome.number + 1
+        # One that goes on has a number of its own, and the limit does not count it; nor what is lost and run again.
+        self._begun += outcome.continues is None and outcome.status != "worker_lost"
+        done = spent if self._limits.trials is None else self._begun
         text = ""
         if best is not None and best.score is not None:
-            text = f"best {self._sign * best.score:.4f} {best.candidate.method}"
+            text = f"best {self._sign * best.score:.4f} {escape(best.candidate.method)}"
         self._progress.update(self._bar, completed=done, best=text)
         loss = f"loss {outcome.curve[-1].validation_loss:.4f}" if outcome.curve else ""
         score = "" if outcome.score is None else f"score {self._sign * outcome.score:.4f}"
         went_on = "" if outcome.continues is None else f" (after {outcome.continues})"
         line = f"{outcome.number:>3} {outcome.status:<10} {outcome.seconds:>5.1f} s  {loss} {score}{went_on}"
         self._output.say(line)
-        self._output.say(Padding(f"{outcome.candidate.method} {describe(outcome.candidate)}", (0, 0, 0, 5)))
+        tried = escape(f"{outcome.candidate.method} {describe(outcome.candidate)}")
+        self._output.say(Padding(tried, (0, 0, 0, 5)))
 
 
 def result_view(result: SearchResult) -> Iterator[Any]:
     """Yields the comparison on the test split, the differences, the counts and the files."""
-    metric = result.winner.test.metric
-    table = Table(
-        "configuration", "validation", "test", "95 % interval", title=f"{metric} on {result.winner.test.rows} test rows"
-    )
+    test = result.winner.test
+    title = f"{escape(test.metric)} on {test.rows} test rows"
+    table = Table("configuration", "validation", "test", "95 % interval", title=title)
     for name, contender in result.contenders.items():
         table.add_row(_label(name), f"{contender.validation.value:.4f}", *_tested(contender.test))
     for name, reference in result.references.items():
         table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", "", *_tested(reference))
     yield table
     yield from front_view(result)
-    yield f"winner: [bold]{result.winner.config.method}[/bold] {describe(result.winner.config)}"
+    config = result.winner.config
+    yield f"winner: [bold]{escape(config.method)}[/bold] {escape(describe(config))}"
     for name, gap in result.difference.items():
         yield f"winner minus {_label(name)}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         if not gap.distinguishable:

@@ -72,7 +72,8 @@ def view(profiles: "Profiles", found: Recommendation, shown: int, server: str | 
 
     Of a Pareto set the rest is not shown.
     """
-    candidates = tuple(s for s in found.candidates if s.on_front is not False)[:shown]
+    front = tuple(s for s in found.candidates if s.on_front)
+    candidates = (front or found.candidates)[:shown]
     parts: list[Any] = [_setting(profiles), "", _table(candidates)]
     parts.extend(_explained(place, s, server) for place, s in enumerate(candidates[:EXPLAINED], 1))
     if found.rejected:
@@ -211,14 +212,9 @@ def _probed(run: "ProbeRun") -> str:
 
 
 def _left_out(found: Recommendation) -> list[Any]:
-    from autopeft.recommend.remedies import gib
+    from autopeft.recommend.remedies import told
 
-    lines = []
-    for rejection in found.rejected:
-        lacks = f"lacks {gib(rejection.lacking_bytes)}. " if rejection.lacking_bytes else ""
-        remedy = f" Would fit with {rejection.remedy}." if rejection.remedy else ""
-        lines.append(_indented(f"{rejection.method}: {lacks}{' '.join(rejection.because)}{remedy}"))
-    return lines
+    return [_indented(told(rejection)) for rejection in found.rejected]
 
 
 def _indented(text: str) -> Any:
@@ -236,7 +232,9 @@ def _text(text: str) -> Any:
 
 def _count(number: int) -> str:
     """Returns a count with three digits and k, M or B."""
+    # Rounded before the unit is chosen: 999,950 are a million, and not a thousand thousand.
+    rounded = float(f"{number:.3g}")
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
+        if rounded >= size:
+            return f"{rounded / size:.3g}{unit}"
     return str(number)

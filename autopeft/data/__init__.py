@@ -1,5 +1,6 @@
 """Data in, split and encoded; what the rest of autopeft asks of a user's data."""
 
+from autopeft.data._chats import ChatForm, chat_form
 from autopeft.data._encode import (
     EncodedData,
     EncodedDataset,
@@ -17,12 +18,12 @@ from autopeft.data._metrics import UserMetric, load_metric
 from autopeft.data._near_duplicates import near_duplicate_groups, normalise
 from autopeft.data._row_cache import RowCache, row_cache
 from autopeft.data._rows import text_of
-from autopeft.data._sources import Source, is_path, read_rows
+from autopeft.data._sources import Source, hub_parts, read_rows
 from autopeft.data._tables import delimiter_of
 
 __all__ = [
-    "Data", "EncodedData", "EncodedDataset", "RowCache", "Source", "UserMetric", "batches", "class_weights",
-    "delimiter_of", "encode", "encode_rows", "folds", "input_rows", "is_path", "label_counts", "language_of",
-    "load_data", "load_like", "load_metric", "near_duplicate_groups", "normalise", "read_rows", "row_cache",
-    "row_length", "script_of", "text_of", "token_lengths", "token_limit",
+    "ChatForm", "Data", "EncodedData", "EncodedDataset", "RowCache", "Source", "UserMetric", "batches", "chat_form",
+    "class_weights", "delimiter_of", "encode", "encode_rows", "folds", "hub_parts", "input_rows", "label_counts",
+    "language_of", "load_data", "load_like", "load_metric", "near_duplicate_groups", "normalise", "read_rows",
+    "row_cache", "row_length", "script_of", "text_of", "token_lengths", "token_limit",
 ]  # fmt: skip

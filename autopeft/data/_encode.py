@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from autopeft.data._load import Data
@@ -41,6 +42,12 @@ class EncodedDataset:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def longest_target(self) -> int:
+        """The most tokens that any row is to be answered with, its end included; 0 where labels are no sequences."""
+        targets = (row.get("labels") for row in self.rows)
+        return max((len(each) - each.count(IGNORED) for each in targets if isinstance(each, list)), default=0)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]
@@ -166,20 +173,22 @@ def batches(dataset: EncodedDataset, batch_size: int, seed: int, *, bucket: bool
     yield from cut
 
 
-def token_lengths(data: Data, tokenizer: Any) -> tuple[TokenLengths, int]:
+def token_lengths(data: Data, tokenizer: Any, encoded: EncodedData | None = None) -> tuple[TokenLengths, int]:
     """Returns the tokens per row over all splits, each cut where training cuts it, and those of the longest uncut.
 
-    Above 20,000 rows the distribution is that of an even sample; the longest is looked for among the rows of
-    most characters too.
+    Above 20,000 rows that are not encoded the distribution is that of an even sample; the longest is looked for among
+    the rows of most characters too.
+
+    Args:
+        data: the data set.
+        tokenizer: to count with.
+        encoded: the same data as tokens, where it is there already: nothing is counted twice unless rows were cut.
     """
-    rows = [row for split in data.rows.values() for row in split]
-    sample = rows[:: len(rows) // _SAMPLE + 1]
-    task = get_task(data.spec.task)
-    uncut = [_length(row, task, tokenizer, data.spec) for row in sample]
-    longest = max(uncut)
-    if len(sample) < len(rows):
-        wide = sorted(rows, key=lambda row: -sum(len(str(cell)) for cell in row.values()))[:100]
-        longest = max(longest, *(_length(row, task, tokenizer, data.spec) for row in wide))
+    if encoded is not None and not encoded.truncated:
+        uncut = [length for split in encoded.splits.values() for length in split.lengths]
+        longest = max(uncut)
+    else:
+        uncut, longest = _uncut(data, tokenizer)
     limit = token_limit(data.spec, tokenizer)
     lengths, last = sorted(min(length, limit) for length in uncut), len(uncut) - 1
     found = TokenLengths(
@@ -189,6 +198,19 @@ def token_lengths(data: Data, tokenizer: Any) -> tuple[TokenLengths, int]:
         mean=sum(lengths) / len(lengths),
     )
     return found, longest
+
+
+def _uncut(data: Data, tokenizer: Any) -> tuple[list[int], int]:
+    """Returns the tokens of an even sample of rows, none of them cut, and those of the longest row."""
+    rows = [row for split in data.rows.values() for row in split]
+    sample = rows[:: len(rows) // _SAMPLE + 1]
+    task = get_task(data.spec.task)
+    lengths = [_length(row, task, tokenizer, data.spec) for row in sample]
+    longest = max(lengths)
+    if len(sample) < len(rows):
+        wide = sorted(rows, key=lambda row: -sum(len(str(cell)) for cell in row.values()))[:100]
+        longest = max(longest, *(_length(row, task, tokenizer, data.spec) for row in wide))
+    return lengths, longest
 
 
 def _length(row: Row, task: TaskType, tokenizer: Any, spec: DataSpec) -> int:

@@ -13,6 +13,9 @@ from autopeft.tasks import Encoded, Row
 from autopeft.values.data import DataSpec
 from autopeft.values.names import ModelKind
 
+_MADE = "2"
+"""How task types make tokens of rows: raised with every change, so that rows kept by an earlier way are not read."""
+
 Cut = tuple[Encoded, bool]
 """A row as tokens, and whether it was cut at the token limit."""
 
@@ -78,6 +81,6 @@ def row_cache(folder: Path, spec: DataSpec, tokenizer: Any, kind: ModelKind, lim
         return RowCache()
     words = (
         spec.task, *spec.labels, kind, str(limit), str(tokenizer.pad_token_id), str(tokenizer.eos_token_id),
-        str(tokenizer.chat_template), _rules(backend), version("transformers"), autopeft.__version__,
+        str(tokenizer.chat_template), _rules(backend), version("transformers"), autopeft.__version__, _MADE,
     )  # fmt: skip
     return RowCache(folder / f"{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]}.arrow")

@@ -46,19 +46,24 @@ def read_rows(source: str) -> Source:
         found = _read_folder(path)
     elif path.is_file():
         found = _by_split(read_table(path), str(path))
-    elif is_path(source):
-        raise DataError(f"The data file {source!r} does not exist.\nGive a file, a folder or a hub name.")
+    elif (named := hub_parts(source)) is not None:
+        found = _read_hub(source, *named)
     else:
-        found = _read_hub(source)
+        raise DataError(f"The data file {source!r} does not exist.\nGive a file, a folder or a hub name.")
     if not any(found.splits.values()):
         raise DataError(f"{source} holds no rows.")
     return found
 
 
-def is_path(source: str) -> bool:
-    """Whether a source is written as a path, be there anything or not: never taken for a name on the hub."""
-    suffixed = Path(source).suffix.lower() in READERS
-    return suffixed or source.startswith(("/", ".", "~")) or not _HUB_NAME.fullmatch(source)
+def hub_parts(source: str) -> tuple[str, str | None] | None:
+    """Returns the name and the subset that a source has on the hub; None where it is written as a path.
+
+    It is so be there anything or not: a file that is missing is never looked for on the hub.
+    """
+    parts = _HUB_NAME.fullmatch(source)
+    if parts is None or Path(source).suffix.lower() in READERS or source.startswith(("/", ".", "~")):
+        return None
+    return parts["name"], parts["subset"]
 
 
 def _by_split(content: Any, owner: str, label_names: Mapping[str, tuple[str, ...]] | None = None) -> Source:
@@ -122,15 +127,12 @@ def _read_saved(folder: Path) -> Source:
     return _from_library(saved, str(folder))
 
 
-def _read_hub(source: str) -> Source:
+def _read_hub(source: str, name: str, subset: str | None) -> Source:
     import datasets
     from datasets.exceptions import DatasetsError
 
-    parts = _HUB_NAME.fullmatch(source)
-    if parts is None:
-        raise DataError(f"The data {source!r} is neither a file, a folder nor a hub name.")
     try:
-        loaded = datasets.load_dataset(parts["name"], parts["subset"])
+        loaded = datasets.load_dataset(name, subset)
     # Not found, no connection, offline mode, a missing subset; a script, which is run no more; files of unlike columns.
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         advice = "Give a file or folder that exists, or a hub name this machine can reach (name#subset for a subset)."

@@ -8,9 +8,11 @@ the card's rates of their own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from statistics import median
 
-from autopeft.estimation.observations import Observation, observations
+from autopeft.estimation.observations import Observation, observations, store_state
 from autopeft.values.candidates import Estimate, MemoryEstimate
 
 FEWEST = 3
@@ -31,14 +33,14 @@ class Correction:
     """What measured runs change about an estimate.
 
     Attributes:
-        runs: how many it rests on.
+        measurements: how many it rests on; a trial on a card gives two, of its peak and of its step.
         reserved_offset_bytes: added to the estimated peak of reserved memory.
         seconds_factors: by class of operation.
         spread: factor above and below within which every run's time lay; None where the estimate's own holds.
     """
 
     card: str = ""
-    runs: int = 0
+    measurements: int = 0
     reserved_offset_bytes: int = 0
     seconds_factors: Mapping[str, float] = field(default_factory=dict)
     spread: float | None = None
@@ -46,6 +48,12 @@ class Correction:
 
 def correction(card: str, stack: str) -> Correction:
     """Returns what the runs kept of one card and stack say; nothing is changed where there are none."""
+    return _fitted(card, stack, store_state())
+
+
+@lru_cache(maxsize=8)
+def _fitted(card: str, stack: str, _state: tuple[Path, int, int] | None) -> Correction:
+    """Returns the correction as the file stands: a search asks for it at every estimate."""
     return fit(card, observations(card, stack))
 
 
@@ -54,7 +62,7 @@ def fit(card: str, runs: Sequence[Observation]) -> Correction:
     factors = _factors(runs)
     return Correction(
         card=card,
-        runs=len(runs),
+        measurements=len(runs),
         reserved_offset_bytes=_offset(
             [r.reserved_bytes - r.estimated_reserved_bytes for r in runs if r.reserved_bytes is not None]
         ),
@@ -107,9 +115,9 @@ def corrected(estimate: Estimate, by: Correction) -> Estimate:
 
     Args:
         estimate: as made without corrections.
-        by: from `correction`; with no runs the estimate is returned as it is.
+        by: from `correction`; without measurements the estimate is returned as it is.
     """
-    if by.runs == 0:
+    if by.measurements == 0:
         return estimate
     memory = _corrected_memory(estimate.memory, by)
     timed = _corrected_seconds(estimate, by)
@@ -145,5 +153,5 @@ def _note(by: Correction) -> str:
     slower = [f"{name} ×{factor:.2f}" for name, factor in by.seconds_factors.items() if abs(factor - 1) > 0.005]
     if slower:
         said.append(f"time by {', '.join(slower)}")
-    runs = f"{by.runs} measured run{'' if by.runs == 1 else 's'} on {by.card}"
-    return f"Corrected by {runs}: {'; '.join(said)}." if said else f"In line with {runs}: nothing to correct."
+    by_what = f"{by.measurements} measurement{'' if by.measurements == 1 else 's'} on {by.card}"
+    return f"Corrected by {by_what}: {'; '.join(said)}." if said else f"In line with {by_what}: nothing to correct."

@@ -1,12 +1,10 @@
 """Estimates kept on disk: to unfold a trace and replay it through the allocator takes a tenth of a second each time."""
 
 from dataclasses import asdict
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from autopeft import resources
+from autopeft.estimation.digest import code_digest
 from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.tracing.setup import trace_key
 from autopeft.estimation.tracing.store import key_of
@@ -30,7 +28,7 @@ def estimate_path(
         "rows": [candidate.batch_size, evaluation_rows, candidate.accumulation],
         "parameters": [get_method(candidate.method).trainable(setup), model.head_parameters, model.parameters],
         "device": _figures(device),
-        "code": _code(),
+        "code": code_digest(),
     }
     return cache_folder() / "estimates" / f"{key_of(parts)}.json"
 
@@ -41,10 +39,3 @@ def _figures(device: Device) -> list[Any]:
         device.kind, device.name, device.compute_capability, device.context_bytes,
         None if device.throughput is None else asdict(device.throughput),
     ]  # fmt: skip
-
-
-@cache
-def _code() -> str:
-    """Returns a digest of what turns a recording into an estimate."""
-    files = (*sorted(Path(__file__).parent.rglob("*.py")), resources.profiles() / "efficiency.yaml")
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

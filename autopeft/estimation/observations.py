@@ -12,6 +12,7 @@ from pathlib import Path
 from autopeft import resources
 from autopeft.environment import stack, switched_on
 from autopeft.errors import FileFormatError
+from autopeft.estimation.digest import code_digest
 from autopeft.files import append_text, parse, plain
 from autopeft.profiling.cache import cache_folder
 from autopeft.values.candidates import Estimate
@@ -31,6 +32,7 @@ class Observation:
         estimated_reserved_bytes: as estimated without corrections; so are the seconds.
         estimated_seconds: of one optimizer step by class of operation; empty where it was not estimated.
         reserved_bytes: measured peak; None where it was not measured, as are the seconds.
+        estimator: digest of the code that estimated (`code_digest`); empty where it was not kept.
     """
 
     card: str
@@ -40,6 +42,7 @@ class Observation:
     estimated_seconds: Mapping[str, float] = field(default_factory=dict)
     reserved_bytes: int | None = None
     step_seconds: float | None = None
+    estimator: str = ""
 
 
 def observed(
@@ -64,7 +67,7 @@ def observed(
         card=card_name(device), stack=stack_versions(), date=date,
         estimated_reserved_bytes=estimate.memory.peak_reserved_bytes,
         estimated_seconds=dict(estimate.step_seconds_by_class), reserved_bytes=reserved_bytes,
-        step_seconds=step_seconds,
+        step_seconds=step_seconds, estimator=code_digest(),
     )  # fmt: skip
 
 
@@ -94,17 +97,33 @@ def record(observation: Observation) -> None:
         return
 
 
-def observations(card: str, stack: str) -> tuple[Observation, ...]:
-    """Returns the runs of one card and stack in the order they were kept; none where that is switched off."""
+def store_state() -> tuple[Path, int, int] | None:
+    """Returns the file of the observations with when and how long it was left; None where there is none to be read.
+
+    Whatever is made of the observations stays the same while this does.
+    """
     if not enabled():
-        return ()
+        return None
     path = observations_path()
     try:
         state = path.stat()
-        runs = _read(path, state.st_mtime_ns, state.st_size)
     except OSError:  # not there, or not for this user to read: like writing, that costs only the correction
+        return None
+    return path, state.st_mtime_ns, state.st_size
+
+
+def observations(card: str, stack: str) -> tuple[Observation, ...]:
+    """Returns the runs of one card and stack in the order they were kept; none where that is switched off.
+
+    A run that other code has estimated is left out: what that was off by is no error of this.
+    """
+    state = store_state()
+    try:
+        runs = () if state is None else _read(*state)
+    except OSError:
         return ()
-    return tuple(run for run in runs if (run.card, run.stack) == (card, stack))
+    same = (card, stack, code_digest())
+    return tuple(run for run in runs if (run.card, run.stack, run.estimator) == same)
 
 
 @lru_cache(maxsize=1)
@@ -120,8 +139,12 @@ def _read(path: Path, _changed: int, _size: int) -> tuple[Observation, ...]:
 
 
 def card_name(device: Device) -> str:
-    """Returns one name for a card, whether the driver reports it or the catalogue does: the catalogue's file."""
-    return _card_name(device.name)
+    """Returns one name for a card, whether the driver reports it or the catalogue does: the catalogue's file.
+
+    Slices of a card have its name, and are as fast as they are large.
+    """
+    name = _card_name(device.name)
+    return f"{name}, slice of {device.total_memory_bytes / 2**30:.1f} GiB" if device.mig else name
 
 
 @cache

@@ -202,7 +202,7 @@ def _candidate(question: Question, method: Method, seed: Seed, hardware: Hardwar
 
 def _dtype(name: str | None, method: Method, hardware: HardwareProfile) -> Dtype:
     if name is None:
-        return hardware.dtype if method.capabilities.trains_in(hardware.dtype) else "float32"
+        return method.capabilities.dtype_beside(hardware.dtype)
     for known in DTYPES:
         if known == name:
             return known

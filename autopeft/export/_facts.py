@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autopeft.data import delimiter_of
+from autopeft.data import ChatForm, chat_form, delimiter_of
 from autopeft.errors import invalid
 from autopeft.methods import get_method, target_modules
 from autopeft.optimizers import get_optimizer
@@ -38,6 +38,7 @@ class Facts:
         targets: the shortest names that select exactly these modules.
         quantization: bitsandbytes' settings; empty for an unquantized base.
         warmup_steps: optimizer steps over which the learning rate rises.
+        chat: how the data writes its chats; None where it has none, or does not lie here.
     """
 
     tool: str
@@ -51,6 +52,7 @@ class Facts:
     targets: tuple[str, ...]
     quantization: Mapping[str, Any]
     warmup_steps: int
+    chat: ChatForm | None
 
     @property
     def bits(self) -> int:
@@ -67,6 +69,13 @@ class Facts:
         """The epochs as a tool counts them that knows whole ones."""
         return max(1, round(self.tuned.training.epochs))
 
+    @property
+    def data_suffix(self) -> str:
+        """How the data is written, by the end of its name; a text file is a table unless its lines are the rows."""
+        data = self.tuned.data
+        suffix = Path(data.source).suffix.lower()
+        return ".tsv" if suffix == ".txt" and dict(data.columns) != {"text": "text"} else suffix
+
     def named(self, names: Mapping[str, str]) -> dict[str, Any]:
         """Returns the adapter's settings under a tool's own names.
 
@@ -79,9 +88,10 @@ class Facts:
         """Lets a config pass that trains a decoder, from a folder or a hub, by a method that the tool has.
 
         Raises:
-            InvalidValueError: the task, the method or the model is another one.
+            InvalidValueError: the task, the data, the method or the model is another one.
         """
         self.require_language()
+        self.require_columns()
         self.require_file()
         self.require_adapter(*types, full=full)
 
@@ -95,6 +105,18 @@ class Facts:
             raise invalid(
                 "model.task", f"a config for {self.tool}", f"one of {', '.join(sorted(_LANGUAGE))} on a decoder",
                 self.setup.task, "Export --to transformers, or train it here: autopeft train.",
+            )  # fmt: skip
+
+    def require_columns(self) -> None:
+        """Lets a config pass whose rows came from a file, a folder or the hub.
+
+        Raises:
+            InvalidValueError: they were a trainer's own, which no file can name.
+        """
+        if not self.tuned.data.columns:
+            raise invalid(
+                "data.columns", f"a config for {self.tool}", "those of a file or of data on the hub", {},
+                "The data was a Trainer's own: export --to peft or --to transformers.",
             )  # fmt: skip
 
     def require_adapter(self, *types: str, full: bool = False) -> None:
@@ -149,9 +171,9 @@ class Facts:
     def separator_left(self) -> list[str]:
         """Returns a sentence where the cells of a table are not separated by commas, which tools take them to be."""
         path = Path(self.tuned.data.source).expanduser()
-        if path.suffix.lower() not in (".csv", ".tsv"):
+        if self.data_suffix not in (".csv", ".tsv"):
             return []
-        used = delimiter_of(path) if path.is_file() else {".tsv": "\t"}.get(path.suffix.lower(), ",")
+        used = delimiter_of(path) if path.is_file() else {".tsv": "\t"}.get(self.data_suffix, ",")
         said = f"The data's cells are separated by {used!r}, which is not expressed: write it with commas for the tool."
         return [] if used == "," else [said]
 
@@ -179,7 +201,10 @@ class Facts:
         columns = ", ".join(f"{role} from {column!r}" for role, column in data.columns.items())
         limit = f"{data.token_limit} tokens" if data.token_limit else "the tokenizer's own limit"
         order = [f"label ids in the order {', '.join(data.labels)}"] if data.labels else []
-        said = ", ".join([columns, f"rows of at most {limit}", *order, self.split(), f"metric {data.metric}"])
+        # Of rows that were a trainer's own neither columns nor a split are known.
+        known = [columns] if columns else []
+        split = [self.split()] if columns else []
+        said = ", ".join([*known, f"rows of at most {limit}", *order, *split, f"metric {data.metric}"])
         return [f"The data, {data.source}, is the script's own to load: {said}.", *self._head_left()]
 
     def _head_left(self) -> list[str]:
@@ -223,6 +248,8 @@ class Facts:
         plain = chosen.trainer_name.startswith(chosen.name.split("_")[0])
         if not left and (plain or chosen.options):
             return []
+        if chosen.trainer_arguments:
+            return [f"The optimizer {chosen.name} is the trainer's own {chosen.trainer_name}: {chosen.trainer_note}."]
         said = ", ".join(f"{key} {value}" for key, value in left.items()) or "its own update"
         return [f"The optimizer {chosen.name} ({said}) is not expressed; {chosen.trainer_name} stands for it."]
 
@@ -252,6 +279,7 @@ def collect(tuned: TunedConfig, tool: str) -> Facts:
         targets=_shortest(modules, setup),
         quantization={} if scheme is None else scheme.to_dict(),
         warmup_steps=math.ceil(tuned.training.warmup_share * tuned.training.steps),
+        chat=chat_form(tuned.data.source, tuned.data.columns["messages"]) if "messages" in tuned.data.columns else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from autopeft.export._data import place
+from autopeft.export._data import HUMANS, OPENAI, SPEAKERS, chats_left, place
 from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
@@ -38,13 +38,15 @@ def _render(facts: Facts) -> Exported:
         "train_on_inputs": False,
         "seed": tuned.training.seed,
     }
-    if "lr_scheduler_kwargs" in settings:
-        content["lr_scheduler_kwargs"] = settings["lr_scheduler_kwargs"]
+    content |= {key: settings[key] for key in ("lr_scheduler_kwargs", "optim_args") if key in settings}
+    if "optim_target_modules" in settings:
+        content["optim_target_modules"] = settings["optim_target_modules"].replace("-", "_")  # as its schema has it
     if chosen.gradient_checkpointing:
         content["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     content |= {"loraplus_lr_ratio": facts.rate_ratio} if facts.rate_ratio else {}
     expressed = {*_ADAPTER.values(), *_SWITCHES.values(), "init_lora_weights"}
-    unsupported = [*facts.left_over(expressed), *facts.optimizer_left("ratio"), *facts.differences()]
+    unsupported = [*facts.left_over(expressed), *facts.optimizer_left("ratio"), *_chats_left(facts)]
+    unsupported += facts.differences()
     return Exported(text=to_yaml(content), unsupported=tuple(unsupported))
 
 
@@ -78,7 +80,7 @@ def _data(facts: Facts) -> dict[str, Any]:
         **({"name": source.subset} if source.subset else {}),
     }
     if "messages" in columns:
-        return {**where, "type": "chat_template", "field_messages": columns["messages"]}
+        return {**where, "type": "chat_template", "field_messages": columns["messages"], **_turns(facts)}
     if "text" in columns:
         return {**where, "type": "completion", "field": columns["text"]}
     form: dict[str, Any] = {"field_instruction": columns["prompt"], "field_output": columns["completion"]}
@@ -87,6 +89,19 @@ def _data(facts: Facts) -> dict[str, Any]:
     else:
         form |= {"format": "{instruction}\n"}
     return {**where, "type": {**form, "no_input_format": "{instruction}\n"}}
+
+
+def _turns(facts: Facts) -> dict[str, Any]:
+    """Returns the keys of the chats' turns, where they are not the tool's own."""
+    form = facts.chat
+    if form is None or form.keys == OPENAI:
+        return {}
+    return {"message_property_mappings": {"role": form.role, "content": form.content}}
+
+
+def _chats_left(facts: Facts) -> list[str]:
+    keys = facts.chat.keys if facts.chat else OPENAI
+    return chats_left(facts, {keys: HUMANS | SPEAKERS})
 
 
 TARGET = Target(

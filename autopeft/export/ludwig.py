@@ -8,8 +8,8 @@ from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
 
-_DECAYS = {"linear": "linear", "cosine": "cosine"}
-"""Its name for each schedule; without one the rate stays after the warm-up."""
+_DECAYS = {"linear": "linear"}
+"""Its name for each schedule; without one the rate stays after the warm-up. Its cosine begins anew every epoch."""
 
 
 _ADAPTER = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import invalid
-from autopeft.export._data import place
+from autopeft.export._data import HUMANS, OPENAI, SHAREGPT, SPEAKERS, chats_left, is_sharegpt, place
 from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import read_json, to_yaml
@@ -26,8 +26,8 @@ _ADAPTER = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_
 def _render(facts: Facts) -> Exported:
     facts.require_decoder_with(LOW_RANK)
     tuned, chosen = facts.tuned, facts.tuned.candidate
-    if facts.quantization and chosen.quantization != "nf4":
-        raise invalid("candidate.quantization", "a config for torchtune", "none or nf4", chosen.quantization)
+    if facts.quantization and facts.quantization.get("bnb_4bit_quant_type") != "nf4":
+        raise invalid("candidate.quantization", "a config for torchtune", "none or a kind of nf4", chosen.quantization)
     if not _attention(facts):
         raise invalid(
             "candidate.targets", "a config for torchtune", "one with layers of the attention, without which it has no "
@@ -117,15 +117,17 @@ def _attention(facts: Facts) -> list[str]:
 
 def _builder(facts: Facts, config: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    # Configs from before that name was found have it as `type`.
+    rope = scaling.get("rope_type") or scaling.get("type") or "default"
+    plain = rope == "default"
     kind = facts.setup.model.model_type
     tied = bool(config.get("tie_word_embeddings"))
     path = "torchtune.models.{0}." + facts.peft_type.lower() + "_{0}"
-    if kind == "llama" and scaling.get("rope_type") == "llama3":
+    if kind == "llama" and rope == "llama3":
         extra = {_SCALED: int(scaling["factor"])}
         if tied:
             return path.format("llama3_2"), "LLAMA3_2", extra
         return path.format("llama3_1"), "LLAMA3", extra
-    plain = scaling.get("rope_type", "default") == "default"
     if kind == "llama" and plain and not tied:
         return path.format("llama3"), "LLAMA3", {}
     if kind == "mistral" and plain and not tied:
@@ -147,6 +149,9 @@ def _tokenizer(facts: Facts, folder: Path) -> dict[str, Any]:
         path = str(folder / "tokenizer.model")
         return {"_component_": "torchtune.models.mistral.mistral_tokenizer", "path": path, **limit}
     path = str(folder / "original" / "tokenizer.model")
+    if not Path(path).exists() and (folder / "tokenizer.model").is_file():  # a Llama of before the third
+        path = str(folder / "tokenizer.model")
+        return {"_component_": "torchtune.models.llama2.llama2_tokenizer", "path": path, **limit}
     return {"_component_": "torchtune.models.llama3.llama3_tokenizer", "path": path, **limit}
 
 
@@ -165,7 +170,7 @@ def _dialogue(facts: Facts) -> dict[str, Any]:
             "_component_": "torchtune.datasets.chat_dataset",
             **_source(facts),
             "conversation_column": columns["messages"],
-            "conversation_style": "openai",
+            "conversation_style": "sharegpt" if is_sharegpt(facts) else "openai",
         }
     names = {"input": columns["prompt"], "output": columns["completion"]}
     return {"_component_": "torchtune.datasets.instruct_dataset", **_source(facts), "column_map": names}
@@ -174,6 +179,7 @@ def _dialogue(facts: Facts) -> dict[str, Any]:
 def _unsupported(facts: Facts) -> list[str]:
     tuned = facts.tuned
     found = [*facts.left_over(_ADAPTER.values()), *facts.epochs_left(), *facts.input_left()]
+    found += chats_left(facts, {OPENAI: SPEAKERS, SHAREGPT: HUMANS})
     leaves = {name.rpartition(".")[2] for name in facts.modules}
     layers = {match[1] for name in facts.modules if (match := re.search(r"\.(\d+)\.", name))}
     if len(layers) < facts.setup.model.layers:
@@ -184,6 +190,12 @@ def _unsupported(facts: Facts) -> list[str]:
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: AdamW stands for it.")
     if tuned.candidate.dtype == "float16":
         found.append("The dtype 'float16' is not expressed: bf16 stands for it.")
+    if tuned.candidate.dtype != "float32":
+        found.append("The adapter, its gradients and the moments of AdamW are held in bf16 too, not in float32.")
+    if facts.quantization and not facts.quantization["bnb_4bit_use_double_quant"]:
+        found.append(
+            f"The scales of {tuned.candidate.quantization!r} are not as they were: the tool quantizes them too."
+        )
     if tuned.candidate.schedule != "cosine":
         found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the tool has a cosine alone.")
     found += [

@@ -3,7 +3,17 @@
 from typing import Any
 
 from autopeft.errors import invalid
-from autopeft.export._data import place, subset_left
+from autopeft.export._data import (
+    HUMANS,
+    OPENAI,
+    SHAREGPT,
+    SPEAKERS,
+    chats_left,
+    is_sharegpt,
+    place,
+    subset_left,
+    suffix_left,
+)
 from autopeft.export._declaration import Exported, Target
 from autopeft.export._facts import LOW_RANK, Facts
 from autopeft.files import to_yaml
@@ -12,6 +22,7 @@ _ADAPTER = {
     "lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout", "use_rslora": "use_rslora",
     "use_dora": "use_dora",
 }  # fmt: skip
+_READ = (".csv", ".json", ".jsonl", ".parquet")
 
 
 def _render(facts: Facts) -> Exported:
@@ -47,7 +58,7 @@ def _adapter(facts: Facts) -> dict[str, Any]:
 
 def _data(facts: Facts) -> dict[str, Any]:
     source = place(facts)
-    kinds = {"messages": "chatml", "text": "raw"}
+    kinds = {"messages": "sharegpt" if is_sharegpt(facts) else "chatml", "text": "raw"}
     form = next((kind for role, kind in kinds.items() if role in facts.tuned.data.columns), "alpaca")
     where: dict[str, Any] = {"local_dataset": [source.path]} if source.loader else {"dataset": source.path}
     return {**where, "format_type": form}
@@ -56,13 +67,14 @@ def _data(facts: Facts) -> dict[str, Any]:
 def _unsupported(facts: Facts) -> list[str]:
     tuned, four = facts.tuned, facts.quantization
     found = [*subset_left(facts), *facts.left_over(_ADAPTER.values()), *facts.epochs_left()]
+    found += [*suffix_left(facts, *_READ), *chats_left(facts, {OPENAI: SPEAKERS, SHAREGPT: HUMANS | SPEAKERS})]
     if tuned.candidate.optimizer != "adamw_8bit":
         found.append(f"The optimizer {tuned.candidate.optimizer!r} is not expressed: the tool takes its own.")
     if tuned.candidate.schedule != "linear":
         found.append(f"The schedule {tuned.candidate.schedule!r} is not expressed: the tool's falls linearly.")
     if four and (four["bnb_4bit_quant_type"] != "nf4" or not four["bnb_4bit_use_double_quant"]):
         found.append(f"The codes of {tuned.candidate.quantization!r} are not expressed: 4 bits mean nf4, doubled.")
-    roles = {"prompt": "instruction", "input": "input", "completion": "output"}
+    roles = {"prompt": "instruction", "input": "input", "completion": "output", "text": "text"}
     found += [
         f"The column {column!r} is read as {roles[role]!r}: rename it in the data."
         for role, column in tuned.data.columns.items()

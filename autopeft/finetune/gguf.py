@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autopeft.errors import AutopeftError, StudyError, invalid
+from autopeft.files import check_place
 from autopeft.finetune.folder import TrainedFolder
 from autopeft.finetune.merge import check_mergeable, write_merged
 from autopeft.finetune.modelfile import Turns, chat_turns, completion_turns, modelfile
@@ -47,7 +48,7 @@ class Gguf:
 def write_gguf(folder: str | Path, output: str | Path, *, kind: str = "f16", llama_cpp: Path | None = None) -> Gguf:
     """Converts the merged decoder of a full training, and returns what lies in the output folder.
 
-    Where the training did not merge, the merging is done here.
+    Where the merged model is not there, the merging is done here.
 
     Args:
         folder: the output of a full training.
@@ -57,11 +58,12 @@ def write_gguf(folder: str | Path, output: str | Path, *, kind: str = "f16", lla
 
     Raises:
         InvalidValueError: the model is no decoder that writes, its method does not merge, or there is no such type.
-        StudyError: the training has not ended, or the output folder is not empty.
+        StudyError: the training has not ended, or the output folder is not empty or cannot be written.
         ConverterError: there is no converter, or it fails; nothing is written.
     """
     place, target = TrainedFolder(Path(folder)), Path(output)
-    trained, tuned = place.finished(), TunedConfig.load(place.tuned)
+    place.finished()
+    tuned = TunedConfig.load(place.tuned)
     if kind not in TYPES:
         raise invalid("--gguf-type", "the export to GGUF", f"one of {', '.join(TYPES)}", kind)
     if tuned.model.task not in _WRITERS:
@@ -69,11 +71,12 @@ def write_gguf(folder: str | Path, output: str | Path, *, kind: str = "f16", lla
     check_mergeable(tuned, "--to gguf", "this training")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StudyError(f"{target} exists already. Name another folder with --output.")
+    check_place(target)
     command = find_converter(llama_cpp)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as work:
         merged = place.path / "merged"
-        if not trained.merged:
+        if not merged.is_dir():  # whatever the outcome says: a copy from the hub has come without it
             merged = Path(work) / "merged"
             write_merged(tuned, place.path, merged)
         made = Path(work) / "gguf"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from autopeft.data import is_path
+from autopeft.data import hub_parts
 from autopeft.files import plain, read_json, to_json, to_yaml
 from autopeft.finetune.folder import TrainedFolder
 from autopeft.tuned import TunedConfig
@@ -19,7 +19,7 @@ def shared_name(source: str) -> str:
     What lies here no longer, or is looked for from another folder, is a path all the same if it is written as one.
     """
     path = Path(source).expanduser()
-    local = path.is_absolute() or path.exists() or path.suffix == ".gguf" or is_path(source)
+    local = path.exists() or path.suffix == ".gguf" or hub_parts(source) is None
     return path.absolute().name if local else source
 
 
@@ -71,5 +71,6 @@ _REWRITTEN: Mapping[str, Callable[[Path], str]] = {
     "tuned.yaml": _tuned,
     "metrics.json": _metrics,
     "adapter_config.json": _foreign,
+    "start_config.json": _foreign,
     "tokenizer_config.json": _foreign,
 }

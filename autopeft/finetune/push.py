@@ -13,6 +13,8 @@ _WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
 _KINDS = frozenset({".safetensors", ".json", ".md", ".yaml", ".txt", ".model", ".jinja"})
 _OWN = frozenset({"run.json"})
 """What only a resumed training reads."""
+_MAY_BE_THERE = frozenset({401, 402, 403, 409})
+"""What the hub answers to the making of a repository that is there, or that the token may write to and not make."""
 
 
 class HubError(AutopeftError, OSError):
@@ -116,9 +118,12 @@ def _repository(api: Any, repository: str, *, public: bool) -> tuple[bool, str]:
 
     try:
         return True, str(api.create_repo(repository, private=not public).repo_id)
-    except HfHubHTTPError:
-        # It is there already, which this call tells from a true refusal.
-        return False, str(api.create_repo(repository, exist_ok=True).repo_id)
+    except HfHubHTTPError as error:
+        if error.response.status_code not in _MAY_BE_THERE:
+            raise
+        # This call tells what is there already from a true refusal. What is not there after all is made as it was asked
+        # for: left out, a repository is public.
+        return False, str(api.create_repo(repository, private=not public, exist_ok=True).repo_id)
 
 
 def _told(error: Exception, repository: str, endpoint: str) -> str:

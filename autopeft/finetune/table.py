@@ -3,15 +3,16 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from autopeft.errors import StudyError, invalid
-from autopeft.files import plain, write_text
+from autopeft.files import check_place, plain, write_text
 from autopeft.finetune.predict import Prediction
 
 _SUFFIXES = (".csv", ".jsonl")
+_COLUMNS = tuple(field.name for field in fields(Prediction))
 
 
 def check_target(path: Path) -> None:
@@ -25,9 +26,7 @@ def check_target(path: Path) -> None:
         raise invalid("--output", "autopeft predict", "a name that ends in .csv or .jsonl", str(path))
     if path.exists():
         raise StudyError(f"{path} exists already. Name another file with --output.")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise StudyError(f"{path} cannot be written: {folder} is no folder that may be written to. Name another file.")
+    check_place(path)
 
 
 def write_predictions(found: Sequence[Prediction], path: Path) -> None:
@@ -44,8 +43,8 @@ def write_predictions(found: Sequence[Prediction], path: Path) -> None:
         return
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["row", "value", "probability", "probabilities"])
-    writer.writerows([[_cell(row[key]) for key in ("row", "value", "probability", "probabilities")] for row in rows])
+    writer.writerow(_COLUMNS)
+    writer.writerows([[_cell(row[key]) for key in _COLUMNS] for row in rows])
     write_text(path, stream.getvalue())
 
 

@@ -12,6 +12,9 @@ from autopeft.files import read_json
 from autopeft.inspection.tensors import read_tensors
 
 _WEIGHTS = ("adapter_model.safetensors", "trained.safetensors")
+_PLAIN, _START = "adapter_config.json", "start_config.json"
+"""peft's config, under its own name and under that of an adapter that plain peft must not put beside its base."""
+
 _PICKLED = ("adapter_model.bin", "pytorch_model.bin")
 _ENDS = ((".lora_A.weight", ".lora_B.weight"), (".lora_embedding_B", ".lora_embedding_A"))
 """How the names of the first and the second factor end: of a layer, and of an embedding, whose rows are its inputs."""
@@ -41,15 +44,17 @@ class Adapter:
 
     Attributes:
         kind: peft's type in capitals, or the method's name where the format is not peft's.
-        config: ``adapter_config.json``; empty without one.
+        config: peft's; empty without one.
         pairs: low-rank updates; empty for other kinds.
         others: every tensor that is in no pair, by its name.
+        started: whether the adapter belongs to a base that its method changes too, and began with what that takes.
     """
 
     kind: str
     config: Mapping[str, Any]
     pairs: tuple[Pair, ...]
     others: Mapping[str, Any]
+    started: bool = False
 
     @property
     def more(self) -> tuple[str, ...]:
@@ -85,7 +90,23 @@ def read_adapter(folder: Path) -> Adapter:
     pairs = _pairs(tensors, config) if plain else ()
     paired = {f"{pair.name}{end}" for pair in pairs for ends in _ENDS for end in ends}
     others = {name: tensor for name, tensor in tensors.items() if name.removeprefix(_PREFIX) not in paired}
-    return Adapter(kind=kind, config=config, pairs=pairs, others=others)
+    return Adapter(kind=kind, config=config, pairs=pairs, others=others, started=_is_start(folder))
+
+
+def check_finite(adapter: Adapter, folder: Path) -> None:
+    """Refuses an adapter of whose numbers nothing can be told.
+
+    Raises:
+        ModelError: one of its tensors holds NaN or infinity.
+    """
+    import numpy as np
+
+    factors = ((pair.name, factor) for pair in adapter.pairs for factor in (pair.down, pair.up))
+    for name, tensor in (*factors, *adapter.others.items()):
+        if not np.isfinite(tensor).all():
+            raise ModelError(
+                f"{name} in {folder} holds NaN or infinity: its training diverged.\nTrain it anew with a lower rate."
+            )
 
 
 def _advice(folder: Path) -> str:
@@ -99,8 +120,12 @@ def _advice(folder: Path) -> str:
     return ""
 
 
+def _is_start(folder: Path) -> bool:
+    return (folder / _START).is_file() and not (folder / _PLAIN).is_file()
+
+
 def _config(folder: Path) -> Mapping[str, Any]:
-    for name in ("adapter_config.json", "trained.json"):
+    for name in (_PLAIN, _START, "trained.json"):
         if (folder / name).is_file():
             content = read_json(folder / name)
             return content if isinstance(content, dict) else {}

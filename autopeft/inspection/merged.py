@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autopeft.errors import ModelError
+from autopeft.errors import ModelError, first_line
 from autopeft.inspection.folder import Adapter, Pair
 from autopeft.methods import get_method
+from autopeft.profiling.source import find_model
 from autopeft.training.base import location
 from autopeft.tuned import TunedConfig
 
@@ -102,9 +103,33 @@ def _ours(folder: Path, adapter: Adapter, base: str | None) -> Models:
     method = get_method(tuned.candidate.method)
     if method.merge is None:
         raise UnmergeableError(f"{method.title} does not merge.")
-    before = tuned.load_base(device="cpu", quantized=False).model.state_dict()
+    before = _own_base(tuned)
     attached, _ = tuned.load_trained(folder, device="cpu", quantized=False)
     return before, method.merge(attached).state_dict(), tuple(tuned.setup().model.head_modules)
+
+
+def _own_base(tuned: TunedConfig) -> Mapping[str, Any]:
+    """Returns the weights of a config's base.
+
+    Raises:
+        UnmergeableError: the model, or its weights, are not here.
+        ModelError: what is here is another model.
+    """
+    source = tuned.model.source
+    try:
+        find_model(source)
+    except ModelError as error:
+        raise _unloadable(source, error) from error
+    tuned.setup()
+    try:
+        weights: Mapping[str, Any] = tuned.load_base(device="cpu", quantized=False).model.state_dict()
+    except ModelError as error:
+        raise _unloadable(source, error) from error
+    return weights
+
+
+def _unloadable(source: str, error: Exception) -> UnmergeableError:
+    return UnmergeableError(f"The base model {source!r} cannot be loaded: {first_line(error)}")
 
 
 def _peft(folder: Path, adapter: Adapter, base: str | None) -> Models:
@@ -125,8 +150,8 @@ def _peft(folder: Path, adapter: Adapter, base: str | None) -> Models:
     try:
         attached = peft.PeftModel.from_pretrained(load(), str(folder))
     except (ValueError, RuntimeError) as error:  # no such modules, or of other sizes
-        said = str(error).strip().partition("\n")[0]
-        raise ModelError(f"The adapter in {folder} is not one of the base model {source!r}: {said}") from error
+        said = f"The adapter in {folder} is not one of the base model {source!r}: {first_line(error)}"
+        raise ModelError(said) from error
     merge = getattr(attached.base_model, "merge_and_unload", None)
     if merge is None:
         raise UnmergeableError(f"peft does not merge {adapter.kind}.")
@@ -153,18 +178,17 @@ def _loader(adapter: Adapter, source: str) -> Callable[[], Any]:
         try:
             return auto.from_pretrained(where, dtype="float32", **options)
         except (OSError, ValueError) as error:
-            said = str(error).strip().partition("\n")[0]
-            raise UnmergeableError(f"The base model {source!r} cannot be loaded: {said}") from error
+            raise _unloadable(source, error) from error
 
     return load
 
 
 def _labels(adapter: Adapter) -> int:
-    """Returns how many outputs the saved task head has, 0 where there is none."""
+    """Returns how many outputs the saved task head has, 0 where there is none: its last layer has the fewest."""
     heads = adapter.config.get("modules_to_save") or ()
     rows = [
         len(tensor)
         for name, tensor in adapter.others.items()
         if tensor.ndim == 2 and re.search(rf"\.({'|'.join(map(re.escape, heads))})\.", name)
     ]
-    return rows[-1] if heads and rows else 0
+    return min(rows) if heads and rows else 0

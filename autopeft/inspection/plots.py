@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autopeft.errors import StudyError
-from autopeft.files import write_text
+from autopeft.files import check_writable, write_text
 from autopeft.inspection.report import AdapterReport, LayerReport
 from autopeft.report.page import style
 from autopeft.report.svg.draw import circle, image, path, text
@@ -27,7 +27,7 @@ def write_plots(report: AdapterReport, folder: Path) -> tuple[Path, ...]:
     Each has a panel per kind of module; a curve is the mean over its layers, and of the norms it runs over them.
 
     Raises:
-        StudyError: one of the files is there already; nothing is written.
+        StudyError: one of the files is there already, or they cannot be written there; nothing is written.
     """
     groups = _by_kind(report.layers)
     drawn = {
@@ -39,6 +39,7 @@ def write_plots(report: AdapterReport, folder: Path) -> tuple[Path, ...]:
     for file in files:
         if file.exists():
             raise StudyError(f"{file} exists already. Name another folder with --plots.")
+        check_writable(file)
     for file, content in files.items():
         write_text(file, content)
     return tuple(files)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from autopeft.inspection.folder import Adapter, Pair, read_adapter
+from autopeft.inspection.folder import Adapter, Pair, check_finite, read_adapter
 from autopeft.inspection.merged import UnmergeableError, merged_pairs
 from autopeft.inspection.spectrum import (
     effective_rank,
@@ -94,12 +94,13 @@ def inspect_adapter(folder: str | Path, base: str | None = None) -> AdapterRepor
         base: the base model's folder or name, where it is not the one that the adapter names.
 
     Raises:
-        ModelError: there is no adapter, it is pickled, or cut short.
+        ModelError: there is no adapter, it is pickled, cut short, or holds NaN or infinity.
     """
     import numpy as np
 
     place = Path(folder)
     adapter = read_adapter(place)
+    check_finite(adapter, place)
     whole = bool(adapter.pairs) and not adapter.more
     pairs, notes = (adapter.pairs, []) if whole else _merged(place, adapter, base)
     layers = _marked([_layer(pair) for pair in pairs])
@@ -163,6 +164,8 @@ def _notes(adapter: Adapter) -> tuple[str, ...]:
     start = adapter.config.get("init_lora_weights")
     if start not in _STARTS_AT_ZERO:
         notes.append(f"The adapter began as {start!r}: where that start is not zero, it is part of what is shown.")
+    if adapter.started:
+        notes.append("The adapter began as the repair of a quantized base: that start is part of what is shown.")
     if adapter.more and adapter.pairs:
         more = ", ".join(f"`{name}`" for name in adapter.more)
         notes.append(f"With {more} the update is more than the pairs of factors whose numbers these are. Name --base.")

@@ -120,14 +120,22 @@ class Borrowed:
 
 @contextmanager
 def borrowed(trainer: Any, subject: Subject) -> Iterator[Borrowed]:
-    """Lends a trainer to a search, and gives it back with what it held: model, optimizer, arguments, callbacks."""
-    held = (trainer.optimizer, trainer.lr_scheduler)
+    """Lends a trainer to a search, and gives it back with what it held: model, optimizer, arguments, callbacks.
+
+    Early stopping is set aside meanwhile: it refuses arguments that evaluate at no step, and a trial ends by its study.
+    """
+    from transformers import EarlyStoppingCallback
+
+    held, handler = (trainer.optimizer, trainer.lr_scheduler), trainer.callback_handler
+    callbacks = list(handler.callbacks)
+    handler.callbacks[:] = [one for one in callbacks if not isinstance(one, EarlyStoppingCallback)]
     # A model that a method has broken off in holds others too.
     trained = [(parameter, parameter.requires_grad) for parameter in trainer.model.parameters()]
     trainer.model.requires_grad_(requires_grad=False)
     try:
         yield Borrowed(trainer, subject)
     finally:
+        handler.callbacks[:] = callbacks
         trainer.optimizer, trainer.lr_scheduler = held
         for parameter, flag in trained:
             parameter.requires_grad_(flag)

@@ -84,15 +84,21 @@ def _possible(constraints: Constraints, trainer: Any) -> Constraints:
     Raises:
         InvalidValueError: one of them was asked for by name.
     """
-    from transformers import Trainer
-
-    if type(trainer).compute_loss is Trainer.compute_loss:
+    if not _has_own_loss(trainer):
         return constraints
     if asked := [name for name in constraints.methods if get_method(name).capabilities.uses_context]:
         owner = f"a search with {type(trainer).__name__}, which has a loss of its own,"
         raise invalid("methods", owner, "without those that take room from the context", ", ".join(asked))
     longer = tuple(name for name, method in all_methods().items() if method.capabilities.uses_context)
     return replace(constraints, exclude=(*constraints.exclude, *longer))
+
+
+def _has_own_loss(trainer: Any) -> bool:
+    """Whether it is the trainer that compares logits with labels, and not the model that it trains."""
+    from transformers import Trainer
+
+    own = type(trainer).compute_loss is not Trainer.compute_loss
+    return own or trainer.label_smoother is not None or trainer.compute_loss_func is not None
 
 
 def _starts(subject: Subject, setting: Setting) -> tuple[Candidate, ...]:
@@ -104,9 +110,10 @@ def _starts(subject: Subject, setting: Setting) -> tuple[Candidate, ...]:
 
 
 def _held(start: Candidate, subject: Subject) -> Candidate:
-    # A trainer that computes in float16 trains a model's own weights in float32 only.
-    able = get_method(start.method).capabilities.trains_in(subject.dtype)
-    return replace(start, quantization=subject.quantization, dtype=subject.dtype if able else "float32")
+    able = get_method(start.method).capabilities
+    # A model's own weights stay in what they were loaded in, whatever a trainer computes in; in float16 none train.
+    dtype = able.dtype_beside(subject.weights if able.trains_base else subject.dtype)
+    return replace(start, quantization=subject.quantization, dtype=dtype)
 
 
 class _Trials:
@@ -137,7 +144,8 @@ class _Trials:
 
     def _outcome(self, trial: "Trial", candidate: Candidate) -> TrialOutcome:
         setting, outcome = self._setting, TrialOutcome(number=trial.number, status="completed", candidate=candidate)
-        setup = Setup(model=setting.model, task=setting.model.task, candidate=candidate)
+        steps = self._lent.subject.steps(candidate.batch_size * candidate.accumulation)
+        setup = Setup(model=setting.model, task=setting.model.task, candidate=candidate, total_steps=steps)
         problems = obstacles(
             setup, setting.tokens_per_row, setting.hardware, setting.memory_limit, setting.constraints.max_trainable
         )

@@ -7,13 +7,15 @@ from typing import Any
 from autopeft.errors import ModelError, invalid, unknown
 from autopeft.profiling.model import read_model
 from autopeft.quantization import all_quantizations
-from autopeft.tasks import all_tasks, get_task
+from autopeft.tasks import TaskType, all_tasks, get_task
 from autopeft.training.scoring import spread
 from autopeft.values.names import Dtype, Task
 from autopeft.values.profiles import ModelProfile, TaskProfile, TokenLengths
 
 ROWS_MEASURED = 2000
 """Training rows whose tokens are counted."""
+
+_SEVERAL_LABELS = "multi_label_classification"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class Subject:
     Attributes:
         quantization: how the trainer's model is loaded: a scheme of the catalogue.
         dtype: what the trainer computes in.
+        weights: what the model's own weights are held in.
         rows: training rows that one training sees, over all its epochs.
     """
 
@@ -30,6 +33,7 @@ class Subject:
     task: TaskProfile
     quantization: str
     dtype: Dtype
+    weights: Dtype
     rows: int
 
     @property
@@ -55,7 +59,8 @@ def read_subject(trainer: Any, task: Task | None) -> Subject:
         task: the task type; by the model's head where it is None.
 
     Raises:
-        InvalidValueError: the trainer has no rows to train or evaluate on, or several devices.
+        InvalidValueError: the trainer has no rows to train on, none or several sets of them to evaluate on, several
+            labels per row, or several devices.
         ModelError: its model has an adapter already, or no folder or name to read its config from.
     """
     _check(trainer)
@@ -71,6 +76,7 @@ def read_subject(trainer: Any, task: Task | None) -> Subject:
         ),
         quantization=_quantization(config),
         dtype=_dtype(trainer),
+        weights=_weights(trainer),
         rows=_rows_seen(trainer.args, rows),
     )  # fmt: skip
 
@@ -79,9 +85,17 @@ def _check(trainer: Any) -> None:
     for key in ("train_dataset", "eval_dataset"):
         if not hasattr(getattr(trainer, key), "__len__"):
             raise invalid(key, "the trainer", "a data set with a length", type(getattr(trainer, key)).__name__)
+    if isinstance(trainer.eval_dataset, dict):
+        advice = "Give the one whose loss is to decide."
+        raise invalid("eval_dataset", "the trainer", "one data set", ", ".join(trainer.eval_dataset), advice)
     if max(trainer.args.world_size, trainer.args.n_gpu) > 1:
         advice = "Show it one device (CUDA_VISIBLE_DEVICES=0)."
         raise invalid("devices", "the trainer", "1", max(trainer.args.world_size, trainer.args.n_gpu), advice)
+    if trainer.model.config.problem_type == _SEVERAL_LABELS:
+        raise invalid(
+            "problem_type", "the trainer's model", "one with a label or a number per row", _SEVERAL_LABELS,
+            "No task here has several labels per row, so what is found could not be trained: search label by label.",
+        )  # fmt: skip
     if hasattr(trainer.model, "peft_config"):
         raise ModelError("The trainer's model has an adapter already.\nGive the Trainer the base model alone.")
     if not getattr(trainer.model.config, "_name_or_path", ""):
@@ -93,25 +107,41 @@ def _check(trainer: Any) -> None:
 
 def _task_of(model: Any) -> Task:
     """Returns the first task type whose class the model is."""
-    import transformers
-
-    if getattr(model.config, "problem_type", None) == "regression":
+    found = [task.name for task in all_tasks().values() if _is_one_of(model, task)]
+    if "regression" in found and _has_a_number(model.config):
         return "regression"
-    for task in all_tasks().values():
-        for auto_class in task.auto_class.values():
-            if type(model) in getattr(transformers, auto_class)._model_mapping.values():
-                return task.name
+    if found:
+        return found[0]
     raise ModelError(f"{type(model).__name__} is no class that a task here trains.\nName the task with task=….")
 
 
+def _is_one_of(model: Any, task: TaskType) -> bool:
+    """Whether a model's class is one that a task trains."""
+    import transformers
+
+    return any(type(model) in getattr(transformers, name)._model_mapping.values() for name in task.auto_class.values())
+
+
+def _has_a_number(config: Any) -> bool:
+    """Whether a sequence classifier gives a number: where its config does not say, transformers goes by its outputs."""
+    return bool(config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1))
+
+
 def _lengths(dataset: Any) -> TokenLengths:
+    """Returns the tokens of the rows; those that pad all rows to one length count in the longest, which takes memory.
+
+    Raises:
+        InvalidValueError: the rows are not tokenised.
+    """
     first = dataset[0]
     if "input_ids" not in first:
         raise invalid("train_dataset", "the trainer", "tokenised: rows with input_ids", ", ".join(first))
-    lengths = sorted(len(dataset[row]["input_ids"]) for row in spread(len(dataset), ROWS_MEASURED))
+    rows = [dataset[row] for row in spread(len(dataset), ROWS_MEASURED)]
+    lengths = sorted(int(sum(row.get("attention_mask", [1] * len(row["input_ids"])))) for row in rows)
     last = len(lengths) - 1
     return TokenLengths(
-        p50=lengths[round(last * 0.5)], p95=lengths[round(last * 0.95)], longest=lengths[-1],
+        p50=lengths[round(last * 0.5)], p95=lengths[round(last * 0.95)],
+        longest=max(len(row["input_ids"]) for row in rows),
         mean=sum(lengths) / len(lengths),
     )  # fmt: skip
 
@@ -135,6 +165,10 @@ def _dtype(trainer: Any) -> Dtype:
         return "bfloat16"
     if trainer.args.fp16:
         return "float16"
+    return _weights(trainer)
+
+
+def _weights(trainer: Any) -> Dtype:
     return str(trainer.model.dtype).removeprefix("torch.")  # type: ignore[return-value]
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "baseline",
     "compose",
     "get_method",
+    "is_own",
     "target_modules",
 ]
 
@@ -34,6 +35,11 @@ def all_methods() -> dict[str, Method]:
     return discover(package, "METHOD", Method)
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is the import path of somebody's own method, and none of the catalogue's."""
+    return "." in name
+
+
 def get_method(name: str) -> Method:
     """Returns one method, of the catalogue or of anybody's.
 
@@ -44,7 +50,7 @@ def get_method(name: str) -> Method:
     Raises:
         InvalidValueError: no method has this name, the closest match is offered; or the path leads to none.
     """
-    if "." in name:
+    if is_own(name):
         return imported(name)
     known = all_methods()
     if name not in known:

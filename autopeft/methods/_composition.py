@@ -83,6 +83,7 @@ def compose(
         save=_native.save,
         load=partial(_load, apply),
         memory_factor=max(first.memory_factor, second.memory_factor),
+        layers_alike=first.layers_alike and second.layers_alike,
         held=partial(_held, pair),
     )
 

@@ -74,6 +74,10 @@ class Capabilities:
         """Whether it trains where the base is stored in a dtype: no gradient scaler takes weights of float16."""
         return dtype != "float16" or not self.trains_base
 
+    def dtype_beside(self, dtype: Dtype) -> Dtype:
+        """Returns what it trains in on a device of a dtype: float32 where it cannot train in that."""
+        return dtype if self.trains_in(dtype) else "float32"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
@@ -124,6 +128,8 @@ class Method:
         keeps_state: between steps it keeps something that is neither trained nor in the optimizer.
         memory_factor: share of the activations that plain low-rank adapters keep that this method keeps
             besides, for the formula estimate.
+        layers_alike: layers chosen alike do alike whatever the depth, so that a trace of a few stands for all; what
+            ties layers to each other, or hands each its share from outside, is traced whole at once.
         held: setup → bytes of frozen tensors that it puts beside the base, for the formula estimate; a trace sees them.
         baseline: default recipes built on this method, by name: the ones a search compares itself with.
         kind: a method of its own, two of them together, or another method's modules started elsewhere.
@@ -152,6 +158,7 @@ class Method:
     after_step: Callable[[Any, int], None] | None = None
     keeps_state: bool = False
     memory_factor: float = 1.0
+    layers_alike: bool = True
     held: Callable[[Setup], int] = nothing
     first_factors: Callable[[Setup], int] = nothing
     baseline: Mapping[str, Seed] = field(default_factory=dict)

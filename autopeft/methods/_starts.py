@@ -9,7 +9,7 @@ base needs: the trained factors beside the negative of the first ones. Any serve
 start can be read back out of it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,27 @@ def principal(u: Any, values: Any, vh: Any, rank: int, scaling: float) -> Factor
     """Returns the factors whose scaled product is the sum of the first ``rank`` singular triplets."""
     root = (values[:rank] / scaling).sqrt()
     return root[:, None] * vh[:rank], u[:, :rank] * root
+
+
+def begin(
+    attached: Any,
+    seen: Iterable[tuple[str, Any]],
+    factors: Callable[[Any, Any], Factors],
+    write: Callable[[Any, Factors], None],
+) -> None:
+    """Starts LoRA layers from what some batches say of each.
+
+    All factors are found before the first are written, so that each layer is seen with the others as they were.
+
+    Args:
+        attached: the model with LoRA's layers.
+        seen: a matrix by the name of its layer; a layer that is not among them starts as LoRA does.
+        factors: (layer, matrix) → the factors that it starts with.
+        write: `put`, or `move` where their product is taken out of the weight.
+    """
+    own = dict(layers(attached))
+    for name, found in {name: factors(own[name], value) for name, value in seen}.items():
+        write(own[name], found)
 
 
 def put(layer: Any, factors: Factors) -> None:

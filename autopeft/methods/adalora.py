@@ -86,11 +86,26 @@ def _effective(attached: Any) -> dict[str, ParameterValue]:
 
 def _load(model: Any, setup: Setup, folder: Path) -> Any:
     attached = _apply(model, setup)
-    # The saved matrices are cut to the ranks that were kept; peft cuts the layers alike when it knows them.
+    # The saved matrices are cut to the ranks that were kept, and so the layers have to be.
     kept = read_json(folder / _peft.CONFIG_FILE)["rank_pattern"]
+    if kept is not None:
+        _cut(attached, kept)
+    _peft.load_into(attached, folder)
     attached.peft_config[_peft.ADAPTER].rank_pattern = kept
     attached.autopeft_ranks_settled = kept is not None
-    return _peft.load_into(attached, folder)
+    return attached
+
+
+def _cut(attached: Any, kept: dict[str, list[bool]]) -> None:
+    """Cuts layers to the ranks that were kept, their factors in float32 and their rank counts frozen as before.
+
+    peft does it by itself while it loads, and leaves the new ones in the dtype of the base and the counts trainable.
+    """
+    from peft.tuners.tuners_utils import cast_adapter_dtype
+
+    attached.base_model.resize_modules_by_rank_pattern(kept, _peft.ADAPTER)
+    cast_adapter_dtype(attached.base_model, _peft.ADAPTER)
+    _freeze_rank_counts(attached)
 
 
 def _schedule(steps: int) -> dict[str, int]:

@@ -100,4 +100,5 @@ METHOD = replace(
         memory_factor=0.0,
     ),
     prepare=_prepare,
+    layers_alike=False,  # as prefix tuning
 )  # fmt: skip

@@ -26,16 +26,13 @@ def damped(covariance: Any) -> Any:
 
 
 def _prepare(attached: Any, setup: Setup, batches: Batches) -> None:
-    own = dict(_starts.layers(attached))
-    seen = covariances(attached, batches, setup.candidate.dtype)
-    # All are found before the first weight is changed, so that each is seen with the others as they were.
-    for name, factors in {name: _factors(own[name], damped(value)) for name, value in seen}.items():
-        _starts.move(own[name], factors)
+    _starts.begin(attached, covariances(attached, batches, setup.candidate.dtype), _factors, _starts.move)
 
 
-def _factors(layer: Any, covariance: Any) -> _starts.Factors:
+def _factors(layer: Any, seen: Any) -> _starts.Factors:
     import torch
 
+    covariance = damped(seen)
     u, values, vh = torch.linalg.svd(_starts.weight_of(layer) @ covariance, full_matrices=False)
     first, second = _starts.principal(u, values, vh, _starts.rank_of(layer), _starts.scaling_of(layer))
     return torch.linalg.solve(covariance, first, left=False), second

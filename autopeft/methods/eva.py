@@ -16,10 +16,7 @@ from autopeft.values.candidates import Setup
 
 
 def _prepare(attached: Any, setup: Setup, batches: Batches) -> None:
-    own = dict(_starts.layers(attached))
-    seen = covariances(attached, batches, setup.candidate.dtype)
-    for name, factors in {name: _factors(own[name], value) for name, value in seen}.items():
-        _starts.put(own[name], factors)
+    _starts.begin(attached, covariances(attached, batches, setup.candidate.dtype), _factors, _starts.put)
 
 
 def _factors(layer: Any, covariance: Any) -> _starts.Factors:

@@ -101,5 +101,6 @@ METHOD = Method(
     ),
     trainable=_dimension,
     held=_held,
+    layers_alike=False,  # one projection spreads its numbers over the weights of all layers
     **_additive.functions(FORM, shardable=False),
 )  # fmt: skip

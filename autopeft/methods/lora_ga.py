@@ -30,10 +30,7 @@ def _violations(setup: Setup) -> tuple[str, ...]:
 
 
 def _prepare(attached: Any, setup: Setup, batches: Batches) -> None:
-    own = dict(_starts.layers(attached))
-    seen = gradients(attached, batches, setup.candidate.dtype)
-    for name, factors in {name: _factors(own[name], value) for name, value in seen}.items():
-        _starts.move(own[name], factors)
+    _starts.begin(attached, gradients(attached, batches, setup.candidate.dtype), _factors, _starts.move)
 
 
 def _factors(layer: Any, gradient: Any) -> _starts.Factors:

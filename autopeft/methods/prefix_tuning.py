@@ -104,4 +104,5 @@ METHOD = Method(
     save=_peft.save,
     load=_load,
     memory_factor=0.2,
+    layers_alike=False,  # one tensor holds the prefixes of all layers, and hands each its own
 )  # fmt: skip

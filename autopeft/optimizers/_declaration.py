@@ -14,6 +14,8 @@ class Optimizer:
         build: (model, learning rate, weight decay) → a ``torch.optim.Optimizer`` over the trainable parameters.
         trainer_name: the value of ``TrainingArguments.optim`` that comes nearest.
         options: fixed options, such as LoRA+'s ratio, for the catalogue.
+        trainer_arguments: others of ``TrainingArguments`` without which that value is refused, or is another optimizer.
+        trainer_note: what that value needs or does otherwise, where it has such arguments.
         needs_cuda: whether it only runs on a CUDA device.
         shardable: steps alike where each of several devices holds a share of every parameter (FSDP).
         freezes_first_factors: trains the second factor of every low-rank pair and leaves the first as it starts.
@@ -31,4 +33,6 @@ class Optimizer:
     shardable: bool = False
     freezes_first_factors: bool = False
     typical_matrix: tuple[int, int] = (16, 1024)
+    trainer_arguments: Mapping[str, str] = field(default_factory=dict)
+    trainer_note: str = ""
     kind: Literal["optimizer"] = field(default="optimizer", init=False)

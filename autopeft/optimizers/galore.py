@@ -38,6 +38,11 @@ OPTIMIZER = Optimizer(
     build=_build,
     trainer_name="galore_adamw",
     options={"rank": RANK, "gap": GAP, "scale": SCALE},
+    trainer_arguments={
+        "optim_target_modules": "all-linear",
+        "optim_args": f"rank={RANK}, update_proj_gap={GAP}, scale={SCALE}",
+    },
+    trainer_note="it projects linear layers alone, and needs the package galore_torch",
     needs_cuda=False,
     source="Zhao et al., arXiv 2403.03507, algorithm 2: a new projection every 200 steps, scale 0.25",
 )

@@ -61,6 +61,27 @@ def most_free(devices: tuple[Device, ...]) -> int:
     return max(range(len(devices)), key=lambda index: devices[index].free_memory_bytes)
 
 
+def freest(devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    """Returns the devices, those with the most free memory first."""
+    return tuple(sorted(devices, key=lambda device: -device.free_memory_bytes))
+
+
+def among_freest(hardware: HardwareProfile, count: int) -> HardwareProfile:
+    """Returns the hardware of so many cards that train at once: those with the most free memory.
+
+    They are planned for by the one with the least of it, since what is tried may run on any.
+    """
+    if count < 2 or hardware.device.kind == "cpu":
+        return hardware
+    devices = freest(hardware.devices)[:count]
+    least = devices[-1]
+    dtype, reason = choose_dtype(least)
+    notes = dict.fromkeys((*hardware.notes, *_busy_notes(least)))
+    return replace(
+        hardware, devices=devices, selected=len(devices) - 1, dtype=dtype, dtype_reason=reason, notes=tuple(notes)
+    )
+
+
 def _measured(devices: tuple[Device, ...]) -> tuple[Device, ...]:
     from autopeft.profiling.measure import measure
 

@@ -60,9 +60,9 @@ def _all_devices(nvml: Any) -> tuple[list[_Found], list[str]]:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             slices = list(_slices(nvml, handle)) if _is_split(nvml, handle) else None
             if slices is None:
-                found.append(_device(nvml, handle, handle, str(index)))
+                found.append(_device(nvml, handle, handle, index))
             else:
-                found.extend(_device(nvml, part, handle, None) for part in slices)
+                found.extend(_device(nvml, part, handle, index) for part in slices)
                 notes.append(_split_note(index, len(slices)))
         except nvml.NVMLError as error:
             notes.append(f"GPU {index} is left out: the driver reports {error}.")
@@ -88,20 +88,21 @@ def _slices(nvml: Any, handle: Any) -> Iterator[Any]:
             continue  # slices may leave gaps in the numbering
 
 
-def _device(nvml: Any, handle: Any, card: Any, index: str | None) -> _Found:
-    """Returns a whole card, or a slice where ``handle`` is not ``card`` itself."""
+def _device(nvml: Any, handle: Any, card: Any, index: int) -> _Found:
+    """Returns a whole card, or a slice where ``handle`` is not ``card`` itself: that goes by the card's names too."""
     sliced = handle is not card
     name = nvml.nvmlDeviceGetName(card)
     total, free = _memory(nvml, handle)
     processes, used = _others(nvml, handle)
     capability = _supported(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(card))
+    uuid = nvml.nvmlDeviceGetUUID(handle)
     device = Device(
         index=0, name=f"{name} (MIG slice)" if sliced else name, kind="cuda", total_memory_bytes=total,
         free_memory_bytes=free, compute_capability=".".join(map(str, capability)) if capability else None,
         throughput=None if sliced else _throughput(name), mig=sliced, other_processes=processes, other_used_bytes=used,
+        uuid=uuid,
     )  # fmt: skip
-    uuid = nvml.nvmlDeviceGetUUID(handle)
-    return _Found(device=device, names=(uuid,) if index is None else (index, uuid))
+    return _Found(device=device, names=(str(index), uuid, *((nvml.nvmlDeviceGetUUID(card),) if sliced else ())))
 
 
 def _memory(nvml: Any, handle: Any) -> tuple[int, int]:
@@ -146,8 +147,24 @@ def _visible(found: list[_Found], notes: list[str]) -> NvmlReport:
         if len(kept) < len(found):
             notes.append(f"CUDA_VISIBLE_DEVICES={named} leaves {len(kept)} of {len(found)} devices.")
         found = kept
+    if len(found) > 1 and any(one.device.mig for one in found):
+        return NvmlReport(devices=_one_at_a_time(found), notes=(*notes, *_late()))
     devices = tuple(replace(one.device, index=index) for index, one in enumerate(found))
     return NvmlReport(devices=devices, notes=tuple(notes))
+
+
+def _one_at_a_time(found: list[_Found]) -> tuple[Device, ...]:
+    """Returns devices of which CUDA gives a process one, as its first: it never gives a slice beside anything else."""
+    return tuple(replace(one.device, index=0, exclusive=True) for one in found)
+
+
+def _late() -> tuple[str, ...]:
+    if not cuda_begun():
+        return ()
+    return (
+        "CUDA has begun in this process and gives it one MIG slice or card, perhaps another than the one planned for. "
+        "Set CUDA_VISIBLE_DEVICES to the UUID of one, as nvidia-smi -L tells it, before Python starts.",
+    )
 
 
 def _numbering(found: list[_Found]) -> list[str]:
@@ -171,10 +188,11 @@ def _numbering(found: list[_Found]) -> list[str]:
 def _named(found: list[_Found], named: str) -> list[_Found]:
     kept: list[_Found] = []
     for entry in (part.strip() for part in named.split(",")):
-        match = next((one for one in found if _is_called(one, entry)), None)
-        if match is None or match in kept:
+        matches = [one for one in found if _is_called(one, entry)]
+        if not matches or any(one in kept for one in matches):
             break  # CUDA ignores everything from the first name on that it does not know
-        kept.append(match)
+        # A split card's own name leaves all its slices, of which CUDA gives one.
+        kept.extend(matches if matches[0].device.mig else matches[:1])
     return kept
 
 

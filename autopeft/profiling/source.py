@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.environment import remote_code_trusted
-from autopeft.errors import ModelError
+from autopeft.errors import ModelError, first_line
 from autopeft.profiling.code import brings_code, code_hash
 from autopeft.profiling.weights import Format, weight_files
 
@@ -123,7 +123,7 @@ def _hub(source: str) -> ModelSource:
     except (LocalEntryNotFoundError, OSError) as error:
         if isinstance(error, HfHubHTTPError) and not isinstance(error, LocalEntryNotFoundError):
             raise ModelError(
-                f"The hub has no config.json for the model {source!r} that may be read: {_first_line(error)}\n"
+                f"The hub has no config.json for the model {source!r} that may be read: {first_line(error)}\n"
                 "Check the name, or log in to the hub where access to the model is restricted."
             ) from error
         raise ModelError(_not_reached(source)) from error
@@ -159,7 +159,3 @@ def _hub_weights(source: str) -> tuple[Format, int | None]:
             if sizes:
                 return weight_format, sum(sizes)
     return "none", None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

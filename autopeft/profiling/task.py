@@ -10,25 +10,26 @@ from autopeft.values.names import Task
 from autopeft.values.profiles import TaskProfile, TokenLengths
 
 if TYPE_CHECKING:
-    from autopeft.data import Data
+    from autopeft.data import Data, EncodedData
 
 DESCRIBED = "described"
 """Source of a profile made from a user's numbers instead of data."""
 
 
-def describe_task(data: "Data", tokenizer: Any | None) -> TaskProfile:
+def describe_task(data: "Data", tokenizer: Any | None, encoded: "EncodedData | None" = None) -> TaskProfile:
     """Returns the profile of a data set as loaded, its splits included.
 
     Args:
         data: from `autopeft.data.load_data`.
         tokenizer: the model's, to count tokens with; None counts words and says so.
+        encoded: the data as tokens, where it is there already.
     """
     from autopeft.data import label_counts, language_of, script_of
 
     rows = list(chain.from_iterable(data.rows.values()))
     counts = label_counts(rows, data.spec.task)
     texts = list(_texts(data))
-    tokens, remarks = _lengths(data, tokenizer)
+    tokens, remarks = _lengths(data, tokenizer, encoded)
     return TaskProfile(
         task=data.spec.task, source=data.spec.source, rows={name: len(split) for name, split in data.rows.items()},
         tokens=tokens, columns=data.spec.columns, labels=data.spec.labels,
@@ -58,12 +59,14 @@ def _texts(data: "Data") -> Iterator[str]:
     return (text_of(row) for row in data.rows["train"])
 
 
-def _lengths(data: "Data", tokenizer: Any | None) -> tuple[TokenLengths, tuple[str, ...]]:
+def _lengths(
+    data: "Data", tokenizer: Any | None, encoded: "EncodedData | None"
+) -> tuple[TokenLengths, tuple[str, ...]]:
     from autopeft.data import token_lengths, token_limit
 
     if tokenizer is None:
         return _words(list(_texts(data))), ("Lengths are counted in words; name a model to count its tokens.",)
-    lengths, longest = token_lengths(data, tokenizer)
+    lengths, longest = token_lengths(data, tokenizer, encoded)
     limit = token_limit(data.spec, tokenizer)
     if longest <= limit:
         return lengths, ()

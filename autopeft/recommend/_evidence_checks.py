@@ -76,14 +76,27 @@ def _quality(run: Run) -> Iterator[tuple[str, str, object]]:
     values: dict[str, float | None] = {"quality.value": quality.value}
     values |= {f"quality.curve.{index}.value": point.value for index, point in enumerate(quality.curve)}
     for key, value in values.items():
-        if value is not None and not _possible(quality, value):
-            yield key, f"between 0 and 1 for the {quality.metric}" if quality.share else "a finite number", value
+        if value is not None and not possible(quality, value):
+            yield key, _expected(quality), value
     yield from _curve(quality)
     yield from _finite(quality.others)
 
 
-def _possible(quality: RunQuality, value: float) -> bool:
-    return math.isfinite(value) and (not quality.share or 0 <= value <= 1)
+def possible(quality: RunQuality, value: float) -> bool:
+    """Whether a value is one that the quality's metric can have, and that can be set beside others (`level`)."""
+    return math.isfinite(value) and (not quality.share or 0 <= value <= 1) and value > _least(quality)
+
+
+def _least(quality: RunQuality) -> float:
+    """Returns what a value must be above: what falls is compared by its logarithm, a perplexity by that of its own."""
+    if quality.higher_is_better:
+        return -math.inf
+    return 1.0 if quality.metric == "perplexity" else 0.0
+
+
+def _expected(quality: RunQuality) -> str:
+    above = "" if quality.higher_is_better else f" above {_least(quality):g}"
+    return f"{'between 0 and 1' if quality.share else 'a finite number'}{above} for the {quality.metric}"
 
 
 def _curve(quality: RunQuality) -> Iterator[tuple[str, str, object]]:

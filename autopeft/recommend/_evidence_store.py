@@ -26,11 +26,22 @@ class Kept:
     """What the store holds.
 
     Attributes:
-        set_aside: where lines that could not be read were moved to, with why; None where all could be read.
+        set_aside: where lines that could not be read were moved to; None where all could be read.
+        unread: why none of it could be read; empty where it could.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[Run, ...] = ()
     set_aside: Path | None = None
+    unread: str = ""
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What a user has to know of it, one sentence each."""
+        if self.unread:
+            return (f"{self.unread} Advice goes without your own evidence.",)
+        if self.set_aside is None:
+            return ()
+        return (f"Lines of your own evidence that could not be read were moved to {self.set_aside} and do not count.",)
 
 
 def enabled() -> bool:
@@ -69,15 +80,18 @@ def keep(run: Run) -> bool:
 
 
 def kept() -> Kept:
-    """Returns the user's runs; none where that is switched off.
+    """Returns the user's runs; none where that is switched off, or where the store cannot be read, which is said.
 
     Lines that cannot be read are moved to a file of their own beside the store, so that they are neither lost nor in
     the way; where the folder cannot be written they stay, and are read past.
     """
     path = store_path()
-    if not enabled() or not path.is_file():
-        return Kept(runs=())
-    runs, wrong = _sorted_out(path)
+    try:
+        if not enabled() or not path.is_file():
+            return Kept()
+        runs, wrong = _sorted_out(path)
+    except OSError as error:
+        return Kept(unread=f"{path} cannot be read: {error.strerror}.")
     if not wrong:
         return Kept(runs=tuple(runs))
     try:
@@ -111,19 +125,31 @@ def _set_aside(path: Path, runs: Sequence[Run], wrong: Sequence[bytes]) -> Path:
     return aside
 
 
-def export(path: Path) -> int:
-    """Writes the user's runs to a file that `add_from` takes, and returns how many they are.
+def export(path: Path) -> Kept:
+    """Writes the user's runs to a file that `add_from` takes, and returns them.
 
     Raises:
-        InvalidValueError: the store is switched off, or the file cannot be written.
+        InvalidValueError: the store is switched off or cannot be read, or the file cannot be written.
     """
-    _refuse_off()
-    runs = kept().runs
+    found = readable()
     try:
-        write_text(path, _text(runs))
+        write_text(path, _text(found.runs))
     except OSError as error:
         raise InvalidValueError(f"{path} cannot be written: {error.strerror}.") from error
-    return len(runs)
+    return found
+
+
+def readable() -> Kept:
+    """Returns the user's runs to copy or to change, where none for want of leave to read them would mislead.
+
+    Raises:
+        InvalidValueError: the store is switched off or cannot be read.
+    """
+    _refuse_off()
+    found = kept()
+    if found.unread:
+        raise InvalidValueError(f"{found.unread}\nMake it readable, or name another folder with {FOLDER}.")
+    return found
 
 
 def add_from(path: Path) -> tuple[int, int]:
@@ -181,10 +207,9 @@ def forget(which: Callable[[Run], bool]) -> int:
     """Removes the user's runs for which ``which`` holds, and returns how many they were.
 
     Raises:
-        InvalidValueError: the store is switched off or cannot be written.
+        InvalidValueError: the store is switched off, or cannot be read or written.
     """
-    _refuse_off()
-    if not kept().runs:
+    if not readable().runs:
         return 0
     with _changing():
         runs = kept_lines()

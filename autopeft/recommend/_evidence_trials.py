@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 
 from autopeft.environment import stack
+from autopeft.recommend._evidence_checks import possible
 from autopeft.values.candidates import Candidate
 from autopeft.values.evidence import Run, RunModel, RunPoint, RunQuality, RunTask
 from autopeft.values.outcomes import TrialOutcome
@@ -58,7 +59,7 @@ def trial_run(
     """Returns a trial as a run.
 
     Args:
-        outcome: of the trial, whatever its status.
+        outcome: of the trial, whatever its status; the tokens are those of one training.
         name: of the run, unique where it is kept.
         setting: of the trial; see `Run`.
         model: from `model_facts`.
@@ -82,12 +83,17 @@ def trial_run(
         parameters=dict(candidate.parameters), targets=candidate.targets, layers=candidate.layers,
         quantization=candidate.quantization, dtype=candidate.dtype, optimizer=candidate.optimizer,
         schedule=candidate.schedule,
-        learning_rate=candidate.learning_rate, batch_size=_rows(candidate), tokens=outcome.tokens, seed=seed,
+        learning_rate=candidate.learning_rate, batch_size=_rows(candidate), tokens=_tokens(outcome), seed=seed,
         reference=reference, trainable_parameters=outcome.trainable_parameters, status=outcome.status,
         reason=outcome.reason, quality=_quality(outcome, metric, scored_rows, lower_is_better=lower_is_better),
         peak_bytes=outcome.peak_bytes, peak_kind=kind, seconds=round(outcome.seconds, 2), versions=dict(stack()),
         device=device, date=date or datetime.date.today().isoformat(), source=source, licence=licence, notes=notes,
     )  # fmt: skip
+
+
+def _tokens(outcome: TrialOutcome) -> int:
+    """Returns the tokens of one training: of a trial over several folds the first, which is the one that is read."""
+    return outcome.curve[-1].tokens if outcome.curve else outcome.tokens
 
 
 def _rows(candidate: Candidate) -> int:
@@ -109,10 +115,12 @@ def _quality(
         )
         for reading in outcome.curve
     )
-    return RunQuality(
+    found = RunQuality(
         metric=metric, value=outcome.metrics.get(metric, outcome.score), higher_is_better=not lower_is_better,
         share=metric in SHARES, rows=scored_rows, curve=curve, others=_others(outcome.metrics, metric),
     )  # fmt: skip
+    # No error at all, which a metric that falls can come to, has no level among others.
+    return found if possible(found, found.value) else None
 
 
 def _others(metrics: Mapping[str, float], deciding: str) -> dict[str, float]:

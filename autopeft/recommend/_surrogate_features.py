@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 from autopeft.methods import Method
+from autopeft.methods._targets import GROUPS, ROLES
+from autopeft.profiling.roles import linear_role
 from autopeft.quantization import all_quantizations
 from autopeft.values.candidates import Candidate
 from autopeft.values.evidence import Run
@@ -146,8 +148,8 @@ def _descriptors(described: Described) -> dict[str, float]:
         "adds latency": float(able.adds_latency),
         "log share": share or 0.0,
         "share unknown": float(share is None),
-        "on attention": float(targets in ("qv", "attention", "all-linear") or "_proj" in targets),
-        "on feed-forward": float(targets in ("mlp", "all-linear")),
+        "on attention": float(_reaches(targets, "attention")),
+        "on feed-forward": float(_reaches(targets, "mlp")),
         "bits saved": (UNQUANTIZED_BITS - bits) / UNQUANTIZED_BITS,
         "rate": 0.0 if described.rate_position is None else described.rate_position - 0.5,
         "rate unknown": float(described.rate_position is None),
@@ -161,6 +163,13 @@ def _descriptors(described: Described) -> dict[str, float]:
         "log tokens": _ten(described.tokens or UNSTATED_TOKENS, 5),
         "budget unknown": float(described.tokens is None),
     }
+
+
+def _reaches(targets: str, group: str) -> bool:
+    """Whether targets, a group or names of modules with commas between them, hold any of a group of roles."""
+    if targets in GROUPS:
+        return targets == "all-linear" or bool(ROLES[targets] & ROLES[group])
+    return any(linear_role(name.strip()) in ROLES[group] for name in targets.split(","))
 
 
 def _ten(value: float | None, centre: float) -> float:

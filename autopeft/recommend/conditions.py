@@ -58,6 +58,11 @@ def selective(case: Case) -> bool:
     return case.method.family == "selective"
 
 
+def few_own_weights(case: Case) -> bool:
+    """A subset of an encoder's own parameters, for a task of one decision per row."""
+    return selective(case) and case.setting.model.kind == "encoder" and not complex_task(case)
+
+
 def scaling(case: Case) -> bool:
     """Factors on activations."""
     return case.method.family == "scaling"
@@ -109,12 +114,20 @@ def costly_variant(case: Case) -> bool:
 
 
 def crowds_context(case: Case) -> bool:
-    """Takes more than a tenth of the row's length, or leaves the row no room among the positions."""
-    if not case.method.capabilities.uses_context:
-        return False
-    room = int(case.candidate.parameters.get("virtual_tokens", 0))
-    length, positions = case.setting.tokens_per_row, case.setting.model.max_positions
-    return room > 0.1 * length or (positions is not None and length + room > positions)
+    """Takes more than a tenth of the row's length."""
+    return _virtual_tokens(case) > 0.1 * case.setting.tokens_per_row
+
+
+def overruns_positions(case: Case) -> bool:
+    """Leaves the longest row no room among the model's positions."""
+    room, positions = _virtual_tokens(case), case.setting.model.max_positions
+    return room > 0 and positions is not None and case.setting.tokens_per_row + room > positions
+
+
+def _virtual_tokens(case: Case) -> int:
+    """Returns how many tokens a method puts before the row."""
+    uses = case.method.capabilities.uses_context
+    return int(case.candidate.parameters.get("virtual_tokens", 0)) if uses else 0
 
 
 def data_bits(case: Case) -> float:
@@ -153,7 +166,7 @@ def every_linear_layer(case: Case) -> bool:
 
 
 def half_precision_too_large(case: Case) -> bool:
-    """The 16-bit base does not fit with anything beside it."""
+    """The 16-bit base, or a device's share of it, does not fit with anything beside it."""
     return case.setting.half_precision_weight_bytes > case.setting.memory_limit
 
 

@@ -16,6 +16,9 @@ from autopeft.files import parse, plain
 from autopeft.recommend._evidence_checks import problems
 from autopeft.values.evidence import Run, RunQuality
 
+SHIPPED = "profiles/evidence"
+"""Where the measured runs lie that autopeft knows, as a reader is told."""
+
 OWN = "own_"
 """What the files of this project's own runs begin with: a sample over many settings, not a table of tuned methods."""
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from autopeft.methods import get_method
 from autopeft.recommend._surrogate_features import describe_candidate
-from autopeft.recommend.setting import EPOCHS, Setting
+from autopeft.recommend.evidence import SHIPPED
+from autopeft.recommend.setting import Setting, planned_tokens
 from autopeft.recommend.surrogate import predict
 from autopeft.tasks import get_task
 from autopeft.values.candidates import Reason, Suggestion
@@ -21,13 +22,10 @@ settings held out, rules with it order measured runs better than without, and th
 POINTS = 4.0
 """Predicted gain at which a prediction has most of its weight: five times the noise of one run."""
 
-EVIDENCE = "profiles/evidence"
-"""Where the measured runs lie that autopeft knows."""
-
 
 def with_predictions(suggestions: Sequence[Suggestion], setting: Setting) -> tuple[Suggestion, ...]:
     """Returns the suggestions with what each is expected to gain, as a reason among the others, in the order given."""
-    tokens = round(setting.task.training_rows * EPOCHS * setting.task.tokens.mean)
+    tokens = round(planned_tokens(setting.task))
     described = [
         describe_candidate(
             suggestion.candidate, get_method(suggestion.candidate.method), setting.model, setting.task,
@@ -60,7 +58,7 @@ def _reason(prediction: Prediction) -> Reason:
         rule=RULE,
         verdict="prefer" if weight > 0 else "avoid",
         because=f"Measured runs lead one to expect {said(prediction)} to the default recipe.",
-        source=EVIDENCE,
+        source=SHIPPED,
         weight=weight,
     )
 

@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autopeft.recommend.evidence import MeasuredGain, measured_gain
+from autopeft.recommend.evidence import SHIPPED, MeasuredGain, measured_gain
 from autopeft.recommend.setting import Case
 from autopeft.values.candidates import Reason
 
 UNMEASURED = -0.25
-"""What a method loses that nobody is known to have compared: enough to break ties between dozens of them."""
-
-SHIPPED = "profiles/evidence"
-"""Where the measured runs lie that autopeft knows."""
+"""What a method loses that no disinterested runs are known to compare: enough to break ties between dozens."""
 
 CLEAR = 2.0
 """Standard errors from 0 from which a measured gain contradicts a rule."""
@@ -32,7 +29,8 @@ def measured_reason(case: Case) -> Reason | None:
         return Reason(
             rule="not-measured-elsewhere",
             verdict="avoid",
-            because="No published runs that autopeft knows compare it with plain low-rank updates.",
+            because="No published runs that autopeft knows, by others than a method's authors and scored by a share, "
+            "compare it with plain low-rank updates.",
             source=SHIPPED,
             weight=UNMEASURED,
         )

@@ -3,49 +3,80 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import mean
 
 from autopeft.recommend.evidence import level
 from autopeft.recommend.expect import repredicted
 from autopeft.recommend.observed import POINTS_PER_LOSS, combined
-from autopeft.recommend.setting import EPOCHS, Setting
+from autopeft.recommend.setting import Setting, planned_tokens
+from autopeft.tasks import get_task
 from autopeft.values.candidates import Suggestion
-from autopeft.values.evidence import Run
+from autopeft.values.evidence import Run, RunQuality
 
 FEWEST = 2
-"""Methods that a search must have brought to their end: one alone can't be compared."""
+"""Suggested methods that a search must have brought to their end: one alone can't be compared."""
 
 
-def with_own(suggestions: Sequence[Suggestion], setting: Setting, runs: Iterable[Run]) -> tuple[Suggestion, ...]:
-    """Returns the suggestions with predictions corrected by the user's own trials, one search after the other.
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """A finished trial on the setting's model and data.
 
-    A method's best finished trial counts for all its suggestions, which are what a search would start from.
+    Attributes:
+        reached: in per cent of the loss, or what a share's points stand for.
+        tokens: of one training.
+    """
+
+    method: str
+    reached: float
+    tokens: int
+
+
+def with_own(
+    suggestions: Sequence[Suggestion], setting: Setting, runs: Iterable[Run]
+) -> tuple[tuple[Suggestion, ...], int]:
+    """Returns the suggestions with predictions corrected by the user's own trials, and by how many trials.
+
+    One search after the other. A method's best finished trial counts for all its suggestions, which are what a search
+    would start from.
 
     Args:
         suggestions: with their predictions.
         setting: whose model and data the trials must have been on.
         runs: the user's store.
     """
-    found = tuple(suggestions)
+    found, count = tuple(suggestions), 0
     for trials in _searches(setting, runs).values():
-        levels = _levels(trials)
-        if len(levels) >= FEWEST:
-            found = _corrected(found, levels, _planned(setting) / mean(trial.tokens or 1 for trial in trials))
-    return found
+        ratio = planned_tokens(setting.task) / mean(trial.tokens for trial in trials)
+        after = _corrected(found, _levels(trials), ratio)
+        count += len(trials) if after != found else 0
+        found = after
+    return found, count
 
 
-def counted(setting: Setting, runs: Iterable[Run]) -> int:
-    """Returns how many of the user's trials `with_own` counts."""
-    searches = _searches(setting, runs).values()
-    return sum(len(trials) for trials in searches if len(_levels(trials)) >= FEWEST)
-
-
-def _searches(setting: Setting, runs: Iterable[Run]) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = defaultdict(list)
+def _searches(setting: Setting, runs: Iterable[Run]) -> dict[str, list[_Trial]]:
+    found: dict[str, list[_Trial]] = defaultdict(list)
     for run in runs:
-        if run.status == "completed" and run.quality is not None and run.tokens and _same(run, setting):
-            found[run.setting].append(run)
+        trial = _trial(run) if _same(run, setting) else None
+        if trial is not None:
+            found[run.setting].append(trial)
     return found
+
+
+def _trial(run: Run) -> _Trial | None:
+    """Returns what a run says of its method; None where it did not end, or nobody knows what its score is worth."""
+    quality = run.quality
+    if run.status != "completed" or run.method is None or quality is None or not run.tokens:
+        return None
+    if not _comparable(quality, run):
+        return None
+    reached = level(quality) / (POINTS_PER_LOSS if quality.higher_is_better else 1.0)
+    return _Trial(method=run.method, reached=reached, tokens=run.tokens)
+
+
+def _comparable(quality: RunQuality, run: Run) -> bool:
+    """Whether a quality counts in points: of a metric of the user's own nobody knows what its range is."""
+    return not quality.higher_is_better or quality.share or quality.metric in get_task(run.task.task).metrics
 
 
 def _same(run: Run, setting: Setting) -> bool:
@@ -59,19 +90,12 @@ def _same(run: Run, setting: Setting) -> bool:
     )  # fmt: skip
 
 
-def _levels(trials: Iterable[Run]) -> dict[str, float]:
-    """Returns the best that each method came to, in per cent of the loss or what a share's points stand for."""
+def _levels(trials: Iterable[_Trial]) -> dict[str, float]:
+    """Returns the best that each method came to."""
     best: dict[str, float] = {}
-    for run in trials:
-        if run.method is None or run.quality is None:
-            continue
-        reached = level(run.quality) / (POINTS_PER_LOSS if run.quality.higher_is_better else 1.0)
-        best[run.method] = max(best.get(run.method, -math.inf), reached)
+    for trial in trials:
+        best[trial.method] = max(best.get(trial.method, -math.inf), trial.reached)
     return best
-
-
-def _planned(setting: Setting) -> float:
-    return setting.task.training_rows * EPOCHS * setting.task.tokens.mean
 
 
 def _corrected(suggestions: tuple[Suggestion, ...], levels: dict[str, float], ratio: float) -> tuple[Suggestion, ...]:

@@ -98,7 +98,7 @@ def _dtype(method: Method, setting: Setting) -> Dtype:
     """
     able, dtype = method.capabilities, setting.hardware.dtype
     rounds = able.trains_base and setting.hardware.device.kind == "cpu"
-    return "float32" if rounds or not able.trains_in(dtype) else dtype
+    return "float32" if rounds else able.dtype_beside(dtype)
 
 
 def effective_batch(method: Method, setting: Setting) -> int:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from autopeft.errors import NothingFitsError, invalid, unknown
 from autopeft.estimation.ahead import ahead
 from autopeft.estimation.misplaced import advice_on
-from autopeft.methods import Method, all_methods, get_method
+from autopeft.methods import Method, all_methods, get_method, is_own
 from autopeft.recommend.confirm import confirmed
 from autopeft.recommend.dividing import undivided_method
 from autopeft.recommend.expect import with_predictions
-from autopeft.recommend.own import counted, with_own
+from autopeft.recommend.own import with_own
 from autopeft.recommend.plans import Planned, plan, seed_candidates
 from autopeft.recommend.remedies import gib, nothing_fits, too_large
 from autopeft.recommend.serving import served
@@ -67,7 +67,8 @@ def recommend(
     possible = [suggestion for verdict in verdicts for suggestion in verdict.suggestions]
     if not possible:
         raise NothingFitsError(nothing_fits(rejected, setting))
-    order = ranked(with_own(with_predictions(possible, setting), setting, own))
+    expected, mine = with_own(with_predictions(possible, setting), setting, own)
+    order = ranked(expected)
     first = [plan_setup(setting, suggestion.candidate) for suggestion in order[:traced]]
     with ahead(first, tokens_per_row=setting.tokens_per_row, hardware=setting.hardware):
         leaders = ranked(confirmed(suggestion, setting) for suggestion in order[:traced])
@@ -77,7 +78,7 @@ def recommend(
         raise NothingFitsError(nothing_fits((*rejected, *_all_too_large(unfit, setting)), setting))
     candidates = (*fitting, *unfit)
     notes = _notes(setting)
-    if mine := counted(setting, own):
+    if mine:
         notes += (f"{mine} of your own trials on this model and data correct the predictions.",)
     if 0 < traced < len(order):
         notes += (f"Memory is traced for the first {traced} candidates and by formula for the others.",)
@@ -93,7 +94,7 @@ def allowed_methods(constraints: Constraints) -> tuple[Method, ...]:
     known = all_methods()
     for key, names in (("methods", constraints.methods), ("exclude", constraints.exclude)):
         for name in names:
-            if name in known or "." in name:
+            if name in known or is_own(name):
                 continue
             if advice := advice_on(name):
                 raise invalid(key, "the constraints", "methods", name, advice)

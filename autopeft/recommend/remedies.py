@@ -40,13 +40,16 @@ def too_large(method: Method, suggestions: Iterable[Suggestion], setting: Settin
 
 def nothing_fits(rejected: Iterable[Rejection], setting: Setting) -> str:
     """Returns the message for a setting that no method fits: one line per method."""
-    rejected = list(rejected)
-    lines = [f"No method fits {setting.model.architecture} within the constraints on {setting.hardware.device.name}."]
-    for rejection in sorted(rejected, key=lambda r: (r.lacking_bytes == 0, r.lacking_bytes, r.method)):
-        lacks = f"lacks {gib(rejection.lacking_bytes)}. " if rejection.lacking_bytes else ""
-        remedy = f" It fits with {rejection.remedy}." if rejection.remedy else ""
-        lines.append(f"  {rejection.method}: {lacks}{' '.join(rejection.because)}{remedy}")
-    return "\n".join(lines)
+    first = f"No method fits {setting.model.architecture} within the constraints on {setting.hardware.device.name}."
+    ordered = sorted(rejected, key=lambda r: (r.lacking_bytes == 0, r.lacking_bytes, r.method))
+    return "\n".join([first, *(f"  {told(rejection)}" for rejection in ordered)])
+
+
+def told(rejection: Rejection) -> str:
+    """Returns a line on a method that is left out: what it lacks, why, and what would make it fit."""
+    lacks = f"lacks {gib(rejection.lacking_bytes)}. " if rejection.lacking_bytes else ""
+    remedy = f" It fits with {rejection.remedy}." if rejection.remedy else ""
+    return f"{rejection.method}: {lacks}{' '.join(rejection.because)}{remedy}"
 
 
 def _how(suggestion: Suggestion) -> str:

@@ -21,6 +21,11 @@ EPOCHS = 3
 """Passes over the training rows that a plan assumes, the usual number of published fine-tuning recipes."""
 
 
+def planned_tokens(task: TaskProfile) -> float:
+    """Returns the tokens that a plan of so many passes trains on."""
+    return task.training_rows * EPOCHS * task.tokens.mean
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """Where a recommendation is made."""
@@ -45,12 +50,15 @@ class Setting:
 
     @property
     def half_precision_weight_bytes(self) -> int:
-        """Size of the base weights in 16 bits."""
-        return self.model.parameters * DTYPE_BYTES["bfloat16"]
+        """Size of the base weights in 16 bits on one device: a share of them where devices divide them."""
+        team = self.constraints.team
+        # Processors share one main memory, which holds the whole base before it is divided.
+        holders = team.devices if team.sharded and self.hardware.device.kind != "cpu" else 1
+        return -(-self.model.parameters * DTYPE_BYTES["bfloat16"] // holders)
 
     @property
     def tight(self) -> bool:
-        """Whether the 16-bit weights alone take more than half of what a run may take."""
+        """Whether the 16-bit weights alone take more than half of what a run may take of a device."""
         return 2 * self.half_precision_weight_bytes > self.memory_limit
 
     @property
@@ -95,11 +103,6 @@ class Case:
     def effective_batch(self) -> int:
         """Rows per optimizer step."""
         return self.candidate.batch_size * self.candidate.accumulation
-
-    @property
-    def trained_share(self) -> float:
-        """Trained parameters over all."""
-        return self.estimate.trainable_parameters / self.estimate.total_parameters
 
     @property
     def equivalent_rank(self) -> float:

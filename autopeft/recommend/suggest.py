@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autopeft.errors import invalid, unknown
-from autopeft.recommend._evidence_store import Kept, kept
+from autopeft.recommend._evidence_store import kept
 from autopeft.recommend.needs import task_needs
 from autopeft.recommend.objectives import parse_objectives, preferred
 from autopeft.recommend.recommender import recommend
@@ -75,18 +75,14 @@ def recommend_for(profiles: Profiles, constraints: Constraints) -> Recommendatio
     if constraints.server is not None:
         check_server(constraints.server)
     own = kept()
-    found = recommend(profiles.hardware, profiles.model, profiles.task, constraints, own=own.runs)
+    hardware, model, task = profiles.hardware, profiles.model, profiles.task
+    found = recommend(hardware, model, task, constraints, own=own.runs)
+    assumed = (*profiles.notes, *hardware.notes, *model.notes, *task.notes)
     return Recommendation(
         candidates=found.candidates,
         rejected=found.rejected,
-        notes=(*profiles.notes, *profiles.hardware.notes, *profiles.task.notes, *found.notes, *_set_aside(own)),
+        notes=(*assumed, *found.notes, *own.complaints),
     )
-
-
-def _set_aside(own: Kept) -> tuple[str, ...]:
-    if own.set_aside is None:
-        return ()
-    return (f"Lines of your own evidence that could not be read were moved to {own.set_aside}; advice goes without.",)
 
 
 def collect_profiles(

@@ -56,6 +56,7 @@ class Surrogate:
         covariance: of the effects, its lower triangle row by row.
         method_variance: of the effect of a method that is not in the evidence.
         setting_variance: by which a method's effect differs from one model and data set to another.
+        reference_variance: by which the default recipe is lucky or not in a setting: a gain is over what it came to.
         rate_variance: by which what a starving or heating rate costs differs likewise, by term.
         noise: variance that is left, by unit.
         quantiles: half the interval's width in standard deviations of the prediction, by level.
@@ -76,6 +77,7 @@ class Surrogate:
     covariance: tuple[tuple[float, ...], ...]
     method_variance: float
     setting_variance: float
+    reference_variance: float
     rate_variance: Mapping[str, float]
     noise: Mapping[str, float]
     quantiles: Mapping[str, float]
@@ -160,7 +162,7 @@ def estimate(
     inputs = np.array([design(candidate, fitted.methods) for candidate in candidates])
     unseen = np.array([candidate.method.name not in fitted.methods for candidate in candidates])
     known = ((inputs @ _covariance(fitted)) * inputs).sum(axis=1)
-    left = fitted.setting_variance + np.array([fitted.noise[unit] for unit in units])
+    left = fitted.setting_variance + fitted.reference_variance + np.array([fitted.noise[unit] for unit in units])
     for name, variance in fitted.rate_variance.items():
         left += variance * inputs[:, TERMS.index(name)] ** 2
     described = np.array([vector(candidate) for candidate in candidates])

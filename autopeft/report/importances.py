@@ -70,7 +70,7 @@ def _own(tried: Tried) -> dict[str, float | str]:
         searched = tried.distributions[name]
         if name != "method":
             has_range = getattr(searched, "low", None) is not None
-            found[name.partition(".")[2].replace("_", " ")] = _place(value, searched) if has_range else str(value)
+            found[name.rpartition(".")[2].replace("_", " ")] = _place(value, searched) if has_range else str(value)
     return found
 
 

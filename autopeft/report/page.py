@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 
 from autopeft import __version__
-from autopeft.files import write_text
+from autopeft.files import check_writable, write_text
 from autopeft.report.charts.comparison import comparison
 from autopeft.report.charts.curves import curves
 from autopeft.report.charts.importances import importance
@@ -27,11 +27,20 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
     """Writes the report of a search, finished or not, and returns its path: ``report.html`` in the folder by default.
 
     Raises:
-        StudyError: there is no search in the folder.
-        OSError: the file cannot be written.
+        StudyError: there is no search in the folder, or the file cannot be written there.
     """
-    target = path or folder / FILE_NAME
-    write_text(target, page(read_story(folder)))
+    return write_page(read_story(folder), path)
+
+
+def write_page(story: Story, path: Path | None = None) -> Path:
+    """Writes the page of a story that was read, and returns its path, as `write_report` does.
+
+    Raises:
+        StudyError: the file cannot be written there.
+    """
+    target = path or story.folder / FILE_NAME
+    check_writable(target)
+    write_text(target, page(story))
     return target
 
 

@@ -12,7 +12,8 @@ from autopeft.report.importances import Importances, Tried, importances
 from autopeft.tasks import get_task
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.ranking import ranking
-from autopeft.tuning.study import kept_study
+from autopeft.tuning.stored import INTERRUPTED, place_of
+from autopeft.tuning.study import TrialStudy, kept_study
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Story:
         ranked: the completed ones among them, best first.
         attempts: every stretch of work, by number.
         resumed: search seconds at which the search went on after a pause.
-        result: None for a search that has not come to its comparison.
+        result: None for a search that has not come to its comparison, or has gone on since.
         seconds: search seconds spent.
     """
 
@@ -79,7 +80,8 @@ def read_story(folder: Path) -> Story:
     if settings is None:
         raise StudyError(f"{folder} holds no search: search.json is not there.\nGive the --output of a search.")
     metric, task = str(settings.identity["metric"]), get_task(str(settings.identity["task"]))
-    outcomes, attempts, resumed, tried, seconds = _study(files.study)
+    study = kept_study(files.study)
+    outcomes, attempts, resumed, tried, seconds = _told(study) if study else _NOTHING
     return Story(
         folder=folder,
         settings=settings,
@@ -90,33 +92,49 @@ def read_story(folder: Path) -> Story:
         attempts=attempts,
         resumed=resumed,
         importances=importances(tried),
-        result=files.finished(),
+        result=files.finished(outcomes if study else None),
         seconds=seconds,
     )
 
 
-def _study(
-    path: Path,
-) -> tuple[tuple[TrialOutcome, ...], tuple[Attempt, ...], tuple[float, ...], list[Tried], float]:
-    """Returns outcomes, attempts, pauses, what importances are computed from, and seconds; nothing without a study."""
-    study = kept_study(path)
-    if study is None:
-        return (), (), (), [], 0.0
+_Told = tuple[tuple[TrialOutcome, ...], tuple[Attempt, ...], tuple[float, ...], list[Tried], float]
+"""Outcomes, attempts, pauses, what importances are computed from, and seconds."""
+
+_NOTHING: _Told = ((), (), (), [], 0.0)
+
+
+def _told(study: TrialStudy) -> _Told:
     outcomes = study.outcomes()
     begun = [trial for trial in study.trials if trial.datetime_start is not None and "method" in trial.params]
     status = {outcome.number: outcome.status for outcome in outcomes}
-    clock = search_clock([WallTime(_started(trial.datetime_start), trial.datetime_complete) for trial in begun])
+    ends = {trial.number: _end(trial, begun) for trial in begun}
+    clock = search_clock([WallTime(_started(trial.datetime_start), ends[trial.number]) for trial in begun])
     attempts = tuple(
         Attempt(
             number=trial.number,
             method=str(trial.params["method"]),
             status=status.get(trial.number, _unfinished(trial.state.name)),
             start=clock.at(_started(trial.datetime_start)),
-            end=None if trial.datetime_complete is None else clock.at(trial.datetime_complete),
+            end=None if (end := ends[trial.number]) is None else clock.at(end),
         )
         for trial in begun
     )
     return outcomes, attempts, clock.pauses, _tried(outcomes, begun), study.seconds
+
+
+def _end(trial: "FrozenTrial", begun: Sequence["FrozenTrial"]) -> datetime | None:
+    """Returns when work on a trial stopped, None while it runs.
+
+    One that was settled when its search was begun again had stopped by then, nobody knows when: it ends with the last
+    that was begun or ended before in the same place, which may be its own beginning.
+    """
+    if trial.datetime_complete is None or INTERRUPTED not in trial.user_attrs:
+        return trial.datetime_complete
+    beside = [other for other in begun if place_of(other) == place_of(trial)]
+    moments = [_started(other.datetime_start) for other in beside]
+    moments += [o.datetime_complete for o in beside if o.datetime_complete and INTERRUPTED not in o.user_attrs]
+    before = (moment for moment in moments if moment <= trial.datetime_complete)
+    return max(before, default=trial.datetime_complete)
 
 
 def _started(moment: datetime | None) -> datetime:

@@ -55,8 +55,8 @@ class TaskType:
         fresh_head: whether that class puts an untrained head on the base.
         has_labels: whether rows carry one of a fixed set of labels (``labels`` of the task profile).
         encode: (row by role, tokenizer, label names, token limit) → one encoded row.
-        predict: (model, batch of padded tensors as the model takes them, tokenizer) → predictions for the batch;
-            the caller has put the model into evaluation mode and the batch on its device.
+        predict: (model, batch of padded tensors as the model takes them, tokenizer, most tokens of a written text) →
+            predictions for the batch; the caller has put the model into evaluation mode and the batch on its device.
         losses: (model, batch) → losses and weights per row as in `Predictions`, without decoding any text: the
             cheap signal that trials are pruned on.
         counted: labels of a batch → which of them the model's own loss is the mean over.
@@ -71,7 +71,7 @@ class TaskType:
     fresh_head: bool
     has_labels: bool
     encode: Callable[[Row, Any, Sequence[str], int], Encoded]
-    predict: Callable[[Any, Mapping[str, Any], Any], Predictions]
+    predict: Callable[[Any, Mapping[str, Any], Any, int], Predictions]
     losses: Callable[[Any, Mapping[str, Any]], tuple[Sequence[float], Sequence[float]]]
     metrics: Mapping[str, Metric]
     default_metric: Callable[[float], str]

@@ -1,5 +1,6 @@
 """What the tasks that produce text share: joining prompt and completion, losses on target tokens, decoding."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -153,8 +154,9 @@ def completion_losses(model: Any, batch: Mapping[str, Any]) -> tuple[list[float]
     return losses, weights
 
 
-def predict_losses(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> Predictions:
+def predict_losses(model: Any, batch: Mapping[str, Any], tokenizer: Any, longest: int) -> Predictions:
     """Returns losses on target tokens with the expected texts; nothing is decoded, so the predictions are empty."""
+    del longest
     losses, weights = completion_losses(model, batch)
     expected = target_texts(batch["labels"], tokenizer)
     return Predictions(predicted=[""] * len(expected), expected=expected, losses=losses, weights=weights)
@@ -166,54 +168,82 @@ def target_texts(labels: Any, tokenizer: Any) -> list[str]:
     return [tokenizer.decode(row, skip_special_tokens=True) for row in rows]
 
 
-def continue_prompts(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> list[str]:
-    """Returns what a decoder writes greedily after each row's prompt, at most as long as the batch's longest target.
+def continue_prompts(model: Any, batch: Mapping[str, Any], tokenizer: Any, longest: int) -> list[str]:
+    """Returns what a decoder writes greedily after each row's prompt: what stands before the first target token.
 
-    Prompts are what stands before the first target token, padded on the left.
+    What a row gets does not depend on the rows beside it: it may be ``longest`` tokens long, and less only where its
+    own prompt leaves the model no room for so many.
     """
+    prompts = [
+        ids[: int((row != IGNORED).int().argmax())]
+        for ids, row in zip(batch["input_ids"], batch["labels"], strict=True)
+    ]
+    room = [_positions(model) - len(prompt) for prompt in prompts]
+    found: dict[int, str] = {}
+    for places in _together([left >= longest for left in room]):
+        allowed = min(longest, *(room[place] for place in places))
+        texts = _continued(model, [prompts[place] for place in places], tokenizer, allowed)
+        found.update(zip(places, texts, strict=True))
+    return [found[place] for place in range(len(prompts))]
+
+
+def _together(fit: Sequence[bool]) -> list[list[int]]:
+    """Returns the places that fit as one group, and each of the others as one of its own."""
+    fitting = [place for place, fits in enumerate(fit) if fits]
+    return [*([fitting] if fitting else []), *([place] for place, fits in enumerate(fit) if not fits)]
+
+
+def _positions(model: Any) -> float:
+    """Returns how many tokens a decoder has positions for, those of a prompt that it has learnt taken off."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is None:
+        return math.inf
+    learnt = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None)
+    return float(limit - (learnt or 0))
+
+
+def _continued(model: Any, prompts: Sequence[Any], tokenizer: Any, most: float) -> list[str]:
+    """Returns what is written after prompts of one batch, padded on the left."""
     import torch
 
-    labels = batch["labels"]
-    prompts = [ids[: int((row != IGNORED).int().argmax())] for ids, row in zip(batch["input_ids"], labels, strict=True)]
-    width = max(1, max(len(prompt) for prompt in prompts))
-    tokens = torch.full((len(prompts), width), tokenizer.pad_token_id, dtype=torch.long, device=labels.device)
+    width, device = max(1, max(len(prompt) for prompt in prompts)), prompts[0].device
+    tokens = torch.full((len(prompts), width), tokenizer.pad_token_id, dtype=torch.long, device=device)
     mask = torch.zeros_like(tokens)
     for place, prompt in enumerate(prompts):
         tokens[place, width - len(prompt) :] = prompt
         mask[place, width - len(prompt) :] = 1
-    written = _generate(model, tokenizer, labels, input_ids=tokens, attention_mask=mask)
+    written = _generate(model, tokenizer, most, input_ids=tokens, attention_mask=mask)
     return [tokenizer.decode(row[width:], skip_special_tokens=True) for row in written]
 
 
-def _generate(model: Any, tokenizer: Any, labels: Any, **inputs: Any) -> Any:
+def _generate(model: Any, tokenizer: Any, most: float, **inputs: Any) -> Any:
     import torch
 
-    longest = int((labels != IGNORED).sum(-1).max())
     with torch.no_grad():
         return model.generate(
-            **inputs, max_new_tokens=max(longest, 1), do_sample=False, num_beams=1,
+            **inputs, max_new_tokens=max(int(most), 1), do_sample=False, num_beams=1,
             pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         )  # fmt: skip
 
 
-def write_targets(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> list[str]:
+def write_targets(model: Any, batch: Mapping[str, Any], tokenizer: Any, longest: int) -> list[str]:
     """Returns what an encoder-decoder writes greedily for each source."""
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    written = _generate(model, tokenizer, batch["labels"], **inputs)
+    written = _generate(model, tokenizer, longest, **inputs)
     return list(tokenizer.batch_decode(written, skip_special_tokens=True))
 
 
 def predict_with(
-    decode: Callable[[Any, Mapping[str, Any], Any], list[str]],
+    decode: Callable[[Any, Mapping[str, Any], Any, int], list[str]],
     losses: Callable[[Any, Mapping[str, Any]], tuple[list[float], list[float]]],
     read: Callable[[str], str] = str.strip,
-) -> Callable[[Any, Mapping[str, Any], Any], Predictions]:
+) -> Callable[[Any, Mapping[str, Any], Any, int], Predictions]:
     """Returns a `predict` that decodes texts and compares what `read` makes of them and of the targets."""
 
-    def predict(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> Predictions:
+    def predict(model: Any, batch: Mapping[str, Any], tokenizer: Any, longest: int) -> Predictions:
         found, weights = losses(model, batch)
         return Predictions(
-            predicted=[read(text) for text in decode(model, batch, tokenizer)],
+            predicted=[read(text) for text in decode(model, batch, tokenizer, longest)],
             expected=[read(text) for text in target_texts(batch["labels"], tokenizer)],
             losses=found,
             weights=weights,

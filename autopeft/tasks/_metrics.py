@@ -2,11 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
 from autopeft.tasks._declaration import Predictions
+from autopeft.tasks._spans import entity_spans, inside_begins
+from autopeft.tasks._words import Words
+
+_MOST_NATS = 100.0
+"""Losses per token that are told apart: by chance, the largest vocabularies come to 13."""
 
 
 def accuracy(predictions: Predictions) -> float:
@@ -78,11 +82,12 @@ def _correlation(left: Any, right: Any) -> float:
 def perplexity(predictions: Predictions) -> float:
     """Returns exp of the mean loss per target token; lower is better.
 
-    Prompt and padding tokens carry no weight, so only completion tokens count.
+    Prompt and padding tokens carry no weight, so only completion tokens count. Of a loss beyond all sense it is that of
+    the largest one told apart, so that results with it can be written.
     """
     total = sum(loss * weight for loss, weight in zip(predictions.losses, predictions.weights, strict=True))
     mean = total / sum(predictions.weights)
-    return math.exp(mean) if mean < 700 else math.inf  # exp overflows a double just above 709
+    return math.exp(mean if mean < _MOST_NATS else _MOST_NATS)  # a NaN is no better than the worst
 
 
 def exact_match(predictions: Predictions) -> float:
@@ -92,7 +97,10 @@ def exact_match(predictions: Predictions) -> float:
 
 
 def rouge_l(predictions: Predictions) -> float:
-    """Returns the mean F1 of ROUGE-L over the rows, without stemming (Lin 2004)."""
+    """Returns the mean F1 of ROUGE-L over the rows, without stemming (Lin 2004).
+
+    Words of any script count; where no space divides them, letters do.
+    """
     pairs = zip(predictions.predicted, predictions.expected, strict=True)
     return sum(_rouge(predicted, expected) for predicted, expected in pairs) / len(predictions.expected)
 
@@ -101,7 +109,7 @@ def rouge_l(predictions: Predictions) -> float:
 def _scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], use_stemmer=False)
+    return RougeScorer(["rougeL"], tokenizer=Words())
 
 
 @lru_cache(maxsize=65536)
@@ -112,44 +120,17 @@ def _rouge(predicted: str, expected: str) -> float:
 def seqeval_f1(predictions: Predictions) -> float:
     """Returns the micro F1 over strict entity spans: type, start and end must all agree.
 
-    It equals seqeval's strict mode under IOB2; 0 where neither side has a span.
+    It equals seqeval's strict mode under IOB2; 0 where neither side has a span. The truths tell whether entities begin
+    with ``I-``, as in IOB1.
     """
+    inside = inside_begins(predictions.expected)
     hits = predicted = expected = 0
     for guess, truth in zip(predictions.predicted, predictions.expected, strict=True):
-        guessed, true = entity_spans(tuple(guess)), entity_spans(tuple(truth))
+        guessed, true = entity_spans(tuple(guess), inside=inside), entity_spans(tuple(truth), inside=inside)
         hits += len(guessed & true)
         predicted += len(guessed)
         expected += len(true)
     return 2 * hits / (predicted + expected) if predicted + expected else 0.0
-
-
-@lru_cache(maxsize=65536)
-def entity_spans(tags: Sequence[str]) -> frozenset[tuple[str, int, int]]:
-    """Returns the spans of a row's tags as (type, first token, token after the last).
-
-    Under IOB2 a span starts with ``B-`` and goes on with ``I-`` of its type; an ``I-`` with nothing to continue
-    is no span. BILOU and IOBES are read as the same. Where no tag has such a prefix, a run of one tag is a span.
-    """
-    if not any(tag[1:2] == "-" and tag[0] in "BILUES" for tag in tags):
-        tags = _prefixed(tags)
-    spans: set[tuple[str, int, int]] = set()
-    kind, start = "", 0
-    for position, tag in enumerate((*tags, "O")):
-        prefix, _, name = tag.partition("-")
-        if kind and prefix in ("I", "L", "E") and name == kind:
-            continue
-        if kind:
-            spans.add((kind, start, position))
-        kind, start = (name, position) if prefix in ("B", "U", "S") else ("", position)
-    return frozenset(spans)
-
-
-def _prefixed(tags: Sequence[str]) -> tuple[str, ...]:
-    previous = ("O", *tags[:-1])
-    return tuple(
-        "O" if tag == "O" else f"{'I' if tag == before else 'B'}-{tag}"
-        for tag, before in zip(tags, previous, strict=True)
-    )
 
 
 def tag_accuracy(predictions: Predictions) -> float:

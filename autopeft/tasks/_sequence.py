@@ -40,15 +40,15 @@ def encode_number(row: Row, tokenizer: Any, labels: Sequence[str], limit: int) -
 
 def class_losses(model: Any, batch: Mapping[str, Any]) -> tuple[list[float], list[float]]:
     """Returns the cross-entropy of each row, in nats, and a weight of 1 for each."""
-    predictions = predict_class(model, batch, None)
+    predictions = predict_class(model, batch, None, 0)
     return list(predictions.losses), list(predictions.weights)
 
 
-def predict_class(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> Predictions:
+def predict_class(model: Any, batch: Mapping[str, Any], tokenizer: Any, longest: int) -> Predictions:
     """Returns label ids with the cross-entropy of each row, in nats; logits are [rows, classes]."""
     import torch
 
-    del tokenizer
+    del tokenizer, longest
     logits, labels = _logits(model, batch)
     losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     return Predictions(
@@ -61,13 +61,13 @@ def predict_class(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> Predi
 
 def number_losses(model: Any, batch: Mapping[str, Any]) -> tuple[list[float], list[float]]:
     """Returns the squared error of each row and a weight of 1 for each."""
-    predictions = predict_number(model, batch, None)
+    predictions = predict_number(model, batch, None, 0)
     return list(predictions.losses), list(predictions.weights)
 
 
-def predict_number(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> Predictions:
+def predict_number(model: Any, batch: Mapping[str, Any], tokenizer: Any, longest: int) -> Predictions:
     """Returns numbers with the squared error of each row; logits are [rows, 1]."""
-    del tokenizer
+    del tokenizer, longest
     logits, labels = _logits(model, batch)
     predicted = logits.squeeze(-1)
     return Predictions(

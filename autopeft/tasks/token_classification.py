@@ -1,34 +1,71 @@
 """One tag per word: entities, parts of speech."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from autopeft.tasks._declaration import IGNORED, Encoded, Predictions, Row, TaskType
 from autopeft.tasks._metrics import seqeval_f1, tag_accuracy
+from autopeft.tasks._words import unspaced
 
 
 def _encode(row: Row, tokenizer: Any, labels: Sequence[str], limit: int) -> Encoded:
     """Returns a row whose words' first tokens carry the tag ids; all other tokens are left out of the loss.
 
-    Words beyond the limit are cut off together with their tags.
+    Words are read as they stand in running text, with the space before them where the tokenizer takes it for a part of
+    the word; a token of that space alone carries no tag. Words beyond the limit are cut off together with their tags.
     """
-    encoding = tokenizer(row["tokens"], is_split_into_words=True, truncation=True, max_length=limit)
-    words = encoding.word_ids()
-    tags = [
-        labels.index(row["tags"][word]) if word is not None and word != before else IGNORED
-        for word, before in zip(words, [None, *words[:-1]], strict=True)
-    ]
+    gaps = _gaps(row["tokens"], tokenizer)
+    spaced = [f"{gap}{word}" for gap, word in zip(gaps, row["tokens"], strict=True)]
+    encoding = tokenizer(
+        spaced, is_split_into_words=True, truncation=True, max_length=limit, return_offsets_mapping=True
+    )
+    ends = [end for _, end in encoding.pop("offset_mapping")]
+    tagged: set[int] = set()
+    tags: list[int] = []
+    for word, end in zip(encoding.word_ids(), ends, strict=True):
+        begins = word is not None and word not in tagged and (end > 1 or not gaps[word])
+        if begins:
+            tagged.add(word)
+        tags.append(labels.index(row["tags"][word]) if begins else IGNORED)
     encoded: Encoded = {**encoding, "labels": tags}
-    if {word for word in words if word is not None} != set(range(len(row["tokens"]))):
+    if len(tagged) < len(row["tokens"]):
         encoded["truncated"] = True
     return encoded
 
 
-def _predict(model: Any, batch: Mapping[str, Any], tokenizer: Any) -> Predictions:
+def _gaps(words: Sequence[str], tokenizer: Any) -> list[str]:
+    """Returns what to put before each word: a space, or nothing where the tokenizer or the script has none there."""
+    if not _keeps_spaces(tokenizer):
+        return [""] * len(words)
+    between = [" " if _apart(before, word) else "" for before, word in pairwise(words)]
+    return ["", *between][: len(words)]
+
+
+def _apart(before: str, word: str) -> bool:
+    return bool(word) and not word[0].isspace() and not (unspaced(before[-1:]) and unspaced(word))
+
+
+@lru_cache(maxsize=2)
+def _keeps_spaces(tokenizer: Any) -> bool:
+    """Whether words given one by one lack the space that the tokenizer keeps with a word, as byte-level ones do."""
+
+    def tokens(words: str | list[str]) -> list[int]:
+        found: list[int] = tokenizer(
+            words, is_split_into_words=not isinstance(words, str), add_special_tokens=False
+        ).input_ids
+        return found
+
+    running = tokens("a a")
+    return tokens(["a", "a"]) != running and tokens(["a", " a"]) == running
+
+
+def _predict(model: Any, batch: Mapping[str, Any], tokenizer: Any, longest: int) -> Predictions:
     """Returns tag names at the words' first tokens; names come from ``model.config.id2label``."""
     import torch
 
-    del tokenizer
+    del tokenizer, longest
     labels = batch["labels"]
     with torch.no_grad():
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits.float()
@@ -50,7 +87,7 @@ def _names(ids: Any, counted: Any, names: Mapping[int, str]) -> list[list[str]]:
 
 
 def _losses(model: Any, batch: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    predictions = _predict(model, batch, None)
+    predictions = _predict(model, batch, None, 0)
     return list(predictions.losses), list(predictions.weights)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import OutOfMemoryError
+from autopeft.profiling.usable import claim
 from autopeft.values.names import Dtype
 from autopeft.values.profiles import HardwareProfile
 
@@ -19,6 +20,7 @@ def training_device(hardware: HardwareProfile) -> str:
     import torch
 
     device = hardware.device
+    claim(device)
     if device.kind in ("cuda", "rocm") and torch.cuda.is_available():
         return f"cuda:{device.index}"
     return "cpu"

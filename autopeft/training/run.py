@@ -12,6 +12,7 @@ from autopeft.methods import get_method
 from autopeft.optimizers import get_optimizer
 from autopeft.schedules import get_schedule
 from autopeft.training.devices import autocast
+from autopeft.training.pace import Pace, longest_part
 from autopeft.training.parallel import ALONE, Parallel, parted, whole
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
@@ -95,8 +96,10 @@ class TrainingRun:
 
         self.dataset, self.candidate, self.steps = dataset, candidate, steps
         self.parallel, self._weight = parallel, weight
-        self.device, self._limit, self._deadline = device, plan.max_gradient_norm, deadline
+        self.device, self._limit = device, plan.max_gradient_norm
+        self._deadline = self._until = deadline
         self.done, self.tokens, self.seconds = 0, 0, 0.0
+        self._pace = Pace(plan.seconds, longest_part(plan.readings) * plan.tokens)
         self.model = parallel.divided(model, device)
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         build = get_optimizer(candidate.optimizer).build
@@ -119,10 +122,11 @@ class TrainingRun:
 
         Raises:
             DivergedError: a loss is NaN or infinite.
-            TimedOutError: the deadline has passed.
+            TimedOutError: the deadline has passed, or this takes longer than the plan allows, as its pace may show.
         """
         until = max(1, round(share * len(self.steps)))
         started = time.monotonic()
+        self._until = min(self._deadline, started + self._pace.seconds)
         self.model.train()
         try:
             losses = [self._step(step) for step in self.steps[self.done : until]]
@@ -133,9 +137,12 @@ class TrainingRun:
     def _step(self, step: Step) -> float:
         import torch
 
-        (late,) = self.parallel.total(time.monotonic() > self._deadline)
+        started = time.monotonic()
+        late, slow = self.parallel.total(started > self._until, self._pace.too_slow)
         if late:
             raise TimedOutError(f"Its time was over at step {self.done + 1} of {len(self.steps)}.")
+        if slow:
+            raise TimedOutError(f"Its first {self._pace.steps} steps show it.")
         (loss,) = self.parallel.total(sum(self._backward(batch, len(step)) for batch in step))
         self.parallel.sum_gradients(self._trainable)
         if not math.isfinite(loss):
@@ -149,7 +156,9 @@ class TrainingRun:
         if self._after_step is not None:
             self._after_step(self.model, self.done)
         self._optimizer.zero_grad()
-        self.tokens += sum(self.dataset.lengths[index] for batch in step for index in batch)
+        tokens = sum(self.dataset.lengths[index] for batch in step for index in batch)
+        self.tokens += tokens
+        self._pace.add(tokens, time.monotonic() - started)
         return loss
 
     def _backward(self, batch: Sequence[int], parts: int) -> float:
@@ -197,6 +206,7 @@ class TrainingRun:
         self.done, self.tokens, self.seconds = state.done, state.tokens, state.seconds
         self.load_weights(state.weights)
         self._optimizer.load_state_dict(self._parted(state.optimizer))
+        _bring_along(self._optimizer.state, self.device)
         self._schedule.load_state_dict(state.schedule)
         self._scaler.load_state_dict(state.scaler)
         general, *own = state.random[self.parallel.rank]
@@ -241,6 +251,15 @@ def _copied(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_copied(item) for item in value)
     return whole(value)
+
+
+def _bring_along(states: dict[Any, Any], device: str) -> None:
+    """Moves the state that an optimizer keeps under other keys than parameters: torch leaves it where it was read."""
+    import torch
+
+    for key, entry in list(states.items()):
+        if not isinstance(key, torch.Tensor):
+            states[key] = {name: value.to(device) if hasattr(value, "to") else value for name, value in entry.items()}
 
 
 def collate(dataset: EncodedDataset, indices: Sequence[int], device: str) -> dict[str, Any]:

@@ -59,9 +59,11 @@ def predict(
     # Batches of like length waste no padding; the order of rows is restored below.
     order = sorted(chosen, key=lambda index: dataset.lengths[index])
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    # Of the whole split, so that no text is cut short by what it happens to be written beside.
+    longest = dataset.longest_target
     model.eval()
     with torch.no_grad(), autocast(device, dtype):
-        parts = [task.predict(model, collate(dataset, batch, device), tokenizer) for batch in batches]
+        parts = [task.predict(model, collate(dataset, batch, device), tokenizer, longest) for batch in batches]
     position = {index: place for place, index in enumerate(order)}
     return _rearrange(_join(parts), [position[index] for index in chosen])
 
@@ -149,7 +151,7 @@ def difference(winner: Predictions, other: Predictions, objective: Objective, se
 def standard_error(predictions: Predictions, objective: Objective, seed: int) -> float:
     """Returns the standard error of the deciding metric by a bootstrap over rows: what other rows would change."""
     values = _resampled([predictions], seed, lambda parts: objective.metric(parts[0]), ERROR_RESAMPLES)
-    # A perplexity beyond a float's range says nothing on how far another one is from it.
+    # A value beyond a float's range says nothing on how far another one is from it.
     return statistics.stdev(values) if all(math.isfinite(value) for value in values) else math.inf
 
 

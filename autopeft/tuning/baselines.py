@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from autopeft.errors import DivergedError, OutOfMemoryError, UndefinedScoreError
+from autopeft.errors import DivergedError, OutOfMemoryError, UndefinedScoreError, first_line
 from autopeft.tuning.compare import Comparison, default_recipe
 from autopeft.tuning.contest import Performance
 from autopeft.values.candidates import Candidate, halved
@@ -54,8 +54,7 @@ def _baseline(title: str, comparison: Comparison, winner: Performance, train: Tr
         trained = _fitting(train, recipe)
         return Baseline(contender=comparison.contender(trained), difference=comparison.difference(winner, trained))
     except (DivergedError, OutOfMemoryError, UndefinedScoreError) as error:
-        why = str(error).partition("\n")[0]
-    return Baseline(note=f"{title} is left out of the comparison: {why}")
+        return Baseline(note=f"{title} is left out of the comparison: {first_line(error)}")
 
 
 def _fitting(train: Train, recipe: Candidate) -> Performance:

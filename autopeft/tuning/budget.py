@@ -7,6 +7,7 @@ from statistics import fmean
 
 from autopeft.data import EncodedData, EncodedDataset
 from autopeft.training.devices import memory_guard
+from autopeft.training.run import plan_steps
 from autopeft.training.worker import Worker
 from autopeft.tuning.halving import READINGS, REDUCTION, readings
 from autopeft.values.candidates import Candidate
@@ -23,8 +24,9 @@ FORWARD_SHARE = 1 / 3
 
 _READING_ROWS = (16, 512)
 _SCORING_ROWS = 32
-_PROBE_STEPS = 8
-_WARM_UP_SHARE = 0.25
+_WARM_UP_STEPS, _PROBE_STEPS, _PLANNED_STEPS = 2, 8, 20
+"""Steps before the clock starts, those at whose end it stops, and those of the run that they begin: methods that
+schedule over a run refuse one as short as what is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +54,14 @@ def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset)
     Raises:
         OutOfMemoryError: it does not fit.
     """
-    rows = candidate.batch_size * candidate.accumulation * _PROBE_STEPS
+    rows = candidate.batch_size * candidate.accumulation * _PLANNED_STEPS
     plan = Plan(tokens=math.ceil(rows * fmean(dataset.lengths)))
+    while len(plan_steps(dataset, candidate, plan)) < _PLANNED_STEPS:  # batches of very long rows came first
+        plan = replace(plan, tokens=2 * plan.tokens)
     with memory_guard(), worker.attached(candidate, plan, dataset) as run:
-        run.advance(_WARM_UP_SHARE)
+        run.advance(_WARM_UP_STEPS / _PLANNED_STEPS)
         tokens, seconds = run.tokens, run.seconds
-        run.advance(1.0)
+        run.advance(_PROBE_STEPS / _PLANNED_STEPS)
         return (run.tokens - tokens) / (run.seconds - seconds)
 
 
@@ -82,8 +86,7 @@ def trial_size(
         all_parts: whether a full trial has to take them all.
     """
     train, validation = data["train"], data["validation"]
-    epoch, folds = sum(train.lengths), parts
-    tokens = LONGEST_EPOCHS * epoch
+    folds, tokens = parts, LONGEST_EPOCHS * sum(train.lengths)
     if given is not None:
         tokens = given
     elif seconds is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from autopeft.environment import permissions
+from autopeft.environment import as_told, permissions
 from autopeft.errors import StudyError, invalid
 from autopeft.files import write_bytes
 from autopeft.tuning.crew import Crew
@@ -25,7 +25,7 @@ from autopeft.tuning.hired import Job, torch_runner
 from autopeft.tuning.runner import Runner, carrying
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.study import TrialStudy
-from autopeft.tuning.trials import Desk, attempt, most_seconds, plan_of, within
+from autopeft.tuning.trials import Desk, attempt, plan_of, told_apart
 from autopeft.tuning.workers import LOOK_SECONDS
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
@@ -200,6 +200,11 @@ def train_rung(key: str, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | No
         job: what is worked on.
         rung: what to train.
     """
+    with as_told(trusted=job.trusted):
+        return _rung_trained(key, job, rung)
+
+
+def _rung_trained(key: str, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | None]:
     if key not in _HELD:
         _HELD.clear()
         folder = Path(tempfile.mkdtemp(prefix="autopeft-"))
@@ -223,16 +228,12 @@ def _trained(runner: Runner, job: Job, rung: Rung) -> TrialOutcome:
     plan, deadline = plan_of(job.settings, job.prepared), time.monotonic() + rung.seconds
 
     def train(candidate: Candidate, before: TrialOutcome | None) -> TrialOutcome:
-        most = most_seconds(job.settings, job.prepared)
-        return within(
-            most, deadline, before, lambda until: runner.run(rung.number, candidate, plan, _always, until, before)
-        )
+        outcome = runner.run(rung.number, candidate, plan, _always, deadline, before)
+        return told_apart(outcome, plan, deadline, before)
 
+    outcome = attempt(rung.number, rung.candidate, rung.before, job.prepared, train)
     own = rung.before is not None and rung.before.number == rung.number
-    if not own:
-        return attempt(rung.number, rung.candidate, rung.before, job.prepared, train)
-    outcome = train(rung.candidate, rung.before)
-    if outcome.status != "timed_out" or outcome.too_slow or rung.before is None:
+    if not own or outcome.status != "timed_out" or outcome.too_slow:
         return outcome
     # The runner counts what a trial goes on from by itself; here it is the same trial.
     return carrying(outcome, rung.before)

@@ -102,6 +102,7 @@ def default_recipe(winner: Candidate) -> Candidate:
         layers="all",
         layer_indices=None,
         optimizer="adamw",
+        schedule=Candidate.schedule,
         learning_rate=recipe.learning_rate,
     )
     return with_rows(recipes, ROWS, winner.batch_size)

@@ -141,10 +141,15 @@ def download_bytes(prepared: Prepared) -> int:
     source = prepared.model.source
     if Path(source).exists():
         return 0
-    return 0 if _cached(source) else prepared.model.weight_bytes or 0
+    name = _FILES.get(prepared.model.weight_format)
+    return 0 if name is None or _cached(source, name) else prepared.model.weight_bytes or 0
 
 
-def _cached(source: str) -> bool:
+_FILES = {"safetensors": "model.safetensors", "pytorch": "pytorch_model.bin"}
+"""What a hub model's weights are called where one file holds them, by the format that is loaded."""
+
+
+def _cached(source: str, name: str) -> bool:
     """Returns whether a hub model's weights are on this machine: the one file, or all parts that its index names."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -152,7 +157,7 @@ def _cached(source: str) -> bool:
         found = try_to_load_from_cache(source, name)
         return found if isinstance(found, str) else None
 
-    index = path("model.safetensors.index.json")
+    index = path(f"{name}.index.json")
     if index is None:
-        return path("model.safetensors") is not None
+        return path(name) is not None
     return all(path(part) for part in set(read_json(Path(index))["weight_map"].values()))

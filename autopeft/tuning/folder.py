@@ -13,6 +13,7 @@ from uuid import uuid4
 from autopeft.errors import StudyError
 from autopeft.files import parse, plain, read_json, to_json, write_text
 from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.ranking import counted
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 
@@ -147,11 +148,19 @@ class OutputFolder:
         """Writes ``result.json``: what ``--json`` prints."""
         write_text(self.result, to_json(plain(result)))
 
-    def finished(self) -> SearchResult | None:
-        """Returns the result of a search that has ended, None where it has not."""
+    def finished(self, outcomes: Sequence[TrialOutcome] | None) -> SearchResult | None:
+        """Returns the result of a search that has ended, None where it has not.
+
+        Nor has one of which a trial has ended, or gone on to another end, since its result was written.
+
+        Args:
+            outcomes: of the study as it is now; None where there is no study to ask.
+        """
         if not self.result.exists():
             return None
-        return parse(SearchResult, read_json(self.result), str(self.result))
+        result = parse(SearchResult, read_json(self.result), str(self.result))
+        went_on = outcomes is not None and dict(result.trials) != counted(outcomes)
+        return None if went_on else result
 
 
 def keep_states(folder: Path, numbers: Collection[int]) -> None:

@@ -59,7 +59,9 @@ def _first_waiting(
 ) -> TrialOutcome | None:
     lost = Counter(o.continues for o in outcomes if o.status == "worker_lost" and o.continues is not None)
     taken = {other.continues for other in running}
-    here = [outcome for outcome in outcomes if outcome.number not in taken]
+    # What ran out of time takes nobody's place: it goes on no more, or is there as what it went on from.
+    own = [o for o in outcomes if o.status != "timed_out" and (o.supersedes or o.continues is None)]
+    here = [outcome for outcome in own if outcome.number not in taken]
     for position in reversed(range(_stopped(here))):
         ranked: list[tuple[float, int, TrialOutcome | None]] = [
             (*loss_at(outcome, position), outcome) for outcome in here if len(outcome.curve) > position

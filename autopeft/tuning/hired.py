@@ -10,9 +10,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from autopeft.environment import as_told, remote_code_trusted
+from autopeft.profiling.usable import check_usable
 from autopeft.tuning.fates import DONE
 from autopeft.tuning.folder import Settings, storage_errors
 from autopeft.tuning.limits import Limits
@@ -34,6 +36,7 @@ class Job:
         deadline: on ``time.monotonic``'s clock, which all processes of a machine share.
         states: the folder for the state of stopped trials.
         maker: makes what trains, ready to start, and says its tokens per second; None for torch.
+        trusted: whether code that the model brings along may run, as where the job was made.
     """
 
     prepared: Prepared
@@ -46,10 +49,16 @@ class Job:
     name: str = NAME
     place: str = ""
     maker: "Callable[[Job], tuple[Runner, float]] | None" = None
+    trusted: bool = field(default_factory=remote_code_trusted)
 
 
 def torch_runner(job: Job) -> tuple[Runner, float]:
-    """Returns the runner that trains, its base loaded, and its speed beside the other workers."""
+    """Returns the runner that trains, its base loaded, and its speed beside the other workers.
+
+    Raises:
+        DeviceError: torch cannot use the GPU of this process.
+    """
+    check_usable(job.prepared.hardware.device)
     trainer = OwnTrainer(job.prepared)
     # What loading takes is no trial's time, and processes that share a processor are slower than one alone.
     speed = trainer.speed()
@@ -63,7 +72,7 @@ def work(job: Job, guard: Callable[[], None]) -> None:
         job: what to work on.
         guard: called whenever the study is taken for a change.
     """
-    with storage_errors(job.states.parent):
+    with storage_errors(job.states.parent), as_told(trusted=job.trusted):
         storage = open_storage(job.where, job.beats)
         study = TrialStudy(
             storage, job.prepared.proposal, seed=job.prepared.seed, name=job.name, place=job.place, guard=guard

@@ -38,8 +38,13 @@ def may_begin(
         (limits.trials is None or begun(outcomes) + anew < limits.trials)
         and (limits.tokens is None or tokens_spent(outcomes) < limits.tokens)
         and not (limits.when_flat and is_flat(outcomes))
-        and seconds_left > _full_seconds(outcomes)
+        and not time_is_short(outcomes, seconds_left)
     )
+
+
+def time_is_short(outcomes: Sequence[TrialOutcome], seconds_left: float) -> bool:
+    """Returns whether no new trial can come to its end, going by the fastest that did."""
+    return seconds_left <= min((o.seconds for o in outcomes if o.status == "completed"), default=0.0)
 
 
 def may_go_on(limits: Limits, outcomes: Sequence[TrialOutcome], seconds_left: float) -> bool:
@@ -63,8 +68,3 @@ def is_flat(outcomes: Sequence[TrialOutcome]) -> bool:
         since = 0 if read < loss or found > score else since + 1
         loss, score = min(loss, read), max(score, found)
     return since >= FLAT_AFTER
-
-
-def _full_seconds(outcomes: Sequence[TrialOutcome]) -> float:
-    """Returns the time of the fastest full trial: with less left, no new one can come to its end."""
-    return min((outcome.seconds for outcome in outcomes if outcome.status == "completed"), default=0.0)

@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from autopeft.environment import as_told, remote_code_trusted
+from autopeft.profiling.usable import check_usable
 from autopeft.training.parallel import Parallel
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize, measure_speed
@@ -26,6 +28,7 @@ from autopeft.tuning.runner import TorchRunner
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan
+from autopeft.values.profiles import Device
 
 Function = Callable[..., Any]
 """What is called in each process: takes its `Here` first."""
@@ -33,11 +36,18 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a process is told first: the search, its rank, and the file in which all of them meet."""
+    """What a process is told first.
+
+    Attributes:
+        prepared: the search.
+        meeting: the file in which all processes meet.
+        trusted: whether code that the model brings along may run, as in the owner.
+    """
 
     prepared: Prepared
     rank: int
     meeting: Path
+    trusted: bool = field(default_factory=remote_code_trusted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +170,18 @@ def _contest(here: Here, terms: Terms) -> OwnContest:
 
 
 def environment(prepared: Prepared, rank: int) -> Mapping[str, str]:
-    """Returns the environment of a process: torch's names for its place, and its share of the processors."""
+    """Returns a process's environment: torch's names for its place, its team's GPUs, its share of the processors."""
     size = prepared.team.devices
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     shared = max(1, prepared.hardware.cpu_count // size)
-    return {**os.environ, "OMP_NUM_THREADS": str(shared), **{key: str(value) for key, value in own.items()}}
+    named = {key: str(value) for key, value in own.items()}
+    return {**os.environ, "OMP_NUM_THREADS": str(shared), **named, **_visible(prepared.hardware.devices)}
+
+
+def _visible(devices: Sequence[Device]) -> dict[str, str]:
+    """Returns what makes the devices of a team CUDA's, numbered by rank."""
+    names = [device.uuid for device in devices if device.uuid is not None]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,10 +215,12 @@ def main() -> None:
     os.dup2(2, 1)
     threading.Thread(target=line.listen, daemon=True).start()
     try:
-        here = _joined(line.heard.get(), line)
-        while True:
-            call = line.heard.get()
-            line.say(Done(value=call.function(here, *call.arguments)))
+        place = line.heard.get()
+        with as_told(trusted=place.trusted):
+            here = _joined(place, line)
+            while True:
+                call = line.heard.get()
+                line.say(Done(value=call.function(here, *call.arguments)))
     except BaseException as error:  # noqa: BLE001 - the owner raises it
         line.say(Failed(name=type(error).__name__, message=str(error), traceback=traceback.format_exc()))
         traceback.print_exc()
@@ -214,6 +233,7 @@ def _joined(place: Place, line: _Line) -> Here:
 
     size = place.prepared.team.devices
     prepared = place.prepared.on_device(place.rank)
+    check_usable(prepared.hardware.device)
     cuda = prepared.hardware.device.kind in ("cuda", "rocm")
     if cuda:
         torch.cuda.set_device(place.rank)

@@ -14,23 +14,28 @@ MOST_KEPT = 6
 """Trials of one run of a search that are traced for this, at some tenths of a second each."""
 
 
-def keep_observations(prepared: Prepared, outcomes: Sequence[TrialOutcome], known: Collection[int]) -> int:
+def keep_observations(
+    prepared: Prepared, outcomes: Sequence[TrialOutcome], known: Collection[int], *, crowded: bool = False
+) -> int:
     """Keeps what completed trials took, unless the user has switched that off, and returns how many.
 
     Step times are kept on every device whose speed is known, peaks on GPUs alone: a CPU's is that of the whole process.
-    What several devices took together is not what is estimated for one.
+    What several devices took together is not what is estimated for one, nor is the step of a trial that shared one.
 
     Args:
         prepared: the search.
         outcomes: of all its trials.
-        known: numbers of trials that an earlier run of it has kept.
+        known: numbers of the trials that were there before this run of it: the one that ran them has kept them, unless
+            it was killed.
+        crowded: whether trials shared their device with others.
     """
     device = prepared.hardware.device
-    if not enabled() or not prepared.team.alone or (device.throughput is None and device.kind != "cuda"):
+    timed = device.throughput is not None and not crowded
+    if not enabled() or not prepared.team.alone or not (timed or device.kind == "cuda"):
         return 0
     new = [o for o in outcomes if o.status == "completed" and o.number not in known][:MOST_KEPT]
     for outcome in new:
-        if device.throughput is not None:
+        if timed:
             _keep_time(prepared, outcome)
         if device.kind == "cuda" and outcome.peak_bytes is not None and _met_all_rows(prepared, outcome):
             _keep_peak(prepared, outcome)

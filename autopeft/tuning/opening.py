@@ -16,7 +16,7 @@ from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.starts import begun
 from autopeft.tuning.storage import Storage, open_storage
-from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.study import TrialStudy, kept_study
 from autopeft.tuning.teams import check_spread
 from autopeft.tuning.trainer import Trainer, trainer_of
 
@@ -52,8 +52,8 @@ def opened(
         AutopeftError: bad input, nothing fits, or another study in the folder or the database.
     """
     check_spread(request.constraints.team, spread)
-    prepared = prepare(request, folder.encoded)
-    crews = nullcontext(_crew(spread, prepared)) if spread.ray is None else connected(spread, prepared.hardware)
+    prepared = prepare(request, folder.encoded, processes=spread.processes)
+    crews = nullcontext(crew_for(spread, prepared)) if spread.ray is None else connected(spread, prepared.hardware)
     with crews as crew:
         storage = None if spread.storage is None else open_storage(spread.storage, spread.beats)
         identity = prepared.identity(request)
@@ -72,7 +72,7 @@ def opened(
             prepared = _going_on(prepared, first, request, folder, spread)
             settings = replace(first, tokens_per_second=settings.tokens_per_second)
         prepared = prepared.guided(settings.size.tokens)
-        observer.prepared(prepared, cost_of(prepared, settings, stops))
+        observer.prepared(prepared, cost_of(prepared, settings, left_of(stops, folder)))
         if folder.settings() is None:
             folder.begin(settings)
         prepared.rows.save()
@@ -90,8 +90,21 @@ def opened(
             trainer.release()
 
 
-def _crew(spread: Spread, prepared: Prepared) -> Crew | None:
+def crew_for(spread: Spread, prepared: Prepared) -> Crew | None:
+    """Returns the processes of this machine that trials are spread over, None where this one does the work.
+
+    Raises:
+        InvalidValueError: the machine has not the GPUs that were asked for.
+    """
     return crew_of(spread, prepared.hardware) if prepared.team.alone else None
+
+
+def left_of(stops: Limits, folder: OutputFolder) -> Limits:
+    """Returns the limits of a search that goes on, without the time that it has spent here already."""
+    study = None if stops.seconds is None else kept_study(folder.study)
+    if study is None or stops.seconds is None:
+        return stops
+    return replace(stops, seconds=max(0.0, stops.seconds - study.seconds))
 
 
 def _study(prepared: Prepared, folder: OutputFolder, spread: Spread, storage: Storage | None) -> TrialStudy:

@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from autopeft.data import (
@@ -22,7 +23,7 @@ from autopeft.data import (
 )
 from autopeft.errors import UndefinedScoreError, invalid
 from autopeft.files import plain
-from autopeft.profiling.hardware import probe_hardware
+from autopeft.profiling.hardware import among_freest, probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.task import describe_task
 from autopeft.profiling.tokenizer import load_tokenizer
@@ -43,7 +44,7 @@ from autopeft.tuning.proposal import Proposal, proposal
 from autopeft.tuning.selection import METHODS_TRIED, starting_candidates
 from autopeft.tuning.teams import check_team
 from autopeft.values.candidates import ONE_DEVICE, Candidate, Constraints, Recommendation, Setup, Team
-from autopeft.values.names import Criterion, EstimateSource, Task
+from autopeft.values.names import Criterion, EstimateSource, ModelKind, Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile
 
 
@@ -96,6 +97,7 @@ class Prepared:
         objectives: what a good configuration is judged by, quality first.
         texts: general text to measure forgetting on, where that is one of them.
         team: the devices that train each trial together.
+        trial_tokens: that a full trial trains on, per fold; None before that is settled.
     """
 
     hardware: HardwareProfile
@@ -116,17 +118,27 @@ class Prepared:
     objectives: tuple[Criterion, ...] = ("quality",)
     texts: tuple[str, ...] = ()
     team: Team = ONE_DEVICE
+    trial_tokens: int | None = None
+
+    def setup(self, candidate: Candidate) -> Setup:
+        """Returns a candidate with what it meets here, and the steps of a full trial where its length is settled."""
+        setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
+        if self.trial_tokens is None:
+            return setup
+        step = candidate.batch_size * candidate.accumulation * fmean(self.parts[0]["train"].lengths)
+        # Rounded down: batches of longer rows come to fewer steps, and a method that needs more ends the search.
+        return replace(setup, total_steps=max(1, int(self.trial_tokens / step)))
 
     def obstacles(self, candidate: Candidate) -> list[str]:
         """Returns why a candidate cannot run here: what its method refuses, and what it needs beyond the limits."""
-        setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
-        longest = self.task.tokens.longest
+        setup, longest = self.setup(candidate), self.task.tokens.longest
         return obstacles(setup, longest, self.hardware, self.memory_bytes, self.max_trainable, self.team)
 
     def memory_of(self, candidate: Candidate) -> tuple[int, EstimateSource]:
         """Returns the bytes that a candidate is estimated to need, context included, and by what: formula or trace."""
-        setup = Setup(model=self.model, task=self.model.task, candidate=candidate)
-        cost, how = weighed(setup, self.task.tokens.longest, self.hardware, self.memory_bytes, self.team)
+        cost, how = weighed(
+            self.setup(candidate), self.task.tokens.longest, self.hardware, self.memory_bytes, self.team
+        )
         return cost.memory.total_bytes, how
 
     def on_device(self, rank: int) -> "Prepared":
@@ -157,7 +169,7 @@ class Prepared:
     def guided(self, tokens: int) -> "Prepared":
         """Returns the same search with draws judged before they are tried, as trials of so many tokens."""
         guide = Guide(model=self.model, task=self.task, tokens=tokens)
-        return replace(self, proposal=replace(self.proposal, guide=guide))
+        return replace(self, proposal=replace(self.proposal, guide=guide), trial_tokens=tokens)
 
     @property
     def searched(self) -> dict[str, str]:
@@ -191,19 +203,20 @@ class Prepared:
         }
 
 
-def prepare(request: Request, folder: Path | None = None) -> Prepared:
+def prepare(request: Request, folder: Path | None = None, *, processes: int = 1) -> Prepared:
     """Returns a search ready to start: everything that can be wrong with the request is found here.
 
     Args:
         request: what to search for.
         folder: where encoded rows are kept; nothing is written to it here.
+        processes: that train at once on this machine, each on a GPU where it has some.
 
     Raises:
         AutopeftError: bad data, model, metric, method or GPU name; torch cannot use the GPU; or nothing fits.
     """
     objectives = check_objectives(request.objectives)
-    texts = general_texts(request.general_text) if "forgetting" in objectives else ()
-    hardware = probe_hardware()
+    texts = _texts(request.general_text, objectives)
+    hardware = among_freest(probe_hardware(), max(processes, request.constraints.team.devices))
     check_usable(hardware.device)
     check_team(request.constraints.team, hardware, objectives)
     check_folds(request.folds, request.repeats)
@@ -219,16 +232,15 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
         data = replace(data, spec=replace(data.spec, class_weights=_weights(data)))
     model = read_model(request.model, data.spec.task, max(1, len(data.spec.labels)))
     tokenizer = load_tokenizer(request.model)
-    task = describe_task(data, tokenizer)
+    rows = _row_cache(data, tokenizer, model.kind, folder)
+    encoded = encode(data, tokenizer, model.kind, rows)
+    task = describe_task(data, tokenizer, encoded)
     constraints = _constraints(request, model, hardware)
     recommendation = recommend(hardware, model, task, constraints, traced=0)
     setting = setting_of(hardware, model, task, constraints)
     starts = starting_candidates(recommendation, setting, limit=None if request.constraints.methods else METHODS_TRIED)
     limit = constraints.memory_bytes or hardware.device.free_memory_bytes
     proposed = proposal(starts, model.layers, request.spaces, gradients=constraints.team.alone)
-    longest = token_limit(data.spec, tokenizer)
-    rows = row_cache(folder, data.spec, tokenizer, model.kind, longest) if folder else RowCache()
-    encoded = encode(data, tokenizer, model.kind, rows)
     folded = parts_of(data, request.folds, request.repeats, request.seed)
     parts = tuple(encode(part, tokenizer, model.kind, rows) for part in folded) or (encoded,)
     return Prepared(
@@ -251,6 +263,22 @@ def prepare(request: Request, folder: Path | None = None) -> Prepared:
         seed=request.seed,
         notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *proposed.moved()),
     )
+
+
+def _row_cache(data: Data, tokenizer: Any, kind: ModelKind, folder: Path | None) -> RowCache:
+    if folder is None:
+        return RowCache()
+    return row_cache(folder, data.spec, tokenizer, kind, token_limit(data.spec, tokenizer))
+
+
+def _texts(path: Path | None, objectives: Sequence[Criterion]) -> tuple[str, ...]:
+    """Returns the general text that forgetting is measured on, nothing where it is not measured."""
+    if "forgetting" in objectives:
+        return general_texts(path)
+    if path is not None:
+        advice = "Add forgetting to --objective, such as quality,forgetting."
+        raise invalid("--general-text", "a search", "left out where forgetting is no objective", str(path), advice)
+    return ()
 
 
 def _constraints(request: Request, model: ModelProfile, hardware: HardwareProfile) -> Constraints:

@@ -18,7 +18,7 @@ from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.recommend.expect import repredicted
 from autopeft.recommend.observed import combined
 from autopeft.recommend.recommender import ranked
-from autopeft.recommend.setting import EPOCHS
+from autopeft.recommend.setting import planned_tokens
 from autopeft.recommend.suggest import Profiles
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import TrainingRun, collate
@@ -93,15 +93,23 @@ def probe(profiles: Profiles, data: str, found: Recommendation, seconds: float, 
         runs[id(suggestion)] = run
     took = time.monotonic() - started
     losses = [run.loss for run in runs.values() if run.loss is not None]
-    if len(losses) < 2:
-        few = f"{seconds:.0f} s are too few to probe anything here."
-        stuck = "Nothing was probed: none of the first suggestions can take a few steps here."
-        return replace(found, notes=(*found.notes, few if math.isfinite(start) else stuck))
     seen = replace(found, candidates=tuple(replace(s, probe=runs.get(id(s))) for s in found.candidates))
+    if len(losses) < 2:
+        return replace(seen, notes=(*found.notes, _too_few(seconds, start, list(runs.values()))))
     if min(losses) > BEGUN * start:
         begun = f"In {steps} steps nothing began to learn (loss {start:.3f} at first, {min(losses):.3f} at best)"
         return replace(seen, notes=(*found.notes, f"{begun}, so predictions are as they were. Probe for longer."))
     return _corrected(seen, profiles, took)
+
+
+def _too_few(seconds: float, start: float, runs: Sequence[ProbeRun]) -> str:
+    """Returns why there are not two losses to compare: runs that did not end, none that could begin, or the time."""
+    if ends := sorted({run.status.replace("_", " ") for run in runs if run.loss is None}):
+        ended = f"{len(runs)} probed, fewer than two of them to the end ({', '.join(ends)})"
+        return f"Nothing is to be compared: {ended}. Predictions are as they were."
+    if math.isfinite(start):
+        return f"{seconds:.0f} s are too few to probe anything here."
+    return "Nothing was probed: none of the first suggestions can take a few steps here."
 
 
 def _leaders(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
@@ -196,9 +204,8 @@ def _corrected(found: Recommendation, profiles: Profiles, took: float) -> Recomm
     """Returns the recommendation with the predictions of what was probed corrected, and in the order of that."""
     known = {place: s for place, s in enumerate(found.candidates) if s.probe is not None and s.prediction is not None}
     runs = [s.probe for s in known.values() if s.probe is not None]
-    planned = profiles.task.training_rows * EPOCHS * profiles.task.tokens.mean
     predictions = [s.prediction for s in known.values() if s.prediction is not None]
-    after = combined(predictions, readings(runs), planned / max(run.tokens for run in runs))
+    after = combined(predictions, readings(runs), planned_tokens(profiles.task) / max(run.tokens for run in runs))
     changed = list(found.candidates)
     for (place, suggestion), prediction in zip(known.items(), after, strict=True):
         changed[place] = repredicted(suggestion, prediction)

@@ -1,6 +1,6 @@
 """Candidates drawn by Optuna from the search spaces, each starting from what the recommender proposes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,19 +109,21 @@ class Proposal:
         drawn = {d.name: d.nearest(given[key]) for key, d in dimensions(space).items() if key in given}
         return {"method": candidate.method, **drawn}
 
-    def promising(self, number: int, seed: int) -> dict[str, ParameterValue]:
+    def promising(self, number: int, seed: int, slow: Collection[str] = ()) -> dict[str, ParameterValue]:
         """Returns the trial parameters of the most promising of a few draws; none where the guide has no turn.
 
         Args:
             number: of the trial that comes.
             seed: of the draws.
+            slow: methods that took too long for a trial: the guide knows what they gain, and not what they cost here.
         """
         import optuna
 
         if self.guide is None or number % GUIDED:
             return {}
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        return self.fixed(self.guide.best([self.draw(study.ask()) for _ in range(DRAWS)]))
+        draws = [drawn for _ in range(DRAWS) if (drawn := self.draw(study.ask())).method not in slow]
+        return self.fixed(self.guide.best(draws)) if draws else {}
 
     def moved(self) -> list[str]:
         """Returns a sentence for each start that lies outside its space and is tried at the nearest value instead."""

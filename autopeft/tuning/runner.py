@@ -214,7 +214,6 @@ class TorchRunner:
         with self._worker.attached(candidate, plan, fold["train"], deadline) as run:
             with _timed(run, record):
                 run.advance(1.0)
-            record.tokens += run.tokens
             return self._metrics(run, candidate, fold, record)
 
     def _reading(
@@ -228,7 +227,6 @@ class TorchRunner:
             )  # fmt: skip
         if not math.isfinite(loss):
             raise DivergedError(f"The validation loss became {loss}; lower the learning rate.")
-        record.tokens = run.tokens
         reading = Measurement(tokens=run.tokens, seconds=run.seconds, train_loss=train_loss, validation_loss=loss)
         record.curve.append(reading)
         return reading
@@ -276,11 +274,12 @@ def _largest(peaks: Sequence[int | None]) -> int | None:
 @contextmanager
 def _timed(run: TrainingRun, record: _Record) -> Iterator[None]:
     """Adds what a run trains to the record, however it ends."""
-    before = run.seconds
+    seconds, tokens = run.seconds, run.tokens
     try:
         yield
     finally:
-        record.training += run.seconds - before
+        record.training += run.seconds - seconds
+        record.tokens += run.tokens - tokens
 
 
 def _ended(outcome: TrialOutcome, status: Status, error: Exception) -> TrialOutcome:

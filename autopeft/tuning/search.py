@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, UndefinedScoreError
+from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, UndefinedScoreError, first_line
 from autopeft.tasks import get_task
 from autopeft.tuning.baselines import train_baselines
 from autopeft.tuning.budget import trial_seconds
@@ -13,13 +13,12 @@ from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.pareto import Front, explained, search_front, unmeasured
 from autopeft.tuning.prepare import Prepared
-from autopeft.tuning.ranking import ranking
+from autopeft.tuning.ranking import counted, ranking
 from autopeft.tuning.references import tfidf
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trainer import Trainer
 from autopeft.tuning.winner import tuned_config
 from autopeft.values.candidates import Candidate
-from autopeft.values.names import STATUSES
 from autopeft.values.outcomes import Score, SearchResult, TrialOutcome
 from autopeft.values.plans import Plan
 
@@ -119,17 +118,11 @@ def _references(
         try:
             scored = ask()
         except (OutOfMemoryError, UndefinedScoreError) as error:
-            first, _, _ = str(error).partition("\n")
-            notes.append(f"There is no score of {name.replace('_', ' ')}: {first}")
+            notes.append(f"There is no score of {name.replace('_', ' ')}: {first_line(error)}")
             continue
         if scored is not None:
             found[name] = scored
     return found, tuple(notes)
-
-
-def counted(outcomes: Sequence[TrialOutcome]) -> dict[str, int]:
-    """Returns how many trials ended in each status."""
-    return {status: sum(o.status == status for o in outcomes) for status in STATUSES}
 
 
 def _most_seconds(study: TrialStudy, prepared: Prepared, settings: Settings) -> float:
@@ -150,5 +143,5 @@ def _advice(outcomes: Sequence[TrialOutcome]) -> str:
     if all(outcome.status == "diverged" for outcome in outcomes):
         return "Lower the learning rates in files of your own, with --search-spaces"
     if all(outcome.too_slow for outcome in outcomes):
-        return "The machine is slower than when its speed was measured: search anew, with another --out"
+        return "The machine is slower than when its speed was measured: search anew, with another --output"
     return "Give it more --time and --resume"

@@ -19,12 +19,13 @@ from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
-from autopeft.tuning.opening import Opened, opened
+from autopeft.tuning.opening import Opened, crew_for, opened
 from autopeft.tuning.prepare import Prepared, Request, prepare
-from autopeft.tuning.search import counted, finish
+from autopeft.tuning.search import finish
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.starts import begun
-from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.storage import database_url
+from autopeft.tuning.teams import check_spread
 from autopeft.tuning.trainer import trainer_of
 from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
@@ -42,12 +43,22 @@ def limits(trials: int | None, seconds: float | None, tokens: int | None = None,
     return Limits(trials=trials, seconds=seconds, tokens=tokens, when_flat=when_flat)
 
 
-def dry_run(request: Request, stops: Limits) -> tuple[Prepared, Cost]:
+def dry_run(request: Request, stops: Limits, spread: Spread | None = None) -> tuple[Prepared, Cost]:
     """Returns what a search would start from and cost; nothing is tried, downloaded or written.
 
     Speed is measured where the weights are on this machine, and estimated where they have yet to be downloaded.
+    Where trials are to run is checked as far as it can be without opening a database or joining a cluster.
+
+    Raises:
+        AutopeftError: bad input, or nothing fits.
     """
+    spread = spread or Spread()
+    check_spread(request.constraints.team, spread)
+    if spread.storage is not None:
+        database_url(spread.storage)
     prepared = prepare(request)
+    if spread.ray is None:
+        crew_for(spread, prepared)
     speed = estimated_speed(prepared) if download_bytes(prepared) else _measured(prepared)
     settings = settle(prepared, speed, request, stops)
     prepared = begun(prepared, settings, request.spaces)
@@ -95,13 +106,12 @@ def run_search(
                 study.copy_to(folder.study)
             if request.teach:
                 keep_lessons(search.prepared, search.settings, study.own(), folder)
-        if request.teach:
-            keep_observations(search.prepared, study.own(), search.known)
+                _observe(search)
         if not study.alone:
             raise RunningElsewhereError(_ELSEWHERE)
         if not study.outcomes() and stops.seconds is not None:
             raise StudyError(_NO_TIME.format(spent=time.monotonic() - began, given=stops.seconds))
-        result = _finished(folder, study) or _finish(search, observer)
+        result = folder.finished(study.outcomes()) or _finish(search, observer)
         folder.keep_states(())
         return result
 
@@ -144,12 +154,12 @@ def _run_crew(search: Opened, crew: Crew, stops: Limits, began: float, observer:
     study.spend(before + time.monotonic() - began, crew.size)
 
 
-def _finished(folder: OutputFolder, study: TrialStudy) -> SearchResult | None:
-    """Returns the stored result where no trial has ended, or gone on to another end, since it was written."""
-    result = folder.finished()
-    if result is None or dict(result.trials) != counted(study.outcomes()):
-        return None
-    return result
+def _observe(search: Opened) -> None:
+    """Keeps what trials took on this machine; those of a cluster ran on nodes that nobody here knows."""
+    if search.spread.ray is not None:
+        return
+    crowded = search.crew is not None and search.crew.crowded
+    keep_observations(search.prepared, search.study.own(), search.known, crowded=crowded)
 
 
 def _finish(search: Opened, observer: Observer) -> SearchResult:

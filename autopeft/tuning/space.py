@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from autopeft import resources
 from autopeft.errors import FileFormatError, close_match
 from autopeft.files import parse, read_yaml
-from autopeft.methods import Method, get_method
+from autopeft.methods import Method, get_method, is_own
 from autopeft.methods._targets import GROUPS
 from autopeft.optimizers import all_optimizers
 from autopeft.quantization import all_quantizations
@@ -72,7 +72,7 @@ def load_space(name: str, folder: Path | None = None) -> SearchSpace:
         FileFormatError: an unknown key, a range outside the legal domain, or a file for another method.
     """
     path, method = (folder or resources.search_spaces()) / f"{name}.yaml", get_method(name)
-    if "." in name and not path.is_file():
+    if is_own(name) and not path.is_file():
         return legal_space(method)
     if folder is not None and not path.exists():
         raise FileFormatError(

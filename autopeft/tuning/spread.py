@@ -11,7 +11,7 @@ class Spread:
 
     Attributes:
         workers: processes on this machine; None for one per GPU where ``gpus`` are named, else for none beside this.
-        gpus: names as ``CUDA_VISIBLE_DEVICES`` has them, one process for each.
+        gpus: names as ``CUDA_VISIBLE_DEVICES`` has them, one process for each; this process is left no others.
         storage: URL of the database that machines share; None keeps the study in the output folder.
         study: its name there.
         ray: address of a Ray cluster that trains, empty for the one that Ray finds or starts; None for none.
@@ -24,3 +24,8 @@ class Spread:
     study: str = "autopeft"
     ray: str | None = None
     beats: Beats | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many processes of this machine train at once; a cluster's are not told here."""
+        return 1 if self.ray is not None else self.workers or len(self.gpus) or 1

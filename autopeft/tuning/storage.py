@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from autopeft.errors import StudyError, invalid
+from autopeft.errors import StudyError, first_line, invalid
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -190,4 +190,4 @@ def _opening(name: str) -> Iterator[None]:
     except ImportError as error:
         raise StudyError("A study in PostgreSQL needs psycopg: pip install 'autopeft[postgresql]'.") from error
     except (StorageInternalError, SQLAlchemyError) as error:
-        raise StudyError(f"{name} cannot be opened as a study: {str(error).splitlines()[0]}") from error
+        raise StudyError(f"{name} cannot be opened as a study: {first_line(error)}") from error

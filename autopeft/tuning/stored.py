@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OUTCOME, WORKER, CONTINUES = "outcome", "worker", "continues"
 """Keys of a trial's attributes: what came of it, whose it is, and the trial that it goes on from."""
 
+INTERRUPTED = "interrupted"
+"""Of a trial that was settled when its search was begun again: the end that Optuna has of it is when that was."""
+
 
 def lost_outcome(trial: "FrozenTrial", proposal: Proposal, reason: str) -> TrialOutcome | None:
     """Returns the outcome of a lost trial; None where its process died before it was drawn."""

@@ -21,6 +21,7 @@ from autopeft.tuning.running import Running
 from autopeft.tuning.storage import Storage, open_storage, read_storage
 from autopeft.tuning.stored import (
     CONTINUES,
+    INTERRUPTED,
     OUTCOME,
     WORKER,
     drawn,
@@ -45,7 +46,7 @@ _SPENT = "seconds"
 _WORKER_SECONDS = "worker_seconds"
 _SETTINGS = "settings"
 
-LOST = "the process ended during the trial"
+LOST, SILENT = "the process ended during the trial", "no sign of life from its worker"
 
 
 def _nothing() -> None:
@@ -151,13 +152,13 @@ class TrialStudy:
         A trial whose outcome was stored is finished with it; any other is recorded as ``worker_lost`` and put in the
         queue once more, unless it was already a second try. In a file that is every open trial: call this while no
         worker runs. In a database it is those whose worker has been silent for too long, and those of this place when
-        it is ``restarted``.
+        it is ``restarted``; they are marked then, since nobody knows how long before that they had ended.
         """
         with self.exclusive():
             own = {self._place} if restarted else set()
             gone = [t for t in self._trials("RUNNING") if self._is_gone(t) or place_of(t) in own]
-            lost = sum(self._settle(trial, LOST) for trial in gone)
-            lost += self._fail_stale()
+            lost = sum(self._settle(trial, LOST, interrupted=restarted) for trial in gone)
+            lost += sum(self._settle(trial, SILENT) for trial in self._silent())
             self._repeat()
         return lost
 
@@ -183,26 +184,32 @@ class TrialStudy:
         # Whoever holds the study sees no trial half claimed, unless its process died there.
         return not self._storage.shared or OUTCOME in trial.user_attrs or WORKER not in trial.user_attrs
 
-    def _fail_stale(self) -> int:
+    def _silent(self) -> list["FrozenTrial"]:
+        """Returns the open trials of a shared study whose workers have been silent for too long."""
+        if not self._storage.shared:
+            return []
+        stale = set(self._storage.optuna._get_stale_trial_ids(self._study._study_id))
+        return [trial for trial in self._trials("RUNNING") if trial._trial_id in stale]
+
+    def _settle(self, trial: "FrozenTrial", reason: str, *, interrupted: bool = False) -> bool:
+        """Closes an open trial whose process has ended, and returns whether it was lost.
+
+        Args:
+            trial: the open trial.
+            reason: why it was lost, where it was.
+            interrupted: whether the search stood still since; a trial that is closed takes no further mark.
+        """
         import optuna
 
-        before = len(self._trials("FAIL"))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(self._study)
-        self._seen = None
-        return len(self._trials("FAIL")) - before
-
-    def _settle(self, trial: "FrozenTrial", reason: str) -> bool:
-        """Closes an open trial whose process has ended, and returns whether it was lost."""
-        import optuna
-
+        open_ = optuna.trial.Trial(self._study, trial._trial_id)
+        if interrupted:
+            open_.set_user_attr(INTERRUPTED, value=True)
         if OUTCOME in trial.user_attrs:
             self._close(trial.number, stored_outcome(trial))
             return False
         outcome = lost_outcome(trial, self._proposal, reason)
         if outcome is not None:
-            optuna.trial.Trial(self._study, trial._trial_id).set_user_attr(OUTCOME, plain(outcome))
+            open_.set_user_attr(OUTCOME, plain(outcome))
         self._study.tell(trial.number, state=state_of("worker_lost"))
         self._seen = None
         return True
@@ -254,7 +261,7 @@ class TrialStudy:
         """Returns the next trial and its candidate."""
         with self.exclusive():
             number = len(self._all())
-            if not self.queued and (chosen := self._proposal.promising(number, self._seed + number)):
+            if not self.queued and (chosen := self._proposal.promising(number, self._seed + number, self._slow())):
                 self._study.enqueue_trial(chosen)
             self._study.sampler = sampler(self._seed + number, len(self._proposal.spaces))
             with warnings.catch_warnings():
@@ -264,6 +271,12 @@ class TrialStudy:
             candidate = self._proposal.draw(trial)
             self._claim(trial)
         return trial, candidate
+
+    def _slow(self) -> frozenset[str]:
+        """Returns the methods that took too long on this machine, and never came to an end."""
+        own = self.own()
+        ended = {outcome.candidate.method for outcome in own if outcome.status == "completed"}
+        return frozenset(outcome.candidate.method for outcome in own if outcome.too_slow) - ended
 
     def ask_again(self, earlier: TrialOutcome) -> tuple["Trial", Candidate]:
         """Returns a trial that goes on from an earlier one: the same candidate, its readings reported already."""
@@ -338,8 +351,6 @@ class TrialStudy:
         known = self._ended.get(trial.number)
         if known is None and OUTCOME in trial.user_attrs:
             known = stored_outcome(trial)
-        elif known is None and trial.state.name == "FAIL":
-            known = lost_outcome(trial, self._proposal, "no sign of life from its worker")
         if known is not None and trial.state.is_finished():
             self._ended[trial.number] = known
         return known

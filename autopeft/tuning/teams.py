@@ -34,6 +34,9 @@ def check_team(team: Team, hardware: HardwareProfile, objectives: Collection[Cri
     kind, there = hardware.device.kind, len(hardware.devices)
     if kind not in ("cuda", "rocm", "cpu"):
         raise invalid("--strategy", f"a search on {hardware.device.name}", "none", team.strategy)
+    if hardware.device.exclusive:
+        advice = "CUDA gives a process one slice or card there. Name whole cards with --gpus."
+        raise invalid("--strategy", "a search on a machine split by MIG", "none", team.strategy, advice)
     if kind != "cpu" and team.devices > there:
         raise invalid("--devices", OWNER, f"at most {there}, the GPUs that this machine has", team.devices)
     if measured := sorted(set(objectives) & set(ONE_PROCESS)):

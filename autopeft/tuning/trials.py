@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autopeft.tuning.budget import trial_seconds
+from autopeft.tuning.budget import folds_taken, trial_seconds
 from autopeft.tuning.folder import Settings
 from autopeft.tuning.halving import best_waiting, promotable, waiting
-from autopeft.tuning.limits import Limits, may_begin, may_go_on
+from autopeft.tuning.limits import Limits, may_begin, may_go_on, time_is_short
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.ranking import best_trial
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 SLOWEST = 1.5
-"""A trial may take so many times what a full one was planned for: one that stops at a quarter, six times as long."""
+"""Each part of a training, from one reading to the next, may take so many times what a whole one was planned for: one
+that stops at a quarter, six times as long."""
 
 LEAST_SECONDS = 10.0
-"""What a trial may always take: plans of a few seconds are mostly noise."""
+"""What a part may always take: plans of a few seconds are mostly noise."""
 
 PAUSE = 0.5
 """Seconds between two looks of a worker that has nothing to do while others train."""
@@ -53,7 +54,7 @@ class Desk:
             if study.queued and new:
                 return (*study.ask(), None)
             earlier = promotable(outcomes, running, study.elsewhere())
-            if earlier is None and not new and limits.seconds is not None:
+            if earlier is None and time_is_short(outcomes, left):
                 earlier = best_waiting(outcomes, running, study.elsewhere())
             if earlier is not None and may_go_on(limits, outcomes, left):
                 return (*study.ask_again(earlier), earlier)
@@ -122,6 +123,7 @@ def attempt(
         second,
         # It began anew, and stands all the same for what it was to go on from.
         continues=earlier.number if earlier else None,
+        tokens=first.tokens + second.tokens,
         seconds=first.seconds + second.seconds,
         overhead_seconds=first.overhead_seconds + second.overhead_seconds,
         reason=f"{candidate.batch_size} rows at once ran out of memory, so it was run with half. {second.reason}",
@@ -136,8 +138,7 @@ class Trials:
     ) -> None:
         """Prepares the loop; `run` starts it."""
         self._study, self._runner, self._prepared = study, runner, prepared
-        self._settings, self._observer = settings, observer
-        self._plan = plan_of(settings, prepared)
+        self._observer, self._plan = observer, plan_of(settings, prepared)
 
     def run(self, limits: Limits, began: float) -> None:
         """Runs trials; ``began`` is when this search's clock started, on ``time.monotonic``."""
@@ -167,50 +168,40 @@ class Trials:
         trial, candidate, earlier = turn
 
         def train(tried: Candidate, before: TrialOutcome | None) -> TrialOutcome:
-            most = most_seconds(self._settings, self._prepared)
             replaced = replace(earlier, curve=()) if earlier is not None and before is None else before
             stops = desk.stops(trial, tried, replaced)
 
-            def run(until: float) -> TrialOutcome:
-                return self._runner.run(trial.number, tried, self._plan, stops, until, before)
-
-            return within(most, deadline, before, run)
+            outcome = self._runner.run(trial.number, tried, self._plan, stops, deadline, before)
+            return told_apart(outcome, self._plan, deadline, before)
 
         return attempt(trial.number, candidate, earlier, self._prepared, train)
 
 
-def within(
-    most: float, deadline: float, earlier: TrialOutcome | None, run: Callable[[float], TrialOutcome]
-) -> TrialOutcome:
+def told_apart(outcome: TrialOutcome, plan: Plan, deadline: float, earlier: TrialOutcome | None) -> TrialOutcome:
     """Returns the outcome of a trial, and whether it was too slow: met its own limit and not the end of the search.
 
     It would meet that again, so nobody goes on from where it began: it stands for what it went on from.
 
     Args:
-        most: seconds that a trial may take.
+        outcome: of a trial that has just ended.
+        plan: that it was trained by.
         deadline: of the search, on ``time.monotonic``'s clock.
-        earlier: the trial that it goes on from.
-        run: runs it until the time it is given, on the same clock.
+        earlier: the trial that it went on from.
     """
-    outcome = run(min(deadline, time.monotonic() + most))
     if outcome.status != "timed_out" or time.monotonic() >= deadline:
         return outcome
-    slow = replace(
-        outcome, too_slow=True, reason=f"It took longer than the {most:.0f} s that a trial may. {outcome.reason}"
-    )
-    return carrying(slow, earlier)
+    said = f"A part of it takes longer than the {plan.seconds:.0f} s that it may. {outcome.reason}"
+    return carrying(replace(outcome, too_slow=True, reason=said), earlier)
 
 
 def plan_of(settings: Settings, prepared: Prepared) -> Plan:
-    """Returns the plan of a full trial."""
-    return Plan(tokens=settings.size.tokens, seed=prepared.seed, readings=settings.size.readings)
+    """Returns the plan of a full trial: what is too slow to try is a finding, not a wait."""
+    size = settings.size
+    planned = trial_seconds(size, prepared.parts, settings.tokens_per_second) / folds_taken(size, prepared.parts)
+    most = max(LEAST_SECONDS, SLOWEST * planned)
+    return Plan(tokens=size.tokens, seed=prepared.seed, readings=size.readings, seconds=most)
 
 
 def deadline_of(limits: Limits, began: float, spent_before: float) -> float:
     """Returns when the trials end, on ``time.monotonic``'s clock."""
     return float("inf") if limits.seconds is None else began + limits.seconds - spent_before
-
-
-def most_seconds(settings: Settings, prepared: Prepared) -> float:
-    """Returns what a trial may take: a method too slow to try is a finding, not a wait."""
-    return max(LEAST_SECONDS, SLOWEST * trial_seconds(settings.size, prepared.parts, settings.tokens_per_second))

@@ -1,5 +1,6 @@
 """How a run is trained: what the search and the full training share."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -14,6 +15,7 @@ class Plan:
             the candidate's schedule has it.
         max_gradient_norm: gradients are clipped to this norm; without it some tasks collapse at high rates.
         readings: shares of the budget after which progress is reported, ascending, the last one 1.
+        seconds: that training from one reading to the next may take; what is slower is ended after a few steps.
     """
 
     tokens: int
@@ -22,3 +24,4 @@ class Plan:
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
     readings: tuple[float, ...] = (1.0,)
+    seconds: float = math.inf

@@ -33,6 +33,9 @@ class Device:
         other_processes: how many other processes hold memory on it now.
         other_used_bytes: what they hold.
         context_bytes: what a process holds on it beside its tensors; None where that is not known.
+        uuid: the driver's name for it, which ``CUDA_VISIBLE_DEVICES`` may have; None for anything but NVIDIA's.
+        exclusive: whether CUDA gives it to a process by that name and without others: a MIG slice among several, or a
+            card beside one.
     """
 
     index: int
@@ -46,6 +49,8 @@ class Device:
     other_processes: int = 0
     other_used_bytes: int = 0
     context_bytes: int | None = None
+    uuid: str | None = None
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

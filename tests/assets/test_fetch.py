@@ -16,11 +16,11 @@ CONTENT = b"an artifact"
 
 @pytest.fixture
 def served(monkeypatch):
-    """pip serves `CONTENT`; the list collects the commands that were run."""
+    """pip serves `CONTENT`; the list collects the commands that were run, each with the requirement that it names."""
     commands = []
 
     def run(command, **_options):
-        commands.append(command)
+        commands.append([*command, Path(command[command.index("--requirement") + 1]).read_text().strip()])
         folder = Path(command[command.index("--dest") + 1])
         folder.mkdir()
         (folder / "thing-1.0.whl").write_bytes(CONTENT)
@@ -55,6 +55,15 @@ def test_an_asset_is_fetched_once_and_announced(served, tmp_path):
     assert len(said) == len(served) == 1
     assert "--no-deps" in served[0]
     assert "--no-binary" in served[0]
+
+
+def test_pip_is_told_the_hash_of_what_it_may_open(served, tmp_path):
+    """A source distribution runs its code as soon as pip opens it, so that pip itself has to refuse another one."""
+    wanted = asset()
+    fetch(wanted, tmp_path, lambda _: None)
+    assert "--require-hashes" in served[0]
+    assert served[0][-1] == f"{wanted.requirement} --hash=sha256:{wanted.sha256}"
+    assert wanted.requirement not in served[0]
 
 
 def test_a_wrong_hash_keeps_nothing(served, tmp_path):

@@ -6,6 +6,7 @@ from autopeft.methods import get_method
 from autopeft.recommend.evidence import read_runs
 from benchmarks import _sample as sample
 from benchmarks import collect
+from tests.recommend.test_evidence import a_run
 
 
 def test_the_sample_is_the_same_however_much_is_asked_for():
@@ -51,3 +52,19 @@ def test_a_collection_goes_on_where_it_stood(tiny_models, tmp_path, monkeypatch)
     assert runs[0].status == "completed"
     collect.collect(collect.arguments([*given, "--per-setting", "3"]))
     assert read_runs(path) == runs
+
+
+def test_a_line_that_a_crash_has_cut_short_is_measured_anew(tmp_path):
+    """The rest of the file is read, the half line is gone from it, and a whole one without its end stays."""
+    path = tmp_path / "runs.jsonl"
+    assert collect.held_runs(path) == ()
+    for name in ("one", "two"):
+        collect.keep(path, a_run(name=name))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:40])
+    assert [run.name for run in collect.held_runs(path)] == ["one", "two"]
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-1])
+    assert [run.name for run in collect.held_runs(path)] == ["one", "two"]
+    collect.keep(path, a_run(name="three"))
+    assert [run.name for run in read_runs(path)] == ["one", "two", "three"]

@@ -9,8 +9,9 @@ import pytest
 from autopeft import resources
 from autopeft.recommend.evidence import shipped_runs
 from autopeft.recommend.surrogate import load
-from benchmarks import _evaluate, _gains, _kinds, _mixed, import_tables
-from tests.recommend.test_evidence import scored
+from autopeft.values.evidence import RunModel, RunQuality, RunTask
+from benchmarks import _evaluate, _gains, _kinds, _mixed, _rates, _rules, import_tables
+from tests.recommend.test_evidence import a_run, scored
 
 
 def runs():
@@ -77,6 +78,58 @@ def test_a_checkpoint_is_one_model_and_a_machine_one_source():
     assert row("m").origin == "https://github.com/a/b"
     shipped = {run.model.name.lower() for run in shipped_runs()}
     assert {*_gains.ALIASES, *_gains.ALIASES.values()} <= shipped, "what an alias joins is there"
+
+
+def test_rates_are_compared_all_else_alike_and_in_one_unit():
+    """A configuration at several rates by its loss is a race; another rank, another batch or points of a metric no."""
+
+    def run(name, value, **changes):
+        quality = RunQuality(metric="validation_loss", value=value, higher_is_better=False, share=False)
+        return a_run(**{"name": name, "quality": quality, "reference": False, **changes})
+
+    tried = [
+        run("0", 0.9, reference=True), run("1", 0.8, learning_rate=2e-3), run("2", 0.7, learning_rate=4e-3),
+        run("3", 0.5, learning_rate=8e-3, parameters={"rank": 4, "alpha": 8, "dropout": 0.0}),
+        run("4", 0.4, learning_rate=8e-3, batch_size=64), run("5", 0.3, learning_rate=8e-3, targets="mlp"),
+    ]  # fmt: skip
+    shares = [scored(0.7, name="6", setting="z"), scored(0.8, name="7", setting="z", learning_rate=2e-3)]
+    (group,) = _rates.raced(_gains.rows([*tried, *shares])).items()
+    assert group[0][:2] == ("s", "lora")
+    assert group[1] == {1e-3: [0], 2e-3: [1], 4e-3: [2]}
+
+
+def test_a_cluster_is_a_checkpoint_under_all_its_names():
+    """What the bootstrap draws and the folds leave out knows a checkpoint by any name, and another's data apart."""
+
+    def cluster(model, data="d"):
+        run = runs()[0]
+        named = replace(run, model=replace(run.model, name=model), task=replace(run.task, name=data))
+        return _gains.rows([named])[0].cluster
+
+    assert cluster("LLaMA3-8B") == cluster("meta-llama/Llama-3-8B")
+    assert cluster("LLaMA3-8B") != cluster("LLaMA3-8B", "e")
+
+
+def test_an_error_is_of_what_could_be_wrong():
+    """The reference gains nothing by definition, so that it is predicted well says nothing."""
+    rows = _gains.rows(runs())
+    assert _evaluate.missed(rows, np.zeros(4)).tolist() == pytest.approx([np.nan, 5, 10, 10], nan_ok=True)
+
+
+def test_the_rules_are_asked_about_one_task(monkeypatch):
+    """A decoder that chooses writes its answer, and what its task needs is what writing does."""
+    asked = []
+
+    def reasons(case):
+        asked.append(case.setting)
+        return ()
+
+    monkeypatch.setattr(_rules, "reasons_for", reasons)
+    monkeypatch.setattr(_rules, "estimate", lambda *_, **__: None)
+    model, task = RunModel(name="LLaMA-7B", kind="decoder"), RunTask(name="t", task="multiple-choice", rows=1000)
+    (row,) = _gains.rows([a_run(model=model, task=task)])
+    assert _rules.score(row) == 0
+    assert [(where.task.task, where.needs.task) for where in asked] == [("instruction", "instruction")]
 
 
 def test_what_is_held_out_is_not_seen():

@@ -1,12 +1,13 @@
 """The benchmark of real searches runs every contender on the same runner, and goes on where it stood."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from benchmarks import search as benchmark
 from benchmarks._contenders import CONTENDERS
-from benchmarks.search import Row, gains, read_rows, run, table, write_results
+from benchmarks.search import Row, gain_table, gains, read_rows, run, table, write_results
 from tests.toys import classification_csv
 
 QUICK = ("default LoRA", "random search")
@@ -84,3 +85,12 @@ def test_a_table_says_how_many_seeds_stand_behind_a_mean():
     assert "### a:b, accuracy on 100 test rows" in text
     assert "| autopeft | 0.8000 (0.7000–0.9000, 2) |" in text
     assert "| autopeft | 0.9000 (one seed) |" in table([row("autopeft", 0.9)])
+
+
+def test_perplexities_are_compared_on_their_logarithm():
+    """A gain is a difference of losses in nats: one model that diverged would outweigh all others in a mean."""
+    facts = {"metric": "perplexity", "lower_is_better": True}
+    rows = [row("autopeft", math.exp(2.0), **facts), row("default LoRA", math.exp(5.5), **facts)]
+    assert gains(rows)["autopeft", "default LoRA", 60.0].value == pytest.approx(3.5)
+    assert "| default LoRA | 5.5000 (one seed) |" in table(rows)
+    assert "Gain in log perplexity" in gain_table(rows)

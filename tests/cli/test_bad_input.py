@@ -147,6 +147,12 @@ def test_labels_missing_in_half_the_rows(search, tmp_path):
             r"general text nowhere\.txt cannot be",
         ),
         (("--track", "wanb"), r"`--track` of .* got 'wanb'\.\nDid you mean 'wandb'"),
+        (("--dry-run", "--track", "wanb"), r"`--track` of .* got 'wanb'"),
+        (("--dry-run", "--storage", "mysql://host/db"), r"`--storage` of a search must be the URL of a PostgreSQL"),
+        (("--column", "text=text", "--column", "text=label"), r"`--column` of .* given once for each role; got 'text'"),
+        (("--time", ""), r"`--time` of .* must be a positive duration .* got ''"),
+        (("--repeats", "2"), r"`--repeats` of a search with --folds 1 must be left out; got 2"),
+        (("--general-text", "mine.txt"), r"`--general-text` of .* where forgetting is no objective; got 'mine.txt'"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
@@ -351,6 +357,13 @@ def test_wrong_usage(autopeft, arguments, message):
     assert (found.code, found.out) == (2, "")
     assert message in " ".join(re.sub(r"[│╭╮╰╯─]", " ", found.err).split())
     assert "Traceback" not in found.err
+
+
+@pytest.mark.parametrize("arguments", [("--json",), ("lora",)])
+def test_the_page_of_the_catalogue_is_the_whole_of_it(refused, arguments):
+    """One entry, or JSON, is no page: what is asked for besides is refused rather than passed over."""
+    message = refused("methods", "--markdown", *arguments)
+    assert re.search("`--markdown` of autopeft methods must be given alone.*; got '(--json|lora)'", message)
 
 
 @pytest.mark.parametrize("arguments", [("methods", "lorra"), ("fetch", "minilmm")])

@@ -224,6 +224,10 @@ BAD = {
     "parameter": (("--set", "rnak=4"), "(?s)`--set` of lora must be one of .*rank.*Did you mean 'rank'"),
     "pair": (("--set", "rank"), "NAME=VALUE, such as rank=16"),
     "twice": (("--set", "rank=4", "--set", "rank=8"), "given once for each name"),
+    "layers twice": (
+        ("--set", "layers=last:1", "--layers", "last:2"),
+        "`--layers` of an estimate must be left out where",
+    ),
     "card": (("--gpu", "rtx-3900"), "Did you mean 'rtx-"),
     "dtype": (("--dtype", "bfloat"), "Did you mean 'bfloat16'"),
     "task": (("--task", "generatoin"), "Did you mean 'generation'"),

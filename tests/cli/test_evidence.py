@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autopeft.recommend._evidence_store import keep
+from autopeft.recommend._evidence_store import keep, store_path
 from autopeft.recommend.evidence import shipped_runs
 from tests.recommend.test_evidence import a_run
 
@@ -65,3 +65,42 @@ def test_switched_off_is_said(own, monkeypatch):
     told = own("evidence", "list")
     assert "switched off by AUTOPEFT_EVIDENCE" in told.err
     assert "second" not in told.out
+
+
+@pytest.mark.parametrize("command", [("export", "out.jsonl"), ("forget", "first"), ("list",)])
+def test_lines_that_were_set_aside_are_said(own, tmp_path, monkeypatch, command):
+    """Whichever command moves what it cannot read says where to."""
+    monkeypatch.chdir(tmp_path)
+    with store_path().open("a") as stream:
+        stream.write("{\n")
+    told = own("evidence", *command, "--json")
+    assert told.code == 0
+    assert "that could not be read were moved to" in told.err
+    assert "evidence-set-aside.jsonl" in told.err.replace("\n", "")
+
+
+def test_nothing_is_forgotten_while_switched_off(own, monkeypatch):
+    """The switch is the reason that is given, not a name that seems unknown because of it."""
+    monkeypatch.setenv("AUTOPEFT_EVIDENCE", "off")
+    for which in ("first", "--all"):
+        told = own("evidence", "forget", which)
+        assert (told.code, "switched off by AUTOPEFT_EVIDENCE" in told.err) == (2, True)
+
+
+def test_paths_are_told_as_they_are(own, tmp_path, monkeypatch):
+    """Square brackets are no markup, and a long path is not broken: it can be copied."""
+    path = tmp_path / "runs of mine[1].jsonl"
+    assert str(path) in own("evidence", "export", path).out
+    folder = tmp_path / "data[1]"
+    folder.mkdir()
+    (folder / "evidence.jsonl").write_text("not a run\n")
+    monkeypatch.setenv("AUTOPEFT_DATA", str(folder))
+    assert str(folder / "evidence-set-aside.jsonl") in own("evidence", "list").err
+
+
+def test_no_runs_are_told_for_what_they_are(autopeft, monkeypatch):
+    """Searches add runs of one's own; none of them adds one to those that come with autopeft."""
+    monkeypatch.setattr("autopeft.recommend.evidence.shipped_runs", lambda: ())
+    assert "searches on this machine add theirs" in autopeft("evidence", "list").out
+    shipped = autopeft("evidence", "list", "--whose", "shipped", "--method", "dora").out
+    assert "None of the runs that come with autopeft is of this method." in shipped

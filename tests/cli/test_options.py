@@ -28,6 +28,15 @@ def test_the_gpu_with_the_most_room_is_left(cards, monkeypatch, visible, left):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     leave_freest_gpu()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == left
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_of_a_split_card_the_freest_slice_is_left(cards, monkeypatch):
+    """CUDA would give the first slice; the one with the most room is left by its own name."""
+    slices: list[Card | None] = [Card(uuid="MIG-a", free=4 * GIB), Card(uuid="MIG-b", free=9 * GIB)]
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(Card(capability=(8, 0), slices=slices)))
+    leave_freest_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-b"
 
 
 def test_training_and_predicting_run_on_that_gpu(cards, autopeft, tiny_models, tmp_path):

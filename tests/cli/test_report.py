@@ -47,3 +47,18 @@ def test_a_folder_without_a_search_is_an_error_of_the_users(autopeft, tmp_path):
     found = autopeft("report", tmp_path)
     assert found.code == 2
     assert "holds no search" in found.err
+
+
+def test_the_study_is_read_once(autopeft, folder, monkeypatch):
+    """The page and the summary are of one reading: a search that runs meanwhile cannot make them differ."""
+    monkeypatch.setattr("autopeft.report.page.read_story", lambda _: pytest.fail("the study was read again"))
+    assert autopeft("report", folder).code == 0
+    assert (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("output", [".", "search.json/page.html"])
+def test_a_page_that_cannot_be_written_is_an_error_of_the_users(autopeft, folder, output):
+    """A folder, or what lies below a file: exit code 2 and one sentence."""
+    found = autopeft("report", folder, "--output", folder / output)
+    assert (found.code, found.out) == (2, "")
+    assert "cannot be written" in found.err

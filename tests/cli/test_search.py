@@ -12,7 +12,16 @@ import time
 import pytest
 
 from autopeft import __version__
+from autopeft.cli.output import Output
+from autopeft.cli.search_view import LiveView, cost_view
+from autopeft.errors import StudyError
+from autopeft.tuning.cost import Cost
+from autopeft.tuning.folder import OutputFolder
+from autopeft.tuning.limits import Limits
+from autopeft.values.candidates import Candidate
 from autopeft.values.names import STATUSES
+from autopeft.values.outcomes import TrialOutcome
+from tests.report.folders import begin, complete, finish
 from tests.toys import classification_csv
 
 SMALL = ("--trials", "3", "--trial-tokens", "1500", "--folds", "1", "--methods", "lora,ia3,bitfit")
@@ -202,3 +211,71 @@ def test_help_imports_nothing_heavy():
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stderr.strip() == "[]"
+
+
+def test_a_search_goes_on_with_starts_that_are_advised_no_more(autopeft, tiny_models, toy, tmp_path):
+    """Asked for methods that merge, a resumed search keeps the start that does not, and has no reasons for it."""
+    command = (
+        "search", "--model", tiny_models["bert"], "--data", toy, "--trials", "1", "--trial-tokens", "500", "--folds",
+        "1", "--methods", "lora,houlsby_adapter", "--output", tmp_path / "out", "--json",
+    )  # fmt: skip
+    first = autopeft(*command)
+    assert "houlsby_adapter" in first.err
+    again = autopeft(*command, "--resume", "--no-inference-latency")
+    assert document(again) == document(first)
+    tried = again.err[again.err.index("Tried first") :]
+    assert "houlsby_adapter" in tried
+
+
+def test_labels_are_no_markup(autopeft, tiny_models, tmp_path):
+    """What stands in square brackets is a label, whether it looks like the end of a style or like one."""
+    data = tmp_path / "toy.csv"
+    with data.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows(
+            [("text", "label"), *((f"film {n} was seen", ("[/INST]", "[spam]")[n % 2]) for n in range(80))]
+        )
+    options = ("--trial-tokens", "500", "--folds", "1", "--methods", "ia3", "--dry-run")
+    found = autopeft("search", "--model", tiny_models["bert"], "--data", data, *options)
+    assert found.code == 0, found.err
+    assert "[/INST] 40, [spam] 40" in " ".join(found.out.split())
+
+
+def test_the_result_is_told_before_its_page_is_written(autopeft, tiny_models, toy, tmp_path, monkeypatch):
+    """A page that cannot be written takes no search along: the document is printed all the same."""
+
+    def refused(_folder):
+        raise StudyError("There is no room for the page.")
+
+    study = begin(tmp_path)
+    finish(tmp_path, complete(study, 0.9).candidate, {})
+    result = OutputFolder(tmp_path).finished(None)
+    monkeypatch.setattr("autopeft.tuning.session.run_search", lambda *_, **__: result)
+    monkeypatch.setattr("autopeft.report.write_report", refused)
+    found = autopeft("search", "--model", tiny_models["bert"], "--data", toy, "--output", tmp_path, "--json")
+    assert (found.code, "no room for the page" in found.err) == (2, True)
+    assert json.loads(found.out)["output"] == str(tmp_path)
+
+
+def test_the_bar_counts_what_the_limit_counts():
+    """A trial that goes on is the same trial, and one that is lost is run again; earlier runs' trials are there."""
+    view = LiveView(Output(as_json=False), Limits(trials=4), begun=1)
+    candidate = Candidate(method="ia3", learning_rate=1e-3)
+    told = [("pruned", None), ("completed", 1), ("worker_lost", None), ("pruned", None)]
+    for number, (status, continues) in enumerate(told, 1):
+        outcome = TrialOutcome(number=number, status=status, candidate=candidate, continues=continues)  # type: ignore[arg-type]
+        view.trial_ended(outcome, None, 1.0)
+    (bar,) = view._progress.tasks
+    assert (bar.completed, bar.total) == (3, 4)
+
+
+@pytest.mark.parametrize(("limits", "words"), [(Limits(seconds=90.0), "1.5 min at most"), (Limits(trials=9), "about")])
+def test_only_a_given_time_is_a_bound(limits, words):
+    """What so many trials take is estimated; where a time is given they end in it."""
+    cost = Cost(
+        candidates=(), tokens=900, trial_seconds=9.0, search_seconds=90.0, comparison_seconds=30.0, download_bytes=0,
+        tokens_per_second=100.0,
+    )  # fmt: skip
+    told = " ".join(str(getattr(part, "renderable", part)) for part in cost_view(cost, limits))
+    assert words in told
+    assert ("at most" in told) == (limits.seconds is not None)

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from autopeft.cli.main import app
+from autopeft.cli.suggest_view import view
 from autopeft.errors import InvalidValueError, NothingFitsError
-from autopeft.recommend.suggest import suggest
+from autopeft.recommend.objectives import parse_objectives, preferred
+from autopeft.recommend.suggest import collect_profiles, recommend_for, suggest
 from autopeft.values.candidates import Constraints
 
 runner = CliRunner()
@@ -217,3 +220,18 @@ def test_a_known_model_costs_no_heavy_import(tiny_models):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ.copy()
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_pareto_set_shows_what_is_on_it_alone(tiny_models):
+    """What does not fit is on no front, and not in its table."""
+    profiles = collect_profiles(
+        str(tiny_models["bert"]), None, task="classification", rows=5000, tokens_per_row=64, columns=None, gpu=None,
+        memory_bytes=None,
+    )  # fmt: skip
+    found = recommend_for(profiles, Constraints(methods=("lora", "ia3", "full")))
+    large = replace(found, candidates=(*found.candidates[:-1], replace(found.candidates[-1], fits=False)))
+    chosen = preferred(large, parse_objectives("quality,memory"))
+    front = [candidate for candidate in chosen.candidates if candidate.on_front]
+    assert chosen.candidates[-1].on_front is None
+    assert view(profiles, chosen, 99)[2].row_count == len(front) < len(chosen.candidates)
+    assert view(profiles, large, 99)[2].row_count == len(large.candidates)

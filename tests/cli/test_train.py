@@ -76,6 +76,11 @@ def test_inspect(autopeft, tmp_path):
     assert "beside these" not in shown.out
     document = json.loads(autopeft("inspect", folder, "--json").out)
     assert [len(layer["spectrum"]) for layer in document["layers"]] == [4, 4, 4]
+    drawn = json.loads(autopeft("inspect", folder, "--plots", tmp_path / "plots", "--json").out)
+    assert drawn["plots"] == [str(tmp_path / "plots" / f"{name}.svg") for name in ("spectra", "entanglement", "norms")]
+    assert document["plots"] == []
+    below = autopeft("inspect", folder, "--plots", folder / "adapter_config.json")
+    assert (below.code, "is no folder that may be written to" in below.err) == (2, True)
     missing = autopeft("inspect", tmp_path)
     assert missing.code == 2
     assert "holds no adapter" in missing.err
@@ -104,6 +109,12 @@ def test_export(autopeft, tiny_models, tmp_path):
     assert target.read_text() == before
     nowhere = autopeft(*asked, "axolotll")
     assert (nowhere.code, "gguf" in nowhere.err, "'axolotl'" in nowhere.err) == (2, True, True)
+    for option in (("--gguf-type", "q8_0"), ("--llama-cpp", tmp_path)):
+        refused = autopeft(*asked, "trl", *option)
+        assert refused.code == 2
+        assert f"`{option[0]}` of an export to trl must be left out but with --to gguf" in refused.err
+    below = autopeft(*asked, "trl", "--output", tmp_path / "tuned.yaml" / "trl.yaml")
+    assert (below.code, "is no folder that may be written to" in below.err) == (2, True)
     untrained = autopeft("export", tmp_path, "--to", "gguf")
     assert untrained.code == 2
     assert "must be the output of `autopeft train`" in untrained.err

@@ -76,6 +76,16 @@ def test_token_lengths_are_those_that_training_sees(tokenizer):
     assert whole.mean == pytest.approx(10 / 3)
 
 
+def test_rows_that_are_encoded_are_not_counted_again(tokenizer, monkeypatch):
+    """Lengths are those of the tokens that are there, the same as counted anew, which rows that were cut have to be."""
+    whole, cut = small(), small(limit=4)
+    expected = token_lengths(whole, tokenizer)
+    assert token_lengths(cut, tokenizer, encode(cut, tokenizer, "encoder")) == token_lengths(cut, tokenizer)
+    encoded = encode(whole, tokenizer, "encoder")
+    monkeypatch.setattr("autopeft.data._encode._length", lambda *_: pytest.fail("counted once more"))
+    assert token_lengths(whole, tokenizer, encoded) == expected
+
+
 @given(st.lists(st.integers(1, 60), max_size=200), st.integers(1, 17), st.integers(0, 3), st.booleans())
 def test_an_epoch_holds_every_row_once(lengths, batch_size, seed, bucket):
     """Batches are shuffled by the seed alone, lose no row, repeat none, and are at most as large as asked."""

@@ -96,3 +96,14 @@ def test_a_damaged_file_is_made_anew(tmp_path, tokenizer, damage):
     assert encode(given, tokenizer, "encoder", again) == plain
     again.save()
     assert file.read_bytes() == whole
+
+
+def test_rows_that_were_made_another_way_are_not_read(tmp_path, tokenizer, monkeypatch):
+    """A change to how a row becomes tokens leaves what was kept before it to itself."""
+    given = data()
+    for made in ("1", "2"):
+        monkeypatch.setattr("autopeft.data._row_cache._MADE", made)
+        cache = kept(tmp_path, tokenizer, given)
+        encode(given, tokenizer, "encoder", cache)
+        cache.save()
+    assert len(list(tmp_path.iterdir())) == 2

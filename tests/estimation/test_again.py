@@ -8,7 +8,6 @@ import torch
 from autopeft.estimation.tracing import setup as tracing
 from autopeft.estimation.tracing import steps
 from autopeft.estimation.tracing.again import Pass, repeat
-from autopeft.estimation.tracing.depth import plan_depth
 from autopeft.estimation.tracing.recorder import Recorder
 from tests.estimation.architectures import ARCHITECTURES, GPU
 from tests.estimation.test_trace_depth import CHANGES, TOKENS, _setup
@@ -25,7 +24,7 @@ def root(tmp_path_factory):
 
 def recorded(setup):
     request = tracing._Request(setup, TOKENS, GPU, padded=True)
-    return tracing._run(request, plan_depth(tracing._likeness(setup))).recording
+    return tracing._run(request, tracing.depth_plan(setup)).recording
 
 
 def same_as_run(setup, monkeypatch):

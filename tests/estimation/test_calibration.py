@@ -1,5 +1,6 @@
 """Real runs correct later estimates: what kind of error each correction takes out, and what it leaves alone."""
 
+import json
 import threading
 from dataclasses import replace
 
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autopeft.estimation import calibration
 from autopeft.estimation.calibration import Correction, corrected, correction, fit
+from autopeft.estimation.digest import code_digest
 from autopeft.estimation.observations import (
     Observation,
     card_name,
@@ -22,7 +25,7 @@ from autopeft.values.candidates import Estimate, MemoryEstimate
 
 MIB = 1 << 20
 RUN = Observation(
-    card="h200", stack="torch 2", date="2026-11-21", estimated_reserved_bytes=1000 * MIB,
+    card="h200", stack="torch 2", date="2026-11-21", estimator=code_digest(), estimated_reserved_bytes=1000 * MIB,
     estimated_seconds={"matmul": 1.0, "memory": 1.0}, reserved_bytes=1040 * MIB, step_seconds=3.0,
 )  # fmt: skip
 ESTIMATE = Estimate(
@@ -44,7 +47,7 @@ def _own_cache(tmp_path, monkeypatch):
 def test_without_runs_nothing_changes():
     """An estimate for a card that nothing was measured on is left as it is, without a note."""
     found = correction("h200", "torch 2")
-    assert found.runs == 0
+    assert found.measurements == 0
     assert corrected(ESTIMATE, found) is ESTIMATE
 
 
@@ -53,6 +56,35 @@ def test_runs_count_for_their_own_card_and_versions_only():
     for other in (RUN, replace(RUN, card="l4"), replace(RUN, stack="torch 3")):
         record(other)
     assert observations("h200", "torch 2") == (RUN,)
+
+
+def test_runs_that_other_code_has_estimated_say_nothing():
+    """What an estimator was off by is its own; lines from before its digest was kept are read and left out."""
+    record(replace(RUN, estimator="0" * 64))
+    line = json.loads(observations_path().read_text())
+    del line["estimator"]
+    with observations_path().open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+    record(RUN)
+    assert observations("h200", "torch 2") == (RUN,)
+
+
+def test_a_correction_is_fitted_once_while_the_file_stands(monkeypatch):
+    """A search asks at every estimate; a run that is added is in the next answer, and the switch is obeyed at once."""
+    fits = []
+
+    def counted(*given):
+        fits.append(given)
+        return fit(*given)
+
+    monkeypatch.setattr(calibration, "fit", counted)
+    record(RUN)
+    assert [correction("h200", "torch 2").measurements for _ in range(3)] == [1, 1, 1]
+    assert len(fits) == 1
+    record(RUN)
+    assert correction("h200", "torch 2").measurements == 2
+    monkeypatch.setenv("AUTOPEFT_CALIBRATION", "off")
+    assert correction("h200", "torch 2").measurements == 0
 
 
 def test_memory_is_corrected_by_bytes_not_by_a_factor():
@@ -122,12 +154,12 @@ def test_factors_stay_within_reason(rows):
 
 
 def test_the_estimate_says_what_corrected_it():
-    """A reader sees how many runs of which card, and what they changed."""
+    """A reader sees how many measurements on which card, and what they changed."""
     (note,) = corrected(ESTIMATE, fit("h200", [RUN] * 3)).notes
-    assert note.startswith("Corrected by 3 measured runs on h200: +40 MiB of reserved memory; time by ")
+    assert note.startswith("Corrected by 3 measurements on h200: +40 MiB of reserved memory; time by ")
     assert "matmul ×" in note
-    assert corrected(ESTIMATE, Correction(card="l4", runs=1)).notes == (
-        "In line with 1 measured run on l4: nothing to correct.",
+    assert corrected(ESTIMATE, Correction(card="l4", measurements=1)).notes == (
+        "In line with 1 measurement on l4: nothing to correct.",
     )
 
 
@@ -173,15 +205,20 @@ def test_a_run_is_kept_beside_what_was_estimated_for_it():
     record(observed(device, ESTIMATE, date="2026-11-21", reserved_bytes=7 * MIB, step_seconds=2.0))
     (kept,) = observations("h200", stack_versions())
     assert kept.estimated_reserved_bytes == 6000 * MIB
+    assert kept.estimator == code_digest()
     assert kept.estimated_seconds == {"matmul": 2.0, "memory": 1.0}
     assert (kept.reserved_bytes, kept.step_seconds) == (7 * MIB, 2.0)
 
 
 def test_a_card_has_one_name():
-    """The driver's name and the catalogue's mean one card; an unknown one keeps its own."""
+    """The driver's name and the catalogue's mean one card; an unknown one keeps its own; slices go by their size."""
     planned = card_device(load_card("rtx-3090"))
     assert card_name(planned) == card_name(replace(planned, name="NVIDIA GeForce RTX 3090")) == "rtx-3090"
     assert card_name(replace(planned, name="Experimental 9")) == "Experimental 9"
+    half, other = (replace(planned, mig=True, total_memory_bytes=size << 30) for size in (12, 12))
+    whole = replace(half, total_memory_bytes=24 << 30)
+    assert card_name(half) == card_name(other) == "rtx-3090, slice of 12.0 GiB"
+    assert len({card_name(device) for device in (planned, half, whole)}) == 3, "a slice is not as fast as its card"
 
 
 def test_the_stack_names_what_decides():

@@ -6,9 +6,9 @@ import pytest
 
 from autopeft.estimation.trace import events, peak
 from autopeft.estimation.tracing import setup as tracing
-from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
+from autopeft.estimation.tracing.depth import DepthPlan
 from autopeft.estimation.tracing.unfold import Rows, UnlikeLayersError, unfold
-from autopeft.methods import get_method
+from autopeft.methods import all_methods, get_method
 from autopeft.profiling.model import read_model
 from autopeft.values.candidates import Candidate, Setup
 from tests.estimation.architectures import ARCHITECTURES, CPU, GPU, folder
@@ -51,7 +51,7 @@ def _whole(setup):
 
 
 def _same_as_whole_depth(setup):
-    plan = plan_depth(tracing._likeness(setup))
+    plan = tracing.depth_plan(setup)
     rows = Rows(training=3, evaluation=2)
     shallow = unfold(_recorded(setup, plan), plan, rows, trainable=0, total=0)
     whole = unfold(_recorded(setup, _whole(setup)), _whole(setup), rows, trainable=0, total=0)
@@ -92,7 +92,7 @@ def test_every_way_to_train_unfolds(root, change):
 def test_a_loop_over_all_layers_unfolds(root):
     """A loss over every adapter's weights, outside the layers, is repeated with them: same blocks, same peak."""
     setup = _setup(root, "llama", "adalora")
-    plan, rows = plan_depth(tracing._likeness(setup)), Rows(training=3, evaluation=2)
+    plan, rows = tracing.depth_plan(setup), Rows(training=3, evaluation=2)
     shallow = unfold(_recorded(setup, plan), plan, rows, trainable=0, total=0)
     whole = unfold(_recorded(setup, _whole(setup)), _whole(setup), rows, trainable=0, total=0)
     assert peak(shallow) == peak(whole)
@@ -100,26 +100,50 @@ def test_a_loop_over_all_layers_unfolds(root):
     assert sorted(block[:2] for block in shallow.blocks) == sorted(block[:2] for block in whole.blocks)
 
 
-def test_every_other_layer_is_a_pattern_of_two(root):
-    """Chosen and spared layers in turn are units of two, and unfold to the whole model."""
-    setup = _setup(root, "gemma2", layers="every:2")
+@pytest.mark.parametrize("targets", ["all-linear", "mlp"])
+def test_every_other_layer_is_a_pattern_of_two(root, targets):
+    """Chosen and spared layers in turn are units of two, and unfold to the whole model.
+
+    The first chosen ends its unit; where it trains its last modules alone, the second unit differs from the rest too.
+    """
+    setup = _setup(root, "gemma2", layers="every:2", targets=targets)
     assert len(_same_as_whole_depth(setup).kept) < setup.model.layers
 
 
 def test_layers_chosen_without_a_pattern_are_traced_one_by_one(root):
     """What the gradient picked here and there is not extrapolated."""
     setup = _setup(root, "llama", layers="gradient:4", layer_indices=(0, 3, 4, 8))
-    assert not [run for run in plan_depth(tracing._likeness(setup)).runs if run.repeats > 2]
+    assert not [run for run in tracing.depth_plan(setup).runs if run.repeats > 2]
     assert tracing.trace_setup(setup, TOKENS, GPU).blocks
 
 
 def test_layers_that_only_seem_alike_are_refused(root):
     """Where a layer frees what others made, unfolding refuses, so that all layers are traced."""
     setup = _setup(root, "llama", "prefix_tuning")
-    plan = plan_depth(tracing._likeness(setup))
+    plan = tracing.depth_plan(setup)
     with pytest.raises(UnlikeLayersError, match="outside"):
         unfold(_recorded(setup, plan), plan, Rows(training=3, evaluation=3), trainable=0, total=0)
     assert tracing.trace_setup(setup, TOKENS, GPU).blocks
+
+
+UNLIKE = sorted(name for name, method in all_methods().items() if not method.layers_alike)
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_what_is_declared_unlike_is_traced_whole_at_once(root, name, monkeypatch):
+    """No few layers are tried in vain first; and they would be in vain."""
+    setup, run, depths = _setup(root, "llama", name), tracing._run, []
+
+    def watched(request, plan):
+        depths.append(len(plan.kept))
+        return run(request, plan)
+
+    monkeypatch.setattr(tracing, "_run", watched)
+    assert tracing.trace_setup(setup, TOKENS + 1, GPU).blocks  # a length that no other test keeps a trace of
+    assert depths == [setup.model.layers]
+    request = tracing._Request(setup, TOKENS, GPU, padded=True)
+    with pytest.raises(UnlikeLayersError):
+        tracing._attempt(request, tracing.depth_plan(setup))
 
 
 @pytest.mark.parametrize("name", ["llama", "bert", "mixtral"])
@@ -127,7 +151,7 @@ def test_layers_that_only_seem_alike_are_refused(root):
 def test_one_batch_stands_for_every_size(root, name, rows):
     """A prime number of rows tells what scales: the blocks are those of a trace with the rows themselves."""
     setup = _setup(root, name)
-    plan = plan_depth(tracing._likeness(setup))
+    plan = tracing.depth_plan(setup)
     scaled = unfold(_recorded(setup, plan), plan, Rows(training=rows, evaluation=rows), trainable=0, total=0)
 
     exact = unfold(

@@ -12,18 +12,10 @@ from autopeft.errors import InvalidValueError, ModelError
 from autopeft.export import all_targets, export
 from autopeft.testing.models import tiny_model_folder
 from autopeft.values.candidates import Candidate
-from tests.finetune.conftest import LORA, tuned_for
-from tests.toys import classification_csv, completion_jsonl
+from tests.finetune.conftest import tuned_for
+from tests.toys import classification_csv
 
 LANGUAGE = ("axolotl", "llamafactory", "ludwig", "torchtune", "trl", "unsloth")
-
-
-@pytest.fixture(scope="module")
-def writer(tiny_models, tmp_path_factory):
-    """A tuned config of a decoder on prompts and completions."""
-    data = completion_jsonl(tmp_path_factory.mktemp("data") / "pairs.jsonl")
-    candidate = replace(LORA, targets="qv", quantization="nf4", gradient_checkpointing=True, dtype="bfloat16")
-    return tuned_for(tiny_models["llama"], data, "instruction", candidate)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from autopeft.errors import InvalidValueError
 from autopeft.export import all_targets, export
 from tests.environments import TOOLS, installed
+from tests.export.test_told import OPENAI, SHAREGPT, chats, of
 from tests.finetune.conftest import LORA, tuned_for
 from tests.toys import completion_jsonl
 
@@ -41,6 +42,8 @@ from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
 from trl.scripts.utils import DatasetMixtureConfig
 kinds = (ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig)
 _, training, model, _ = TrlParser(kinds).parse_args_and_config(["--config", path])
+if isinstance(model.lora_target_modules, str):  # as it hands a list of one to peft
+    assert re.fullmatch(model.lora_target_modules, "transformer.h.0.attn.c_attn")
 rate, rank = training.learning_rate, model.lora_r
 """,
     "axolotl": """
@@ -96,20 +99,51 @@ read = ModelConfig.from_dict(yaml.safe_load(open(path)))
 rate, rank = read.trainer.learning_rate, read.adapter.r if read.adapter else None
 """,
 }
+READ_ALL = """
+import os, re, sys, yaml
+sys.path.insert(0, {own!r})
+sys.path.append({shared!r})
+for path, tuned_rate, tuned_rank in {cases!r}:
+    print(path, flush=True)
+    os.chdir(os.path.dirname(path))
+    exec({parser!r})
+    assert float(rate) == tuned_rate, rate
+    assert tuned_rank is None or rank == tuned_rank, rank
+"""
+"""Reads all variants in one process: a tool takes longer to import than its parser to run."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "quantized": {"quantization": "nf4", "gradient_checkpointing": True, "targets": "qv", "method": "dora"},
     "layers": {"optimizer": "lora_plus", "targets": "qv", "layers": "last:2", "method": "rslora"},
     "full": {"method": "full", "parameters": {}, "targets": "none", "learning_rate": 1e-5},
+    "projected": {
+        "method": "full", "parameters": {}, "targets": "none", "learning_rate": 1e-5, "optimizer": "galore",
+    },
+    "cosine": {"schedule": "cosine", "quantization": "nf4-double"},
+}  # fmt: skip
+LACKING = {
+    "torchtune": {"full", "projected", "one target"},
+    "ludwig": {"text", "lines", "chats", "older chats"},
 }
+"""What a tool has no file for."""
 
 
 @pytest.fixture(scope="module")
 def configs(tiny_models, tmp_path_factory):
-    """A tuned config for each variant."""
-    data = completion_jsonl(tmp_path_factory.mktemp("data") / "pairs.jsonl")
+    """A tuned config for each variant of the candidate and of the data."""
+    folder = tmp_path_factory.mktemp("data")
+    data = completion_jsonl(folder / "pairs.jsonl")
+    (folder / "reviews.jsonl").write_text('{"review": "a good film"}\n')
+    (folder / "lines.txt").write_text("a good film\n")
     base = tuned_for(tiny_models["llama"], data, "instruction", replace(LORA, targets="all-linear"))
-    return {name: replace(base, candidate=replace(base.candidate, **change)) for name, change in VARIANTS.items()}
+    return {
+        **{name: replace(base, candidate=replace(base.candidate, **change)) for name, change in VARIANTS.items()},
+        "text": of(base, folder / "reviews.jsonl", text="review"),
+        "lines": of(base, folder / "lines.txt", text="text"),
+        "chats": of(base, chats(folder / "openai.jsonl", OPENAI), messages="messages"),
+        "older chats": of(base, chats(folder / "older.jsonl", SHAREGPT, "conversations"), messages="conversations"),
+        "one target": tuned_for(tiny_models["gpt2"], data, "generation", replace(LORA, targets="c_attn")),
+    }
 
 
 @pytest.mark.parametrize("name", sorted(PACKAGES))
@@ -117,31 +151,27 @@ def test_the_tool_takes_its_file(name, configs, tmp_path):
     """The tool's own parser reads every variant, with the rate and the rank that the config says."""
     assert PACKAGES[name].partition("==")[2].startswith(all_targets()[name].schema)
     own, shared = installed(TOOLS / name, PACKAGES[name]), installed(TOOLS / "shared", *SHARED)
-    tried = 0
+    cases = []
     for variant, tuned in configs.items():
-        if name == "torchtune" and variant == "full":
-            with pytest.raises(InvalidValueError, match="which is what it has"):
+        if variant in LACKING.get(name, ()):
+            with pytest.raises(InvalidValueError, match=f"of a config for {all_targets()[name].title} must be"):
                 export(tuned, name)
             continue
-        made = export(tuned, name)
-        folder = tmp_path / variant
-        folder.mkdir()
-        path = folder / all_targets()[name].file
-        path.write_text(made.text)
-        for companion, text in made.companions.items():
-            (folder / companion).write_text(text)
-        chosen = tuned.candidate
-        rank = chosen.parameters.get("rank")
-        code = (
-            f"import sys, yaml\nsys.path.insert(0, {str(own)!r})\nsys.path.append({str(shared)!r})\n"
-            f"path = {str(path)!r}\n{PARSERS[name]}\n"
-            f"assert float(rate) == {chosen.learning_rate!r}, rate\n"
-            + (f"assert rank == {rank!r}, rank\n" if rank is not None else "")
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, f"{variant}: {done.stderr[-2000:]}"
-        tried += 1
-    assert tried >= 3
+        path = _written(export(tuned, name), tmp_path / variant, all_targets()[name].file)
+        cases.append((str(path), tuned.candidate.learning_rate, tuned.candidate.parameters.get("rank")))
+    assert len(cases) == len(configs) - len(LACKING.get(name, ())) >= 3
+    code = READ_ALL.format(own=str(own), shared=str(shared), cases=cases, parser=PARSERS[name])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout.splitlines()[-1:]}: {done.stderr[-2000:]}"
+
+
+def _written(made, folder, file):
+    """Writes an export with its companions as the command does, and returns the path of its file."""
+    folder.mkdir()
+    for companion, text in made.companions.items():
+        (folder / companion).write_text(text)
+    (folder / file).write_text(made.text)
+    return folder / file

@@ -13,9 +13,9 @@ def fake_hub():
     """Lends a running hub: ``url``, ``repositories`` (payloads by name), ``files`` and ``requests`` as it saw them.
 
     With ``refusal`` set to a status it answers everything with it, and repeats the request's token, as a careless
-    server might.
+    server might. The statuses in ``falters`` are its answers to the next requests, one each.
     """
-    held = SimpleNamespace(url="", repositories={}, files={}, requests=[], refusal=None, tokens=set())
+    held = SimpleNamespace(url="", repositories={}, files={}, requests=[], refusal=None, falters=[], tokens=set())
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *arguments):
@@ -36,8 +36,8 @@ def fake_hub():
             body, path = self.body(), self.path.partition("?")[0]
             held.requests.append(f"{self.command} {path}")
             held.tokens.add(self.headers.get("Authorization", ""))
-            if held.refusal:
-                self.answer(held.refusal, {"error": f"no: {self.headers.get('Authorization')}"})
+            if refusal := held.falters.pop(0) if held.falters else held.refusal:
+                self.answer(refusal, {"error": f"no: {self.headers.get('Authorization')}"})
                 return
             self.answer(*respond(path, body))
 

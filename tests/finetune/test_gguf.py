@@ -1,6 +1,8 @@
 """A trained decoder goes to llama.cpp's converter, merged, and Ollama is told the prompts of its training."""
 
+import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,15 @@ def test_the_merged_decoder_is_converted(writer, llama_cpp, tmp_path, monkeypatc
     assert Path(write_gguf(writer.output, tmp_path / "named").file).read_bytes() == b"GGUFf16"
 
 
+def test_a_merged_model_that_is_gone_is_made_again(writer, llama_cpp, tmp_path):
+    """A copy from the hub comes without it, though its metrics say that the training had merged."""
+    copy = Path(shutil.copytree(writer.output, tmp_path / "copy"))
+    metrics = json.loads((copy / "metrics.json").read_text())
+    (copy / "metrics.json").write_text(json.dumps({**metrics, "merged": True}))
+    assert not (copy / "merged").exists()
+    assert Path(write_gguf(copy, tmp_path / "out", llama_cpp=llama_cpp).file).read_bytes() == b"GGUFf16"
+
+
 def test_a_converter_that_is_missing_or_fails_leaves_nothing(writer, llama_cpp, tmp_path, monkeypatch):
     """No converter, one that fails in its own words, and a folder that is taken are one error each."""
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -68,6 +79,8 @@ def test_a_converter_that_is_missing_or_fails_leaves_nothing(writer, llama_cpp, 
     assert [path.name for path in tmp_path.iterdir()] == ["llama.cpp"]
     with pytest.raises(StudyError, match="exists already"):
         write_gguf(writer.output, llama_cpp, llama_cpp=llama_cpp)
+    with pytest.raises(StudyError, match="is no folder that may be written to"):
+        write_gguf(writer.output, llama_cpp / "convert_hf_to_gguf.py" / "out", llama_cpp=llama_cpp)
 
 
 def test_what_is_no_decoder_is_refused(finished, writer, tmp_path, llama_cpp):

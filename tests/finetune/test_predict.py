@@ -17,6 +17,7 @@ from autopeft.errors import AutopeftError, DataError, InvalidValueError, ModelEr
 from autopeft.finetune import predict_rows, train
 from autopeft.finetune.calibrate import calibrate, calibration_error, probabilities
 from autopeft.finetune.logits import logits
+from autopeft.finetune.predict import Prediction
 from autopeft.finetune.table import check_target, write_predictions
 from tests.finetune.conftest import tuned_for
 from tests.toys import sentences
@@ -209,3 +210,15 @@ def test_a_training_that_has_not_ended_cannot_predict(finished, tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(AutopeftError, match="has not ended"):
         predict_rows(tmp_path, tmp_path / "new.csv")
+
+
+def test_a_table_says_what_the_lines_say(tmp_path):
+    """Either file has all that is known of a row: a cell of CSV that was cut is marked as its line of JSON is."""
+    found = (Prediction(row=0, value="pos", probability=0.9), Prediction(row=1, value="neg", truncated=True))
+    write_predictions(found, tmp_path / "out.csv")
+    write_predictions(found, tmp_path / "out.jsonl")
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert list(table[0]) == list(lines[0])
+    assert [row["truncated"] for row in table] == [str(line["truncated"]) for line in lines] == ["False", "True"]

@@ -8,6 +8,7 @@ import pytest
 from autopeft.errors import InvalidValueError, ModelError, StudyError
 from autopeft.finetune.public import shared_name
 from autopeft.finetune.push import HubError, push
+from autopeft.methods._codes import START_FILE
 from autopeft.tuned import TunedConfig
 from tests.finetune.fake_hub import fake_hub
 
@@ -57,6 +58,24 @@ def test_an_adapter_goes_up_with_its_card(hub, adapter):
     assert b"A better card" in hub.files["README.md"]
     assert push(adapter, "team/reviews", public=True).private is False
     assert hub.repositories["team/reviews"]["visibility"] == "public"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_hub_that_falters_makes_nothing_public(hub, adapter, status):
+    """An answer that says nothing of the repository ends the upload: a second try would forget who may see it."""
+    hub.falters = [status]
+    with pytest.raises(HubError, match=f"it answered {status}"):
+        push(adapter, "reviews")
+    assert (hub.repositories, hub.files) == ({}, {})
+
+
+def test_a_repository_is_private_however_often_it_is_asked_for(hub, adapter):
+    """One that turns out not to be there is made as it was asked for; one that may not be made again is written to."""
+    hub.falters = [409]
+    push(adapter, "reviews")
+    assert hub.repositories["me/reviews"]["visibility"] == "private"
+    hub.falters = [403]
+    assert push(adapter, "reviews").private is None
 
 
 def test_the_token_is_never_told(hub, adapter, autopeft):
@@ -144,6 +163,13 @@ def test_no_path_of_this_machine_goes_up(hub, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=r"'\./bert' is neither a folder nor a file here"):
         TunedConfig.load("tuned.yaml").setup()
+
+
+def test_a_start_says_no_path_either(hub, adapter, tmp_path):
+    """The config of a start that no plain adapter is, which has a name of its own, is cut like any other."""
+    (adapter / START_FILE).write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(tmp_path)}))
+    push(adapter, "reviews")
+    assert json.loads(hub.files[START_FILE])["base_model_name_or_path"] == f"./{tmp_path.name}"
 
 
 @pytest.mark.parametrize(

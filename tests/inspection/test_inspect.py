@@ -20,6 +20,7 @@ from autopeft.inspection.spectrum import (
     singular_values,
     stable_rank,
 )
+from autopeft.methods._codes import START_FILE
 
 PAIR = "base_model.model.model.layers.{}.self_attn.{}"
 
@@ -188,6 +189,20 @@ def test_damaged_pickled_and_missing_adapters_are_refused(tmp_path):
         inspect_adapter(tmp_path / "bad")
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_an_adapter_whose_training_diverged_is_refused(tmp_path, broken):
+    """Of a factor, or of any other tensor, that holds no numbers nothing can be told: its name and folder are."""
+    down, up = random_pair(np.random.default_rng(0))
+    up[0, 0] = broken
+    folder = write(tmp_path / "pair", {(3, "q_proj"): (down, up)})
+    with pytest.raises(ModelError, match=r"layers\.3\.self_attn\.q_proj in .*pair holds NaN or infinity: its training"):
+        inspect_adapter(folder)
+    (tmp_path / "other").mkdir()
+    save_file({"scale": np.full(4, broken, dtype=np.float32)}, tmp_path / "other" / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"scale in .*other holds NaN or infinity"):
+        inspect_adapter(tmp_path / "other")
+
+
 def test_no_torch_is_needed(tmp_path):
     """Inspecting a low-rank adapter imports neither torch nor peft."""
     folder = write(tmp_path / "a", {(0, "q_proj"): random_pair(np.random.default_rng(0))})
@@ -197,3 +212,14 @@ def test_no_torch_is_needed(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_start_from_codes_is_read_and_said(tmp_path):
+    """The config that plain peft must not find says as much of the factors, which hold their start."""
+    folder = write(tmp_path / "start", {(0, "q_proj"): random_pair(np.random.default_rng(0))})
+    plain = inspect_adapter(folder)
+    (folder / "adapter_config.json").rename(folder / START_FILE)
+    started = inspect_adapter(folder)
+    assert started.layers == plain.layers != ()
+    assert not any("repair of a quantized base" in note for note in plain.notes)
+    assert any("repair of a quantized base" in note for note in started.notes)

@@ -1,7 +1,9 @@
 """An adapter of another kind is inspected by what merging it changes, in the very weights of its base."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import peft
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 
 from autopeft.errors import ModelError
 from autopeft.inspection import inspect_adapter
-from autopeft.inspection.merged import factors
+from autopeft.inspection.folder import Adapter
+from autopeft.inspection.merged import _labels, factors
 from autopeft.inspection.spectrum import singular_values
 from autopeft.methods import get_method
+from autopeft.testing.models import tiny_model_folder
 from autopeft.values.candidates import Candidate
 from tests.finetune.conftest import tuned_for
 from tests.toys import completion_jsonl
@@ -196,3 +200,33 @@ def test_what_was_trained_in_half_precision_is_merged_in_single(tiny_models, tmp
         replace(tuned, candidate=replace(dora, dtype=dtype)).save(tmp_path / dtype / "tuned.yaml")
         norms.append([layer.norm for layer in inspect_adapter(tmp_path / dtype).layers])
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+
+
+def test_a_training_without_its_base_has_it_too(tiny_models, tmp_path):
+    """A base, or its weights, that are not here leave the norms of what was trained; another model is an error."""
+    pairs = completion_jsonl(tmp_path / "pairs.jsonl")
+    parameters = {"rank": 2, "alpha": 4, "dropout": 0.0}
+    dora = Candidate(method="dora", parameters=parameters, targets="qv", learning_rate=1e-3)
+    tuned = tuned_for(tiny_models["llama"], pairs, "generation", dora)
+    folder = tmp_path / "trained"
+    get_method("dora").save(tuned.load_model(device="cpu")[0], folder)
+    tuned.save(folder / "tuned.yaml")
+    bare = Path(shutil.copytree(tiny_models["llama"], tmp_path / "bare"))
+    (bare / "model.safetensors").unlink()
+    for gone in (tmp_path / "gone", bare):
+        found = inspect_adapter(folder, base=str(gone))
+        assert "cannot be loaded" in found.notes[0]
+        assert found.layers
+    other = tiny_model_folder("gpt2", tmp_path / "other", weights=False)
+    with pytest.raises(ModelError, match="must be the model that was tuned"):
+        inspect_adapter(folder, base=str(other))
+
+
+def test_a_head_of_several_layers_has_the_outputs_of_its_last():
+    """Where a head's layers are saved in the order of their names, the labels are not the last one's rows."""
+    heads = {"base_model.model.classifier.weight": (3, 8), "base_model.model.pre_classifier.weight": (8, 8)}
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in heads.items()}
+    adapter = Adapter(
+        kind="LORA", config={"modules_to_save": ["pre_classifier", "classifier"]}, pairs=(), others=tensors
+    )
+    assert _labels(adapter) == 3

@@ -78,6 +78,13 @@ def test_rows_that_are_not_there_and_numbers_that_cannot_be_are_refused(build_tr
         autopeft.hyperparameter_search(trainer, n_trials=1)
 
 
+def bare(kind, **held):
+    """A trainer of a kind that has nothing but what its loss is made by."""
+    trainer = object.__new__(kind)
+    vars(trainer).update({"label_smoother": None, "compute_loss_func": None, **held})
+    return trainer
+
+
 def test_a_trainer_with_its_own_loss_gets_no_method_that_lengthens_the_sequence():
     """Such a loss compares logits with labels row by row; a plain Trainer leaves the loss to the model."""
 
@@ -85,19 +92,29 @@ def test_a_trainer_with_its_own_loss_gets_no_method_that_lengthens_the_sequence(
         def compute_loss(self, *arguments, **options):
             raise NotImplementedError
 
-    assert _possible(Constraints(), object.__new__(transformers.Trainer)) == Constraints()
-    own = object.__new__(Own)
+    assert _possible(Constraints(), bare(transformers.Trainer)) == Constraints()
+    own = bare(Own)
     assert {"prompt_tuning", "lora_prefix"} <= set(_possible(Constraints(exclude=("full",)), own).exclude)
     assert "lora" not in _possible(Constraints(), own).exclude
+    for given in ({"label_smoother": object()}, {"compute_loss_func": print}):
+        assert "prompt_tuning" in _possible(Constraints(), bare(transformers.Trainer, **given)).exclude
     with pytest.raises(InvalidValueError, match=r"with Own, .* without those that take room .*; got 'prompt_tuning'"):
         _possible(Constraints(methods=("lora", "prompt_tuning")), own)
 
 
 def test_a_trainer_in_float16_trains_a_models_own_weights_in_float32():
     """transformers' scaler takes no others; what a method adds beside them is float32 of its own."""
-    subject = SimpleNamespace(quantization="none", dtype="float16")
+    subject = SimpleNamespace(quantization="none", dtype="float16", weights="float16")
     starts = [Candidate(method=name, learning_rate=1e-3) for name in ("lora", "full")]
     assert [_held(start, subject).dtype for start in starts] == ["float16", "float32"]  # type: ignore[arg-type]
+
+
+def test_weights_stay_in_what_they_were_loaded_in():
+    """A trainer that computes in bfloat16 trains float32 weights as they are, and so must the full training."""
+    starts = [Candidate(method=name, learning_rate=1e-3) for name in ("lora", "full")]
+    for weights in ("float32", "bfloat16"):
+        subject = SimpleNamespace(quantization="none", dtype="bfloat16", weights=weights)
+        assert [_held(start, subject).dtype for start in starts] == ["bfloat16", weights]  # type: ignore[arg-type]
 
 
 def test_nothing_completed_is_no_result():
@@ -136,3 +153,22 @@ def test_a_method_that_fails_half_attached_ends_the_search(build_trainer, monkey
     monkeypatch.setattr(borrowed, "get_method", half)
     with pytest.raises(ModelError, match=r"lora failed while it was attached.*CUDA out of memory\nLoad the model anew"):
         autopeft.hyperparameter_search(build_trainer(), n_trials=2, methods=("lora",), verbose=False)
+
+
+def test_early_stopping_is_set_aside_and_put_back(build_trainer):
+    """It refuses to train without evaluations of its own, which no trial has; afterwards it stands where it stood."""
+    trainer = build_trainer(metric_for_best_model="loss", eval_strategy="steps", eval_steps=4)
+    trainer.add_callback(transformers.EarlyStoppingCallback(early_stopping_patience=1))
+    trainer.add_callback(transformers.TrainerCallback())
+    before = list(trainer.callback_handler.callbacks)
+    best = autopeft.hyperparameter_search(trainer, n_trials=1, methods=("lora",), verbose=False)
+    assert [outcome.status for outcome in best.outcomes] == ["completed"]
+    assert trainer.callback_handler.callbacks == before
+    assert trainer.train().global_step <= 8
+
+
+def test_a_method_that_needs_more_steps_is_infeasible(build_trainer):
+    """A schedule that a trial is too short for is said of that trial, and the search goes on."""
+    trainer = build_trainer(max_steps=2)
+    with pytest.raises(NothingFitsError, match="adalora: infeasible: The rank schedule needs at least 10 optimizer"):
+        autopeft.hyperparameter_search(trainer, n_trials=2, methods=("adalora",), verbose=False)

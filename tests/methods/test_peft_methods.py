@@ -191,6 +191,20 @@ def test_adalora_prunes_to_its_budget_and_keeps_it_after_loading(tiny_models, tm
     assert sum(p.numel() for name, p in loaded.named_parameters() if "lora_E" in name) == kept
 
 
+def test_adalora_is_loaded_beside_a_base_of_16_bits(tiny_models, tmp_path):
+    """Layers that are cut to their ranks anew train what they trained, in float32, and count their ranks frozen."""
+    import torch
+
+    method, case = get_method("adalora"), _case("adalora", "bert", "classification", tiny_models)
+    case = altered(case, "small", parameters={"rank": 1, "initial_rank": 4, "dropout": 0.0})
+    model = method.apply(case.build().to(torch.bfloat16), case.setup)
+    train(method, model, case, steps=case.setup.total_steps)
+    method.save(model, tmp_path)
+    loaded = method.load(case.build().to(torch.bfloat16), case.setup, tmp_path)
+    one, two = ({n: p.dtype for n, p in m.named_parameters() if p.requires_grad} for m in (model, loaded))
+    assert one == two
+
+
 def test_adalora_refuses_a_schedule_that_cannot_run(tiny_models):
     """Too few steps, or nothing to prune, fail inside peft only after training has begun: said before."""
     method, case = get_method("adalora"), _case("adalora", "bert", "classification", tiny_models)

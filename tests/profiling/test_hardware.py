@@ -7,9 +7,10 @@ import pytest
 
 from autopeft.errors import DeviceError, InvalidValueError, OutOfMemoryError
 from autopeft.profiling import cpu, hardware
-from autopeft.profiling.hardware import probe_hardware
+from autopeft.profiling.hardware import among_freest, probe_hardware
 from autopeft.profiling.precision import choose_dtype
-from autopeft.profiling.usable import check_usable
+from autopeft.profiling.usable import check_usable, claim
+from autopeft.training.devices import training_device
 from autopeft.values.profiles import Device, Throughput
 from tests.profiling.fake_nvml import (
     GIB,
@@ -63,6 +64,80 @@ def test_split_card_is_offered_as_its_slices(driver):
     assert found.selected == 1
     assert found.device.compute_capability == "8.0"
     assert any("split by MIG into 2 slices" in note for note in found.notes)
+
+
+def split(uuid="GPU-a", **_):
+    """A card in two slices, the second with more room."""
+    slices = [Card(uuid="MIG-a", total=10 * GIB, free=9 * GIB), Card(uuid="MIG-b", total=20 * GIB, free=19 * GIB)]
+    return Card(name="NVIDIA A100-SXM4-40GB", uuid=uuid, capability=(8, 0), total=40 * GIB, slices=[*slices])
+
+
+@pytest.mark.parametrize("beside", [(), (Card(uuid="GPU-b", free=15 * GIB),)])
+@pytest.mark.parametrize("claims", [lambda found: check_usable(found.device), training_device])
+def test_a_slice_is_claimed_by_its_name(driver, monkeypatch, beside, claims):
+    """CUDA gives a process one slice, and by itself the first: the one planned for is asked for before it begins."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    driver(split(), *beside)
+    found = probe_hardware()
+    assert [(d.index, d.exclusive) for d in found.devices] == [(0, True)] * (2 + len(beside))
+    claims(found)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-b"
+    assert training_device(found) == "cuda:0"
+    (left,) = probe_hardware().devices
+    assert (left.uuid, left.exclusive) == ("MIG-b", False)
+
+
+def test_whole_cards_are_left_to_a_process(driver, monkeypatch):
+    """Among whole cards an index tells one, and nothing else of the process is narrowed."""
+    driver(Card(uuid="GPU-a"), Card(uuid="GPU-b"))
+    found = probe_hardware()
+    assert [(d.index, d.uuid, d.exclusive) for d in found.devices] == [(0, "GPU-a", False), (1, "GPU-b", False)]
+    claim(found.device)
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_a_slice_is_not_claimed_too_late(driver, monkeypatch):
+    """Once CUDA has begun, its choice stands: that is said, and what children inherit is left."""
+    monkeypatch.setattr("autopeft.profiling.nvml.cuda_begun", lambda: True)
+    monkeypatch.setattr("autopeft.profiling.usable.cuda_begun", lambda: True)
+    driver(split())
+    found = probe_hardware()
+    assert any("CUDA has begun in this process and gives it one MIG slice" in note for note in found.notes)
+    claim(found.device)
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("visible", "left"),
+    [
+        ("0", ["MIG-a", "MIG-b"]),
+        ("GPU-a", ["MIG-a", "MIG-b"]),
+        ("MIG-b", ["MIG-b"]),
+        ("1", ["GPU-b"]),
+        ("0,0,1", ["MIG-a", "MIG-b"]),
+    ],
+)
+def test_a_split_cards_own_name_leaves_its_slices(driver, monkeypatch, visible, left):
+    """Who names a split card has CUDA run on a slice of it, not on the processor."""
+    driver(split(), Card(uuid="GPU-b"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [device.uuid for device in probe_hardware().devices] == left
+
+
+def test_several_cards_are_the_freest_and_planned_for_by_the_least(driver):
+    """Of three cards two are taken: those with the most room, by whose lesser one is planned, its dtype included."""
+    cards = (
+        Card(uuid="GPU-a", free=4 * GIB),
+        Card(uuid="GPU-b", free=23 * GIB),
+        Card(name="Tesla T4", uuid="GPU-c", capability=(7, 5), total=16 * GIB, free=7 * GIB),
+    )
+    driver(*cards)
+    found = among_freest(probe_hardware(), 2)
+    assert [(device.uuid, device.index) for device in found.devices] == [("GPU-b", 1), ("GPU-c", 2)]
+    assert (found.device.uuid, found.device.free_memory_bytes, found.dtype) == ("GPU-c", 7 * GIB, "float16")
+    assert any("Tesla T4 has 7.0 GiB free of 16.0 GiB" in note for note in found.notes)
+    assert among_freest(probe_hardware(), 1) == probe_hardware()
+    assert len(among_freest(probe_hardware(), 9).devices) == 3
 
 
 def test_mig_mode_without_slices_leaves_no_card(driver):

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 from autopeft.errors import FileFormatError
 from autopeft.methods import all_methods
 from autopeft.quantization import all_quantizations
-from autopeft.recommend.evidence import gains, measured_gain, published_runs, read_runs, shipped_runs, to_line
+from autopeft.recommend.evidence import gains, level, measured_gain, published_runs, read_runs, shipped_runs, to_line
 from autopeft.values.evidence import Run, RunModel, RunPoint, RunQuality, RunTask
 
 
@@ -93,6 +94,25 @@ def test_a_wrong_schema_is_refused_with_its_key(tmp_path, changes, told):
     path = file_of(tmp_path, json.dumps({**json.loads(to_line(a_run())), **changes}))
     with pytest.raises(FileFormatError, match=re.escape(told)):
         read_runs(path)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "told"),
+    [
+        ("validation_loss", 0.0, "`quality.value` must be a finite number above 0 for the validation_loss; got 0.0"),
+        ("mae", -0.1, "above 0 for the mae; got -0.1"),
+        ("perplexity", 1.0, "above 1 for the perplexity; got 1.0"),
+    ],
+)
+def test_an_error_that_has_no_logarithm_is_refused(tmp_path, metric, value, told):
+    """What falls is compared by its logarithm: a value that has none is named where it is read, not where it counts."""
+    quality = RunQuality(metric=metric, value=value, higher_is_better=False, share=False)
+    path = file_of(tmp_path, to_line(a_run(quality=quality)))
+    with pytest.raises(FileFormatError, match=re.escape(told)):
+        read_runs(path)
+    (near,) = read_runs(file_of(tmp_path, to_line(a_run(quality=replace(quality, value=1.01)))))
+    assert near.quality is not None
+    assert math.isfinite(level(near.quality))
 
 
 def test_what_is_not_json_or_told_twice_is_refused(tmp_path):

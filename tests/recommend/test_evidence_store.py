@@ -78,7 +78,7 @@ def test_export_and_import_are_inverse(tmp_path):
     """What was exported comes back whole; what is there already is not added twice."""
     keep(a_run(name="one"))
     keep(a_run(name="two"))
-    assert export(tmp_path / "out.jsonl") == 2
+    assert [run.name for run in export(tmp_path / "out.jsonl").runs] == ["one", "two"]
     assert forget(lambda run: run.name == "one") == 1
     assert names() == ["two"]
     assert add_from(tmp_path / "out.jsonl") == (1, 1)
@@ -166,3 +166,22 @@ def test_runs_of_one_name_are_imported_apart(tmp_path, monkeypatch):
     assert add_from(tmp_path / "out.jsonl") == (0, 2)
     assert forget(lambda run: run.name == "one-2") == 1
     assert names() == ["one"]
+
+
+def test_a_store_that_cannot_be_read_is_said_and_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    """Advice goes without it and says so; nothing is exported or forgotten as if there were no runs."""
+    keep(a_run(name="one"))
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(store_path()), "read_bytes", refused)
+    found = kept()
+    assert found.runs == ()
+    assert found.complaints == (
+        f"{store_path()} cannot be read: Permission denied. Advice goes without your own evidence.",
+    )
+    for change in (lambda: forget(lambda _: True), lambda: export(tmp_path / "out.jsonl")):
+        with pytest.raises(InvalidValueError, match=r"evidence\.jsonl cannot be read: Permission denied"):
+            change()
+    assert not (tmp_path / "out.jsonl").exists()

@@ -4,7 +4,7 @@ import pytest
 
 from autopeft.methods import Seed, get_method
 from autopeft.recommend import measured, rules
-from autopeft.recommend.evidence import MeasuredGain
+from autopeft.recommend.evidence import MeasuredGain, published_runs
 from autopeft.recommend.measured import LEAST, UNMEASURED
 from autopeft.recommend.measured import measured_reason as find
 from autopeft.values.candidates import Reason
@@ -88,3 +88,10 @@ def test_the_shipped_runs_are_read():
     reason = measured_reason(case(get_method("rslora"), within=WRITES))
     assert "+4." in reason.because
     assert reason.source.startswith("https://")
+
+
+def test_runs_that_do_not_count_are_not_denied():
+    """Of a method whose published runs are its authors' own, it is not said that there are none."""
+    assert any(run.method == "pissa" for run in published_runs())
+    reason = measured_reason(case(get_method("pissa"), within=WRITES))
+    assert "by others than a method's authors and scored by a share" in reason.because

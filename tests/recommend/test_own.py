@@ -6,7 +6,6 @@ import pytest
 
 from autopeft.recommend import recommend
 from autopeft.recommend._evidence_trials import model_facts, task_facts
-from autopeft.recommend.own import counted
 from autopeft.values.evidence import Run, RunQuality
 from tests.recommend.settings import SMALL, hardware, setting, task
 from tests.recommend.test_recommender import INSERTED, PLAIN, TWIN, catalogue
@@ -68,6 +67,28 @@ def test_trials_elsewhere_change_nothing(catalogue, other):
     catalogue(PLAIN, TWIN, INSERTED)
     own = [trial("plain", 0.9, **other), trial("twin", 0.5, 1, **other)]
     assert recommend(hardware(), SMALL, task(), traced=0, own=own) == recommend(hardware(), SMALL, task(), traced=0)
-    assert counted(setting(), own) == 0
     alone = recommend(hardware(), SMALL, task(), traced=0, own=[trial("plain", 0.9)])
     assert alone == recommend(hardware(), SMALL, task(), traced=0)
+
+
+def test_a_metric_of_ones_own_counts_in_no_points(catalogue):
+    """Nobody knows what a user's own metric ranges over; a task's own metric counts though it is no share."""
+    catalogue(PLAIN, TWIN)
+
+    def scored(metric, *values):
+        return [
+            trial(name, 0.5, place, quality=RunQuality(metric=metric, value=value, share=False))
+            for place, (name, value) in enumerate(zip(("plain", "twin"), values, strict=True))
+        ]
+
+    plain = recommend(hardware(), SMALL, task(), traced=0)
+    assert recommend(hardware(), SMALL, task(), traced=0, own=scored("mine:percent", 87.0, 61.0)) == plain
+    (better, worse), _ = expected(scored("mcc", 0.8, 0.4), "plain", "twin")
+    assert better > worse
+
+
+def test_trials_that_correct_nothing_are_not_said_to(catalogue):
+    """A search over methods of which one alone is suggested leaves all as it was, and is not in the notes."""
+    catalogue(PLAIN, TWIN)
+    own = [trial("plain", 0.9), trial("inserted", 0.5, 1)]
+    assert recommend(hardware(), SMALL, task(), traced=0, own=own) == recommend(hardware(), SMALL, task(), traced=0)

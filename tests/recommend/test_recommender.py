@@ -10,6 +10,7 @@ from autopeft.errors import InvalidValueError, NothingFitsError
 from autopeft.methods import Seed
 from autopeft.recommend import recommend
 from autopeft.recommend.budget import parse_budget
+from autopeft.recommend.suggest import Profiles, recommend_for
 from autopeft.values.candidates import Constraints
 from tests.recommend.settings import GIB, SMALL, decoder, hardware, method, task
 
@@ -280,3 +281,12 @@ def test_other_budgets_are_refused(text):
     """What is no count and no share gets an error that shows both forms."""
     with pytest.raises(InvalidValueError, match="5M or a share such as 1%"):
         parse_budget(text, 10**6)
+
+
+def test_what_was_noted_of_the_model_is_among_the_notes(catalogue, monkeypatch):
+    """What had to be assumed of a model is said with what was assumed of the device and the data."""
+    catalogue(PLAIN)
+    monkeypatch.setenv("AUTOPEFT_EVIDENCE", "off")
+    model = replace(SMALL, notes=("Its experts are counted as one.",))
+    found = recommend_for(Profiles(hardware=hardware(), model=model, task=task()), Constraints())
+    assert "Its experts are counted as one." in found.notes

@@ -6,6 +6,7 @@ import pytest
 
 from autopeft.methods import Seed
 from autopeft.recommend.rules import RULES, rate_rules, reasons_for
+from autopeft.values.candidates import Constraints, Team
 from tests.recommend.settings import GIB, LARGE, SMALL, case, hardware, method, setting, task
 
 SEED = Seed(parameters={"rank": 8}, learning_rate=2e-4, source="made by hand")
@@ -35,6 +36,8 @@ ENGLISH = setting(task=task(language="en"))
 LONG_PROMPT = {"virtual_tokens": 20}
 SHORT_PROMPT = {"virtual_tokens": 5}
 ENCODER = setting(model=replace(SMALL, kind="encoder"))
+ENCODER_FEW = setting(model=ENCODER.model, task=task(rows=200))
+FULL_OF_ROWS = setting(model=replace(SMALL, max_positions=102))
 
 TABLE = {
     "prompts-suit-very-large-models": (case(PROMPT, within=TOO_LARGE), case(PROMPT)),
@@ -43,7 +46,12 @@ TABLE = {
     "prefixes-suit-generation-with-little-data": (case(PREFIX, within=WRITES_FEW), case(PREFIX, within=WRITES)),
     "prefixes-suit-generation": (case(PREFIX, within=WRITES), case(PREFIX, within=WRITES_FEW)),
     "prefixes-are-sensitive": (case(PREFIX), case(PROMPT)),
-    "prompts-take-room": (case(PROMPT, parameters=LONG_PROMPT), case(PROMPT, parameters=SHORT_PROMPT)),
+    "prompts-take-room": (
+        case(PROMPT, parameters=LONG_PROMPT), case(PROMPT, parameters=SHORT_PROMPT, within=FULL_OF_ROWS),
+    ),
+    "prompts-overrun-positions": (
+        case(PROMPT, parameters=SHORT_PROMPT, within=FULL_OF_ROWS), case(PROMPT, parameters=LONG_PROMPT),
+    ),
     "input-stays-whole": (case(LOW_RANK), case(PROMPT)),
     "low-rank-suits-simple-labels": (case(LOW_RANK), case(LOW_RANK, within=REASONS)),
     "low-rank-suits-tight-memory": (case(LOW_RANK, within=TIGHT), case(LOW_RANK)),
@@ -74,7 +82,7 @@ TABLE = {
     "quantization-can-degrade": (case(quantization="int8"), case()),
     "full-costs-most-and-forgets": (case(FULL), case(LOW_RANK)),
     "low-rates-forget-little": (case(FULL, learning_rate=1e-5), case(FULL, learning_rate=1e-4)),
-    "biases-suit-small-encoders": (case(BIASES, within=ENCODER), case(BIASES)),
+    "own-weights-suit-encoders-with-few-rows": (case(BIASES, within=ENCODER_FEW), case(BIASES, within=ENCODER)),
     "scales-suit-few-rows": (case(SCALES, within=FEW), case(SCALES)),
     "scales-starve-at-low-rates": (case(SCALES, learning_rate=1e-4), case(SCALES, learning_rate=1e-2)),
     "low-resource-language": (case(within=UKRAINIAN), case(within=ENGLISH)),
@@ -117,3 +125,24 @@ def test_memory_left_over_decides_what_is_tight():
     """The same model is tight on a small device and not on a large one."""
     assert not setting(hardware=hardware(memory=80 * GIB), model=TIGHT.model).tight
     assert TIGHT.tight
+
+
+def test_what_devices_divide_is_judged_by_a_devices_share():
+    """Sharded over eight cards a model is tight, or too large, for none of them; processors share one memory."""
+    shared = Constraints(team=Team(strategy="fsdp", devices=8))
+    whole = Constraints(team=Team(strategy="ddp", devices=8))
+    assert not setting(model=TIGHT.model, constraints=shared).tight
+    assert setting(model=TIGHT.model, constraints=whole).tight
+    assert setting(model=TIGHT.model, constraints=shared, hardware=hardware(kind="cpu")).tight
+    quantized = case(within=setting(model=LARGE, constraints=shared), quantization="nf4")
+    assert "quantize-what-does-not-fit" not in {reason.rule for reason in reasons_for(quantized)}
+
+
+def test_a_rule_says_no_more_than_it_has_looked_at():
+    """The rule on quantized bases fires for eight bits too, so it does not speak of four."""
+    (reason,) = (
+        reason
+        for reason in reasons_for(case(within=TOO_LARGE, quantization="int8"))
+        if reason.rule == "quantize-what-does-not-fit"
+    )
+    assert "4-bit" not in reason.because

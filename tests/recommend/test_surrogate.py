@@ -127,6 +127,29 @@ def test_a_loss_is_less_sure_than_a_share():
     assert losses.high - losses.low > shares.high - shares.low
 
 
+def test_an_interval_knows_that_the_reference_may_have_been_lucky():
+    """A gain is over what the default recipe came to in one setting, whose luck is a part of what is not known."""
+    fitted = surrogate.load()
+    assert fitted.reference_variance > 0
+    _, with_luck, _ = surrogate.estimate([described()], ["points"], fitted)
+    _, without, _ = surrogate.estimate([described()], ["points"], replace(fitted, reference_variance=0.0))
+    assert with_luck[0] ** 2 - without[0] ** 2 == pytest.approx(fitted.reference_variance)
+
+
+@pytest.mark.parametrize(
+    ("targets", "attention", "feed_forward"),
+    [
+        ("qv", 1, 0), ("attention", 1, 0), ("mlp", 0, 1), ("all-linear", 1, 1), ("none", 0, 0), ("", 0, 0),
+        ("v_proj", 1, 0), ("query,key,value", 1, 0), ("gate_proj, up_proj,down_proj", 0, 1),
+        ("down_proj,k_proj,v_proj", 1, 1), ("model.layers.0.mlp.c_proj", 0, 1),
+    ],
+)  # fmt: skip
+def test_named_modules_lie_where_their_role_does(targets, attention, feed_forward):
+    """Groups and names of modules alike say whether attention or the feed-forward block is reached."""
+    row = dict(zip(NAMES, vector(described(targets=targets)), strict=True))
+    assert (row["on attention"], row["on feed-forward"]) == (attention, feed_forward)
+
+
 def test_a_starved_rate_is_expected_to_lose():
     """At the bottom of a method's range of rates it is expected to come out well below its middle."""
     for name in ("lora", "ia3", "prompt_tuning"):

@@ -8,7 +8,8 @@ from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.halving import READINGS
 from autopeft.tuning.proposal import proposal
-from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.ranking import counted
+from autopeft.tuning.study import TrialStudy, kept_study
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Contender, Difference, Measurement, Score, SearchResult, TrialOutcome
 
@@ -76,14 +77,16 @@ def score(value: float, metric: str = "accuracy") -> Score:
 def finish(
     folder: Path, winner: Candidate, gaps: dict[str, Difference], notes: tuple[str, ...] = (), **facts: Any
 ) -> None:
-    """The result of a search that came to its comparison."""
+    """The result of a search that came to its comparison with the trials that it holds now."""
 
     def contender(test: float) -> Contender:
         return Contender(config=winner, validation=score(test), test=score(test), tokens=9000, seconds=20.0)
 
+    study = kept_study(folder / "study.db")
+    ended = study.outcomes() if study else ()
     result = SearchResult(
         winner=contender(0.9), default_lora=contender(0.8), raced_lora=contender(0.85), difference=gaps,
-        references={"untuned": score(0.5), "tfidf_logistic_regression": score(0.7)}, trials={"completed": 1},
+        references={"untuned": score(0.5), "tfidf_logistic_regression": score(0.7)}, trials=counted(ended),
         seconds=60.0, comparison_seconds=50.0, overhead_seconds=2.0, output=str(folder), notes=notes,
         **facts,
     )  # fmt: skip

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autopeft.cli.suggest_view import _count as counted
 from autopeft.report.clock import WallTime, search_clock
 from autopeft.report.front import COSTS, costed, front
 from autopeft.report.importances import LEAST_TRIALS, Tried, importances
 from autopeft.report.svg.draw import circle, text, text_width
 from autopeft.report.svg.frame import Area
 from autopeft.report.svg.labels import place_labels
-from autopeft.report.svg.scale import octets, scale
+from autopeft.report.svg.scale import number, octets, scale
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
@@ -150,3 +151,38 @@ def test_labels_and_titles_are_text_not_markup():
     """Names of a user's own methods may hold what HTML would read as markup."""
     assert text(0, 0, "<a> & b").endswith(">&lt;a&gt; &amp; b</text>")
     assert "<title>&lt;a&gt; &amp; b</title>" in circle(0, 0, 1, "dot", "<a> & b")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(999, "999"), (1000, "1k"), (999_499, "999k"), (999_500, "1M"), (-999_950, "-1M"), (999_999_999, "1G")],
+)
+def test_what_rounds_to_a_thousand_has_the_next_unit(value, written):
+    """A unit is chosen for the number as it is written: a thousand thousands are a million."""
+    assert number(value) == written
+    assert counted(abs(value)) == written.strip("-").replace("G", "B")
+
+
+def test_numbers_without_a_size_are_written():
+    """What is no number, or has no end, needs no unit to be told."""
+    assert number(math.nan) == "nan"
+    assert number(math.inf).startswith("inf")
+
+
+def test_settings_of_a_method_of_ones_own_have_their_names():
+    """An import path has dots of its own; the setting stands behind the last."""
+    from optuna.distributions import FloatDistribution
+
+    rates = [10 ** (-4 + n / 10) for n in range(20)]
+    key = "mine.method.learning_rate"
+    own = [
+        Tried(
+            outcome=trial(n, 0.5, loss=math.log(rate), rate=rate, method="mine.method"),
+            parameters={"method": "mine.method", key: rate},
+            distributions={"method": None, key: FloatDistribution(1e-4, 1e-1, log=True)},
+        )
+        for n, rate in enumerate(rates)
+    ]
+    _, of_one = importances([*own, *made([1.0, 2.0], [1e-3, 1e-2])])
+    assert of_one.across == "mine.method"
+    assert set(of_one.shares) == {"learning rate"}

@@ -2,8 +2,11 @@
 
 import html.parser
 import json
+import os
 import re
+import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +17,10 @@ from autopeft.report.front import COSTS
 from autopeft.report.story import Attempt
 from autopeft.report.words import gap_words
 from autopeft.tuning.pareto import explained, search_front
+from autopeft.tuning.proposal import proposal
+from autopeft.tuning.study import TrialStudy
 from autopeft.values.outcomes import Finalist, Forgetting, Latency
-from tests.report.folders import begin, complete, fail, finish, gap, score, stop
+from tests.report.folders import STARTS, begin, complete, fail, finish, gap, score, stop
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 SECTIONS = (
@@ -253,3 +258,69 @@ def test_trials_that_ran_at_once_have_lanes_of_their_own():
         for number, (start, end) in enumerate([(0.0, 10.0), (1.0, 4.0), (4.0, 6.0), (10.0, 11.0)])
     ]
     assert [lane for lane, _ in lanes(tuple(made), 20.0)] == [0, 1, 1, 0]
+
+
+def hours_later(folder, hours=2):
+    """Moves all that a study has done so far into the past, as if the search had been left alone since."""
+    with sqlite3.connect(folder / "study.db") as study:
+        for moment in ("datetime_start", "datetime_complete"):
+            study.execute(f"update trials set {moment} = datetime({moment}, '-{hours} hours')")
+
+
+def test_the_pause_of_an_interrupted_search_is_left_out(tmp_path):
+    """A trial that was open when its search was killed is settled the next day; nobody has worked on it until then."""
+    study = begin(tmp_path)
+    complete(study, 0.7)
+    study.ask()
+    hours_later(tmp_path)
+    again = TrialStudy(tmp_path / "study.db", proposal(STARTS, depth=4), seed=0)
+    assert again.recover(restarted=True) == 1
+    complete(again, 0.8)
+    story = read_story(tmp_path)
+    assert [attempt.status for attempt in story.attempts] == ["completed", "worker_lost", "completed"]
+    assert all(attempt.end is not None and attempt.end < 60 for attempt in story.attempts)
+    assert len(story.resumed) == 1
+
+
+def test_a_worker_that_is_lost_has_worked_until_then(tmp_path):
+    """Where the search itself lives on, a trial is settled at once, and however long it ran is no pause."""
+    study = begin(tmp_path)
+    study.ask()
+    hours_later(tmp_path)
+    again = TrialStudy(tmp_path / "study.db", proposal(STARTS, depth=4), seed=0)
+    assert again.lose(os.getpid(), "killed") == 1
+    (attempt,) = read_story(tmp_path).attempts
+    assert attempt.end == pytest.approx(2 * 3600, abs=60)
+
+
+def test_a_search_that_went_on_is_told_without_its_old_result(finished):
+    """Once another trial has ended, who won before is no longer who won: the comparison is still to be made."""
+    assert read_story(finished).result is not None
+    complete(TrialStudy(finished / "study.db", proposal(STARTS, depth=4), seed=0), 0.95)
+    assert read_story(finished).result is None
+    page = page_of(finished)
+    assert "The comparison with the baselines has not been made yet" in page
+    assert "The search is finished" not in page
+
+
+def test_without_baselines_no_difference_is_drawn(tmp_path):
+    """Where neither baseline came to its end there is nothing to subtract, and no empty chart of it."""
+    study = begin(tmp_path)
+    finish(tmp_path, complete(study, 0.9).candidate, {})
+    page = page_of(tmp_path)
+    assert "test accuracy" in page
+    assert "difference in accuracy" not in page
+
+
+def test_the_folder_is_named_where_it_is_the_one_one_stands_in(finished, monkeypatch):
+    """``.`` has no name of its own."""
+    monkeypatch.chdir(finished)
+    assert "tuned.yaml in run." in write_report(Path()).read_text()
+
+
+def test_a_page_that_cannot_be_written_is_one_error(finished, tmp_path):
+    """A folder in its place, and a file where its folder should be, are named."""
+    with pytest.raises(StudyError, match="run cannot be written: it is a folder"):
+        write_report(finished, finished)
+    with pytest.raises(StudyError, match=r"page\.html cannot be written: .*study\.db is no folder that may be written"):
+        write_report(finished, finished / "study.db" / "page.html")

@@ -100,10 +100,72 @@ def test_words_carry_their_tag_on_their_first_token(tokenizer):
     """Other tokens of a word are left out of the loss; cut words take their tags with them."""
     row = {"tokens": ["ab", "c", "de"], "tags": ["B-X", "O", "I-X"]}
     encode = get_task("token-classification").encode
-    assert encode(row, tokenizer, ("O", "B-X", "I-X"), 50)["labels"] == [1, -100, 0, 2, -100]
-    cut = encode(row, tokenizer, ("O", "B-X", "I-X"), 3)
-    assert cut["labels"] == [1, -100, 0]
+    assert encode(row, tokenizer, ("O", "B-X", "I-X"), 50)["labels"] == [1, -100, -100, 0, -100, 2, -100]
+    cut = encode(row, tokenizer, ("O", "B-X", "I-X"), 4)
+    assert cut["labels"] == [1, -100, -100, 0]
     assert cut["truncated"]
+    space_alone = encode(row, tokenizer, ("O", "B-X", "I-X"), 3)
+    assert space_alone["labels"] == [1, -100, -100]
+    assert space_alone["truncated"]
+
+
+def words_tokenizer(prefix_space):
+    """A byte-level tokenizer that has learnt words with the space before them, as those of language models have."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    made.post_processor = processors.ByteLevel(trim_offsets=True)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<pad>"], initial_alphabet=alphabet)
+    made.train_from_iterator(["Ada met Bob in Rome", "in Rome Bob met Ada"] * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", model_max_length=128)
+
+
+@pytest.mark.parametrize("prefix_space", [False, True])
+def test_words_are_read_as_in_running_text(prefix_space):
+    """A byte-level tokenizer has other tokens for words without their space; one that adds it is given none."""
+    tokenizer = words_tokenizer(prefix_space)
+    row = {"tokens": ["Ada", "met", "Bob"], "tags": ["B-X", "O", "B-X"]}
+    encoded = get_task("token-classification").encode(row, tokenizer, ("O", "B-X"), 50)
+    assert encoded["input_ids"] == tokenizer("Ada met Bob").input_ids
+    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"])[-2:] == ["Ġmet", "ĠBob"]
+    assert encoded["labels"][-2:] == [0, 1]
+    assert "truncated" not in encoded
+    assert "offset_mapping" not in encoded
+
+
+def test_words_that_bring_their_own_mark_are_given_none():
+    """A tokenizer that marks where each text begins, as Llama 2's, would read a space before it as one more mark."""
+    from tokenizers import Tokenizer, models, normalizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made.train_from_iterator(["Ada met Bob", "Bob met Ada"], trainers.BpeTrainer(vocab_size=30))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=128)
+    row = {"tokens": ["Ada", "met", "Bob"], "tags": ["O", "O", "O"]}
+    encoded = get_task("token-classification").encode(row, tokenizer, ("O",), 50)
+    pieces = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+    assert "".join(pieces) == "▁Ada▁met▁Bob"
+
+
+def test_a_word_that_cannot_be_read_takes_no_space_and_no_tag():
+    """An empty word has no token; the words around it keep their tags."""
+    row = {"tokens": ["Ada", "", "met"], "tags": ["B-X", "B-X", "O"]}
+    encoded = get_task("token-classification").encode(row, words_tokenizer(False), ("O", "B-X"), 50)
+    assert [label for label in encoded["labels"] if label != -100] == [1, 0]
+    assert encoded["truncated"]
+
+
+def test_scripts_without_spaces_get_none():
+    """Between two Chinese words no running text has a space; between Chinese and Latin it has."""
+    row = {"tokens": ["中国", "人", "Bob"], "tags": ["O", "O", "O"]}
+    tokenizer = words_tokenizer(False)
+    encoded = get_task("token-classification").encode(row, tokenizer, ("O",), 50)
+    assert tokenizer.decode(encoded["input_ids"]) == "中国人 Bob"
 
 
 def test_tokenizer_without_pad_token_pads_with_eos():

@@ -60,10 +60,10 @@ def test_losses_do_not_depend_on_padding_and_agree_with_the_model(tiny_models, n
     labels = ("n", "y") if task.has_labels else ()
     spec = DataSpec(source="", task=name, columns={}, labels=labels, metric=next(iter(task.metrics)))
     dataset = encode(Data(spec=spec, rows={"train": rows}), tokenizer, kind)["train"]
-    together = task.predict(model, stack(dataset.__getitems__([0, 1])), tokenizer)
+    together = task.predict(model, stack(dataset.__getitems__([0, 1])), tokenizer, dataset.longest_target)
     for place in (0, 1):
         batch = stack([dataset[place]])
-        alone = task.predict(model, batch, tokenizer)
+        alone = task.predict(model, batch, tokenizer, dataset.longest_target)
         assert alone.losses[0] == pytest.approx(together.losses[place], rel=1e-4)
         assert alone.losses[0] == pytest.approx(model(**batch).loss.item(), rel=1e-4)
         assert alone.expected == [together.expected[place]]

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from autopeft.training.base import fingerprint
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import memory_guard
+from autopeft.training.pace import LEAST_STEPS
 from autopeft.training.run import collate, plan_steps
 from autopeft.training.worker import Worker
 from autopeft.values.candidates import SCORED_ON_CPU, Candidate, rows_at_once
@@ -133,6 +135,43 @@ def test_divergence_and_deadline_are_expected_outcomes(worker, data):
     ):
         run.advance(1.0)
     assert fingerprint(worker.base(LORA).model) == worker.base(LORA).fingerprint
+
+
+def test_what_is_too_slow_ends_after_a_few_steps(worker, data, monkeypatch):
+    """A run that cannot reach its next reading in the time of its plan is not trained until that is over."""
+    monkeypatch.setattr("autopeft.training.pace.LEAST_SHARE", 0.0)
+    plan = Plan(tokens=12_000, readings=(0.5, 1.0), seconds=600.0)
+    with worker.attached(LORA, plan, data["train"]) as run:
+        run.advance(1.0)
+        assert run.done == len(run.steps)
+    monkeypatch.setattr("autopeft.training.run.longest_part", lambda shares: 1e9 * len(shares))
+    with (
+        pytest.raises(TimedOutError, match=f"Its first {LEAST_STEPS + 1} steps show it"),
+        worker.attached(LORA, plan, data["train"]) as run,
+    ):
+        run.advance(1.0)
+    assert run.done == LEAST_STEPS + 1 < len(run.steps)
+
+
+def test_each_part_has_the_time_of_the_plan(worker, data, monkeypatch):
+    """A run that goes on at once has for each part what one that was stopped and continued would have."""
+    plan, now = Plan(tokens=4_000, readings=(0.5, 1.0), seconds=10.0), [0.0]
+    monkeypatch.setattr("autopeft.training.run.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with worker.attached(LORA, plan, data["train"]) as run:
+        run.advance(0.5)
+        now[0] += 11.0
+        run.advance(1.0)
+        assert run.done == len(run.steps)
+    with worker.attached(LORA, plan, data["train"]) as run:
+        step = run._step
+
+        def slow(batches):
+            now[0] += 6.0
+            return step(batches)
+
+        monkeypatch.setattr(run, "_step", slow)
+        with pytest.raises(TimedOutError, match="time was over at step 2"):
+            run.advance(0.5)
 
 
 def test_a_method_that_changes_the_base_is_undone(worker, data):
@@ -280,3 +319,19 @@ def test_a_method_that_fails_half_attached_leaves_no_broken_base(worker, data, t
     assert worker.base(LORA).fingerprint == before.fingerprint
     with worker.attached(LORA, Plan(tokens=500), data["train"]) as run:
         run.advance(1.0)
+
+
+def test_state_that_an_optimizer_keeps_by_name_goes_to_the_device(worker, data, monkeypatch):
+    """torch moves the state of parameters alone, and a state read from a file is on the processor."""
+    candidate = replace(LORA, optimizer="lora_fa")
+    with worker.attached(candidate, Plan(tokens=2_000, seed=2), data["train"]) as run:
+        run.advance(0.5)
+        state = run.state()
+        named = [entry for key, entry in state.optimizer["state"].items() if isinstance(key, str)]
+        assert any(isinstance(value, torch.Tensor) for entry in named for value in entry.values())
+        monkeypatch.setattr(run, "device", "meta")
+        run.load_state(state)
+        moved = [entry for key, entry in run._optimizer.state.items() if isinstance(key, str)]
+        kept = {value.device.type for entry in moved for value in entry.values() if isinstance(value, torch.Tensor)}
+        assert kept == {"meta"}
+        assert {type(entry["step"]) for entry in moved} == {int}

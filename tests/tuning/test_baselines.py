@@ -78,7 +78,8 @@ def test_a_baseline_that_does_not_fit_is_trained_with_half_its_rows_at_once(tmp_
 @pytest.mark.parametrize("rows", [1, 5, 12, 16, 32])
 def test_the_default_recipe_takes_sixteen_rows_a_step(rows):
     """Whatever the winner takes at once, the recipe sees its sixteen rows per step, and no more of them at once."""
-    recipe = default_recipe(replace(WINNER, batch_size=rows))
+    recipe = default_recipe(replace(WINNER, batch_size=rows, schedule="constant"))
+    assert recipe.schedule == "linear", "as the recipe has it, whatever the winner took"
     assert recipe.batch_size * recipe.accumulation == 16
     assert recipe.batch_size <= rows
 

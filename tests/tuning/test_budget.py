@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopeft.tuning.budget import FULL_TRIALS, LONGEST_EPOCHS, evaluation_seconds, trial_size
+from autopeft.data import encode, load_data
+from autopeft.profiling.hardware import probe_hardware
+from autopeft.profiling.model import read_model
+from autopeft.profiling.tokenizer import load_tokenizer
+from autopeft.training.worker import Worker
+from autopeft.tuning.budget import FULL_TRIALS, LONGEST_EPOCHS, evaluation_seconds, measure_speed, trial_size
 from autopeft.tuning.halving import READINGS
+from autopeft.values.candidates import Candidate
 
 
 class _Split(SimpleNamespace):
@@ -37,6 +43,18 @@ def test_a_scored_trial_fits_its_share_of_the_time(rows, length, speed, seconds,
     fewest = (len(size.readings) * 16 + 32) * length / 3 / speed
     assert training <= share + 1 / speed
     assert training + scoring <= share + max(fewest, 0.0) + 2 / speed
+
+
+def test_speed_is_measured_over_two_steps_at_least(tiny_models, tmp_path, monkeypatch):
+    """A first batch that holds all the tokens of the probe, because its rows are very long, leaves none to be timed."""
+    lines = [f"{'word ' * (60 if n < 8 else 1)}{n},{n % 2}" for n in range(400)]
+    (tmp_path / "toy.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    model = str(tiny_models["bert"])
+    data = encode(load_data(str(tmp_path / "toy.csv")), load_tokenizer(model), "encoder")["train"]
+    longest = sorted(range(len(data)), key=lambda row: -data.lengths[row])
+    monkeypatch.setattr("autopeft.training.run.batches", lambda *_: [longest[:8], longest[8:16], longest[16:]])
+    worker = Worker(read_model(model, "classification", 2), probe_hardware(), head_seed=0)
+    assert measure_speed(worker, Candidate(method="ia3", learning_rate=1e-3, batch_size=8), data) > 0
 
 
 def test_tokens_that_a_user_gives_win():

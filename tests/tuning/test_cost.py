@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from autopeft.data import EncodedDataset
 from autopeft.errors import OutOfMemoryError
 from autopeft.tuning.budget import measure_speed
 from autopeft.tuning.cost import download_bytes, fitting_speed
@@ -48,21 +49,22 @@ def test_memory_that_runs_out_while_the_speed_is_measured_is_told_apart():
             return None
 
     worker: Any = SimpleNamespace(attached=lambda *_: Full())
-    rows: Any = SimpleNamespace(lengths=[5, 7])
+    rows = EncodedDataset(rows=[{}, {}], lengths=[5, 7], truncated=0, pad_values={})
     with pytest.raises(OutOfMemoryError, match="CUDA out of memory"):
         measure_speed(worker, START, rows)
 
 
-def hub(monkeypatch, folder, *files):
+def hub(monkeypatch, folder, *files, kind="safetensors"):
     """A hub model's weights on this machine: so many files of it."""
+    ending = "bin" if kind == "pytorch" else kind
     for name in files:
-        parts = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+        parts = {"weight_map": {"a": f"one.{ending}", "b": f"two.{ending}"}}
         (folder / name).write_text(json.dumps(parts))
     monkeypatch.setattr(
         "huggingface_hub.try_to_load_from_cache",
         lambda _source, name: str(folder / name) if (folder / name).exists() else None,
     )
-    prepared: Any = SimpleNamespace(model=SimpleNamespace(source="some/model", weight_bytes=99))
+    prepared: Any = SimpleNamespace(model=SimpleNamespace(source="some/model", weight_bytes=99, weight_format=kind))
     return download_bytes(prepared)
 
 
@@ -79,3 +81,17 @@ def hub(monkeypatch, folder, *files):
 def test_weights_in_parts_are_here_once_all_parts_are(monkeypatch, tmp_path, files, missing):
     """A large model's parts need no download when the cache holds each that the index names."""
     assert hub(monkeypatch, tmp_path, *files) == missing
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        (["model.safetensors"], 99),
+        (["pytorch_model.bin"], 0),
+        (["pytorch_model.bin.index.json", "one.bin"], 99),
+        (["pytorch_model.bin.index.json", "one.bin", "two.bin"], 0),
+    ],
+)
+def test_pickled_weights_that_are_here_are_no_download(monkeypatch, tmp_path, files, missing):
+    """A model that is loaded from torch's own files is looked for under their names."""
+    assert hub(monkeypatch, tmp_path, *files, kind="pytorch") == missing

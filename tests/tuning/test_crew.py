@@ -1,23 +1,39 @@
 """Which processes a search starts, and where each runs."""
 
 import os
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autopeft.cli.options import parse_gpus
-from autopeft.environment import permissions, trust_remote_code
-from autopeft.errors import InvalidValueError
+from autopeft.environment import permissions, remote_code_trusted, trust_remote_code
+from autopeft.errors import DeviceError, InvalidValueError
+from autopeft.profiling.hardware import among_freest, probe_hardware
+from autopeft.profiling.usable import claim
+from autopeft.tuning.cluster import Rung, train_rung
 from autopeft.tuning.crew import crew_of
+from autopeft.tuning.hired import torch_runner, work
+from autopeft.tuning.member import Place
 from autopeft.tuning.spread import Spread
 from autopeft.values.profiles import Device, HardwareProfile
+from tests.profiling.fake_nvml import GIB, Card, FakeNvml
+from tests.tuning.child import STARTS, SimulatedRunner, job, open_study, prepared
 
 
 def machine(gpus: int) -> HardwareProfile:
     kind: Any = "cuda" if gpus else "cpu"
     devices = tuple(
-        Device(index=k, name="card", kind=kind, total_memory_bytes=2**34, free_memory_bytes=2**34)
+        Device(
+            index=k,
+            name="card",
+            kind=kind,
+            total_memory_bytes=2**34,
+            free_memory_bytes=2**30 * (k + 1),
+            uuid=f"GPU-{k}" if gpus else None,
+        )
         for k in range(gpus or 1)
     )
     return HardwareProfile(
@@ -46,36 +62,93 @@ def test_this_process_works_alone_unless_it_is_told_otherwise():
 
 
 def test_one_process_for_each_gpu():
-    """Named GPUs have a process each, which sees its own alone; without names the first are taken."""
-    named = crew_of(Spread(gpus=("3", "1")), machine(4))
+    """GPUs that were named and left have a process each, which sees its own alone; otherwise the freest are taken."""
+    named = crew_of(Spread(gpus=("3", "1")), machine(2))
     assert named is not None
-    assert [named.environment(k)["CUDA_VISIBLE_DEVICES"] for k in range(named.size)] == ["3", "1"]
+    assert [named.environment(k)["CUDA_VISIBLE_DEVICES"] for k in range(named.size)] == ["GPU-1", "GPU-0"]
     counted = crew_of(Spread(workers=2), machine(4))
     assert counted is not None
-    assert counted.gpus == ("0", "1")
-    shared = counted.share(Search(hardware=machine(4)))  # type: ignore[arg-type]
-    assert [(device.index, device.kind) for device in shared.hardware.devices] == [(0, "cuda")]
+    assert counted.gpus == ("GPU-3", "GPU-2")
 
 
-def test_what_a_run_is_allowed_reaches_its_processes(monkeypatch):
-    """Leave to run a model's own code, and to read pickles, holds in workers here and on a cluster; none by default."""
-    crew = crew_of(Spread(workers=2), machine(0))
+def test_processes_plan_for_the_least_of_their_cards():
+    """What a process tries fits whichever of the cards it has, and that is the only one that it sees."""
+    taken = among_freest(machine(4), Spread(workers=2).processes)
+    crew = crew_of(Spread(workers=2), taken)
     assert crew is not None
-    assert "AUTOPEFT_TRUST_REMOTE_CODE" not in crew.environment(0)
+    shared = crew.share(Search(hardware=taken))  # type: ignore[arg-type]
+    (own,) = shared.hardware.devices
+    assert (own.index, own.kind, own.uuid, own.free_memory_bytes) == (0, "cuda", None, 3 * 2**30)
+
+
+def test_a_process_claims_no_slice_but_its_own():
+    """Slices go by name, and what a process is told to plan for does not make it leave the one that it was given."""
+    whole = machine(2)
+    split = replace(whole, devices=tuple(replace(d, index=0, mig=True, exclusive=True) for d in whole.devices))
+    crew = crew_of(Spread(workers=2), split)
+    assert crew is not None
+    assert [crew.environment(k)["CUDA_VISIBLE_DEVICES"] for k in (0, 1)] == ["GPU-1", "GPU-0"]
+    shared = crew.share(Search(hardware=split))  # type: ignore[arg-type]
+    claim(shared.hardware.device)
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_a_worker_whose_gpu_torch_cannot_use_says_so(monkeypatch):
+    """It would train on the processor instead, and nobody would know why the search is slow."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job: Any = SimpleNamespace(prepared=Search(hardware=machine(1)))
+    with pytest.raises(DeviceError, match="card is here, but torch"):
+        torch_runner(job)
+
+
+@pytest.mark.parametrize(
+    ("spread", "processes"),
+    [(Spread(), 1), (Spread(workers=3), 3), (Spread(gpus=("0", "1")), 2), (Spread(ray="", workers=4), 1)],
+)
+def test_processes_of_this_machine_are_counted(spread, processes):
+    """One for each worker, or else for each named GPU; those of a cluster are not this machine's."""
+    assert spread.processes == processes
+
+
+def test_pickles_that_are_allowed_are_so_on_a_cluster(monkeypatch):
+    """Workers here inherit the variable, tasks elsewhere are handed it; none by default."""
     assert permissions() == {}
     monkeypatch.setenv("AUTOPEFT_ALLOW_PICKLE", "1")
+    assert permissions() == {"AUTOPEFT_ALLOW_PICKLE": "1"}
+
+
+def trusting(_job) -> tuple[SimulatedRunner, float]:
+    trusted.append(remote_code_trusted())
+    return SimulatedRunner(0), 1000.0
+
+
+trusted: list[bool] = []
+
+
+def test_leave_to_run_code_reaches_workers_and_tasks(tmp_path):
+    """A job and a place among several devices carry the leave to wherever they are taken up; none by default."""
+    trusted.clear()
+    open_study(tmp_path)
     with trust_remote_code():
-        assert crew.environment(1)["AUTOPEFT_TRUST_REMOTE_CODE"] == "1"
-        assert permissions() == {"AUTOPEFT_ALLOW_PICKLE": "1", "AUTOPEFT_TRUST_REMOTE_CODE": "1"}
-    assert set(permissions()) == {"AUTOPEFT_ALLOW_PICKLE"}
+        told, place = job(tmp_path, 1, trusting), Place(prepared=prepared(), rank=0, meeting=tmp_path)
+    work(told, lambda: None)
+    train_rung("told", told, Rung(number=0, candidate=STARTS[0], before=None, state=None, seconds=60.0))
+    work(job(tmp_path, 2, trusting), lambda: None)
+    assert trusted == [True, True, False]
+    assert place.trusted
+    assert not Place(prepared=prepared(), rank=0, meeting=tmp_path).trusted
+    assert not remote_code_trusted()
 
 
-def test_the_names_of_visible_gpus_are_kept(monkeypatch):
+def test_workers_get_the_gpus_that_this_process_sees(monkeypatch):
     """Where the environment leaves this process two GPUs, workers get those and not the first two of the machine."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    crew = crew_of(Spread(workers=2), machine(2))
+    cards = [Card(uuid=f"GPU-{k}", free=k * GIB) for k in range(1, 9)]
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*cards))
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    crew = crew_of(Spread(workers=2), probe_hardware())
     assert crew is not None
-    assert crew.gpus == ("5", "7")
+    assert crew.gpus == ("GPU-6", "GPU-4")
 
 
 def test_processes_share_a_processor_and_its_memory():
@@ -92,7 +165,12 @@ def test_processes_share_a_processor_and_its_memory():
     ("spread", "gpus", "message"),
     [
         (Spread(workers=3), 2, "`--workers` of a search must be at most 2, one process for each GPU; got 3"),
-        (Spread(workers=3, gpus=("0", "1")), 4, "at most 2, one process for each GPU; got 3"),
+        (Spread(workers=3, gpus=("0", "1")), 2, "at most 2, one process for each GPU; got 3"),
+        (
+            Spread(gpus=("0", "9")),
+            1,
+            "`--gpus` of a search must be names of this machine's GPUs, as 1 of these are",
+        ),
         (Spread(gpus=("0",)), 0, "`--gpus` of a search must be left out on a machine without GPUs; got '0'"),
     ],
 )

@@ -8,6 +8,7 @@ from autopeft.tuning.guide import DRAWS, GUIDED, Guide
 from autopeft.tuning.proposal import proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
+from autopeft.values.names import Status
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from tests.recommend.settings import SMALL, task
 from tests.tuning.child import STARTS
@@ -28,11 +29,13 @@ def guided(judge):
     return replace(proposal(STARTS, depth=4), guide=judge)
 
 
+READ = (Measurement(tokens=1, seconds=1.0, train_loss=1.0, validation_loss=1.0),)
+
+
 def run(study):
     """Runs a trial to its end, and returns its candidate."""
     trial, candidate = study.ask()
-    reading = Measurement(tokens=1, seconds=1.0, train_loss=1.0, validation_loss=1.0)
-    study.tell(trial, TrialOutcome(number=trial.number, status="completed", candidate=candidate, curve=(reading,)))
+    study.tell(trial, TrialOutcome(number=trial.number, status="completed", candidate=candidate, curve=READ))
     return candidate
 
 
@@ -55,6 +58,28 @@ def test_a_resumed_search_judges_the_same_draws():
     assert guided(first).promising(4, 7) == guided(again).promising(4, 7) != guided(other).promising(4, 8)
     assert first.asked == again.asked
     assert guided(first).promising(5, 7) == proposal(STARTS, depth=4).promising(4, 7) == {}
+
+
+def test_a_method_that_was_too_slow_is_not_proposed_again(tmp_path):
+    """The guide knows gains, and not what they cost here: it has no say for what took too long for a trial."""
+    judge = Keen()
+    study = TrialStudy(tmp_path / "study.db", guided(judge), seed=0)
+    study.enqueue(STARTS)
+    trial, slow = study.ask()
+    study.tell(trial, TrialOutcome(number=0, status="timed_out", candidate=slow, too_slow=True))
+    for _ in range(4 * GUIDED):
+        trial, drawn = study.ask()
+        again = drawn.method == slow.method  # the sampler may still try it
+        status: Status = "timed_out" if again else "completed"
+        study.tell(trial, TrialOutcome(number=trial.number, status=status, candidate=drawn, curve=READ, too_slow=again))
+    assert judge.asked
+    assert slow.method not in {candidate.method for asked in judge.asked for candidate in asked}
+    done = replace(slow, learning_rate=slow.learning_rate / 2)
+    study.enqueue([done])
+    assert run(study).method == slow.method
+    assert study._slow() == set(), "once it has come to an end it is not too slow"
+    every = {start.method for start in STARTS}
+    assert guided(Keen()).promising(4, 7, every) == {}, "with nothing left to judge the sampler draws"
 
 
 def test_the_surrogate_judges_a_rate_by_its_method():

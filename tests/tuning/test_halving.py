@@ -22,7 +22,7 @@ from autopeft.tuning.halving import (
 )
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
-from autopeft.tuning.trials import LEAST_SECONDS, SLOWEST, Trials
+from autopeft.tuning.trials import LEAST_SECONDS, SLOWEST, Trials, plan_of
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared
@@ -130,21 +130,42 @@ def test_the_last_seconds_go_to_who_waits(tmp_path):
 
 
 def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
-    """A trial gets a deadline of its own, in proportion to what a full one was planned for, its scoring included."""
+    """A part of a training has a limit of its own, by what a whole one was planned for, its scoring included."""
     given = []
 
     class Watched(SimulatedRunner):
         def run(self, number, candidate, plan, stops, deadline, earlier):
-            given.append(deadline - time.monotonic())
+            given.append(plan.seconds)
             return super().run(number, candidate, plan, stops, deadline, earlier)
 
     search(tmp_path, 2, Watched(0.0))
-    assert all(LEAST_SECONDS - 1 < seconds <= LEAST_SECONDS for seconds in given)
+    assert set(given) == {LEAST_SECONDS}
     slow: Any = SimpleNamespace(
         size=TrialSize(tokens=40_000, pruning_rows=1000, scoring_rows=3000), tokens_per_second=1000.0
     )
     loop = Trials(open_study(tmp_path), Watched(0.0), prepared(), slow, Silent())
     loop.run(Limits(trials=4, seconds=None), time.monotonic())
-    assert given[-1] == pytest.approx(SLOWEST * (40.0 + 2.0), abs=1.0), (
+    assert given[-1] == pytest.approx(SLOWEST * (40.0 + 2.0)), (
         "6,000 rows of a token, scored at three a second of training"
     )
+    folds: Any = SimpleNamespace(**{**vars(prepared()), "parts": 3 * prepared().parts})
+    assert plan_of(slow, folds).seconds == pytest.approx(given[-1]), "each fold is a training of its own"
+
+
+def test_what_ran_out_of_time_takes_nobodys_place():
+    """A continuation would count beside what it went on from; what is too slow would bar all that read worse."""
+    outcomes = [trial(n, 0.5 + n / 10) for n in range(5)]
+    done = trial(9, 0.1, 0.1, 0.1, status="completed")
+    assert promotable([*outcomes[:4], done]) is None
+    assert promotable([*outcomes[:4], done, trial(10, 0.5, status="timed_out", continues=0)]) is None
+    assert promotable([*outcomes, done]) == outcomes[0]
+    slow = trial(11, 0.1, status="timed_out", too_slow=True)
+    assert promotable([slow, outcomes[0]]) == outcomes[0]
+
+
+def test_what_waits_is_left_where_another_limit_ends_the_search(tmp_path):
+    """Only where time is too short for a new trial does the best that waits go on without having earned it."""
+    outcomes = search(tmp_path, 12, SimulatedRunner(0.0), limit=600.0)
+    assert len(outcomes) == 12
+    assert promotable(outcomes) is None
+    assert sum(o.status == "completed" for o in outcomes) < 6

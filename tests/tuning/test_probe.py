@@ -12,7 +12,7 @@ from autopeft.errors import DivergedError
 from autopeft.recommend.observed import LOSS_ERROR, POINTS_PER_LOSS, combined
 from autopeft.recommend.recommender import ranked
 from autopeft.recommend.suggest import collect_profiles, recommend_for
-from autopeft.tuning.probe import LOST, _pilot, probe, readings
+from autopeft.tuning.probe import LOST, _pilot, _too_few, probe, readings
 from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.predictions import Prediction, ProbeRun
 
@@ -162,3 +162,21 @@ def test_the_pilot_is_the_first_that_can_take_a_few_steps(monkeypatch):
     start, step = _pilot(bench, leaders(16, 8))
     assert math.isnan(start)
     assert math.isinf(step)
+
+
+def test_runs_that_did_not_end_are_not_blamed_on_the_time(profiles, reviews, monkeypatch):
+    """Where all that was probed diverged, the note says so, each says it of itself, and predictions stay."""
+    monkeypatch.setattr("autopeft.tuning.probe._run", lambda *_: ProbeRun(status="diverged", seconds=1.0))
+    before = recommend_for(profiles, Constraints(methods=("lora", "ia3")))
+    after = probe(profiles, reviews, before, 60, lambda _: None)
+    assert "2 probed, fewer than two of them to the end (diverged)" in after.notes[-1]
+    assert sorted(s.probe.status for s in after.candidates if s.probe) == ["diverged", "diverged"]
+    assert [s.prediction for s in after.candidates] == [s.prediction for s in before.candidates]
+
+
+def test_why_nothing_is_compared_is_told_apart():
+    """Too little time, nothing that can begin, and runs that end otherwise are three sentences."""
+    assert "30 s are too few" in _too_few(30, 0.7, [])
+    assert "30 s are too few" in _too_few(30, 0.7, [ran(0.5)])
+    assert "can take a few steps" in _too_few(30, math.nan, [])
+    assert "(diverged, out of memory)" in _too_few(30, 0.7, [ran(None, "out_of_memory"), ran(None, "diverged")])

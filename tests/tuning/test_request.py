@@ -2,6 +2,9 @@
 
 import csv
 from dataclasses import replace
+from statistics import fmean
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -9,11 +12,13 @@ from autopeft.errors import AutopeftError, DeviceError, FileFormatError, Nothing
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
+from autopeft.tuning.folding import parts_of
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.session import dry_run, run_search
-from autopeft.values.candidates import Constraints
+from autopeft.tuning.spread import Spread
+from autopeft.values.candidates import Candidate, Constraints, Team
 from tests.toys import completion_jsonl
 
 pytestmark = pytest.mark.usefixtures("stored")
@@ -85,6 +90,28 @@ def test_a_dry_run_downloads_nothing(request_, monkeypatch):
     assert cost.download_bytes == 1_000_000
     assert cost.tokens_per_second > 0
     assert cost.trial_seconds > 0
+
+
+def test_a_dry_run_refuses_what_the_search_would(request_):
+    """GPUs that are not here, another kind of database and a team that is to be spread are no plan either."""
+    many = tuple(str(number) for number in range(99))
+    team = replace(request_.constraints, team=Team(strategy="ddp", devices=2))
+    wrong = [
+        (request_, Spread(gpus=many, workers=100), "`--(gpus|workers)` of a search must be"),
+        (request_, Spread(storage="mysql://host/db"), "`--storage` of a search must be"),
+        (replace(request_, constraints=team), Spread(workers=2), "`--workers` of a search with --strategy ddp must be"),
+    ]
+    for request, spread, message in wrong:
+        with pytest.raises(AutopeftError, match=message):
+            dry_run(request, Limits(trials=1), spread)
+
+
+def test_repeats_need_folds():
+    """Where the plain split is large enough nothing is repeated, and that is said rather than passed over."""
+    large: Any = SimpleNamespace(rows={"train": range(5000)})
+    with pytest.raises(AutopeftError, match="`--repeats` of a search with 5,000 training rows must be left out; got 2"):
+        parts_of(large, None, 2, 0)
+    assert parts_of(large, None, None, 0) == []
 
 
 def test_small_data_is_cross_validated_more_than_once(request_):
@@ -167,3 +194,25 @@ def test_unknown_names_are_refused_before_anything_is_loaded(request_):
     for request, message in wrong:
         with pytest.raises(AutopeftError, match=message):
             prepare(request)
+
+
+def test_a_method_is_asked_about_the_steps_of_a_real_trial(request_):
+    """What schedules its ranks over a run refuses one that is too short before it is tried, and not in it."""
+    prepared = prepare(request_)
+    parameters = {"rank": 2, "initial_rank": 4, "alpha": 8, "dropout": 0.0}
+    scheduled = Candidate(method="adalora", parameters=parameters, learning_rate=1e-3, batch_size=8)
+    step = 8 * fmean(prepared.encoded["train"].lengths)
+    assert prepared.guided(round(20 * step)).obstacles(scheduled) == []
+    assert prepared.guided(round(20 * step)).setup(scheduled).total_steps in (19, 20)
+    assert "at least 10 optimizer steps; got 4" in " ".join(prepared.guided(round(4.5 * step)).obstacles(scheduled))
+
+
+def test_a_method_that_needs_many_steps_is_measured_and_tried(request_, tmp_path):
+    """Where it is all that is asked for, its speed is that of the first steps of a run that is long enough for it."""
+    constraints = Constraints(methods=("adalora",))
+    long = replace(request_, constraints=constraints, tokens=3000)
+    run_search(long, tmp_path / "long", Limits(trials=1, seconds=None), resume=False, observer=Silent())
+    assert (tmp_path / "long" / "tuned.yaml").exists()
+    short = replace(long, tokens=500)
+    with pytest.raises(NothingFitsError, match=r"(?s)1 infeasible.*needs at least 10 optimizer steps"):
+        run_search(short, tmp_path / "short", Limits(trials=1, seconds=None), resume=False, observer=Silent())

@@ -15,7 +15,7 @@ from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.tuning.runner import TorchRunner
-from autopeft.tuning.trials import within
+from autopeft.tuning.trials import told_apart
 from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.plans import Plan
 from tests.toys import classification_csv
@@ -200,7 +200,7 @@ def test_a_continuation_has_the_figures_of_its_first_part(runner, monkeypatch, s
     else:
         assert ended.tokens == 0
         assert ended.seconds < 1000.0
-        slow = within(9.0, math.inf, first, lambda _: ended)
+        slow = told_apart(ended, PLAN, math.inf, first)
         assert slow.too_slow
         assert (slow.tokens, slow.peak_bytes) == (first.tokens, 2**50), "its own time was too short: it stands for both"
 
@@ -220,3 +220,17 @@ def test_a_base_is_let_go_of_before_the_next_one_is_loaded(ready, worker, monkey
     gauge.ready(IA3)
     assert held == [None]
     assert gauge._base is worker.base(IA3)
+
+
+def test_tokens_of_a_part_that_was_broken_off_are_counted(runner, monkeypatch):
+    """What diverges between two readings has spent tokens, which a limit on them must see."""
+    backward, steps = TrainingRun._backward, []
+
+    def late(self, batch, parts):
+        steps.append(1)
+        return math.nan if len(steps) > 2 else backward(self, batch, parts)
+
+    monkeypatch.setattr(TrainingRun, "_backward", late)
+    outcome = runner.run(31, IA3, replace(PLAN, readings=(1.0,)), lambda _: False, math.inf, None)
+    assert (outcome.status, outcome.curve) == ("diverged", ())
+    assert outcome.tokens > 0

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import re
 import shutil
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from autopeft.errors import StudyError
+from autopeft.errors import StudyError, TimedOutError
 from autopeft.estimation import draft
 from autopeft.estimation.estimate import uncorrected
 from autopeft.estimation.observations import Observation
@@ -22,19 +23,26 @@ from autopeft.files import plain, write_text
 from autopeft.recommend.evidence import read_runs
 from autopeft.report import write_report
 from autopeft.resources import search_spaces
+from autopeft.training.run import TrainingRun
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
-from autopeft.tuning import observations
+from autopeft.tuning import observations, session
 from autopeft.tuning.baselines import Baseline
+from autopeft.tuning.crew import Crew
+from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Silent
+from autopeft.tuning.opening import left_of
 from autopeft.tuning.prepare import prepare
-from autopeft.tuning.session import _finished, dry_run, run_search
+from autopeft.tuning.session import _observe, dry_run, run_search
+from autopeft.tuning.spread import Spread
 from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.trials import Trials
 from autopeft.values.candidates import Constraints, Setup, Team
 from autopeft.values.names import STATUSES
 from autopeft.values.profiles import Throughput
+from tests.report.folders import begin, complete, finish, stop
 from tests.tuning.conftest import METHODS
 
 TOKEN = "hf_" + "kRtWq" * 7
@@ -142,6 +150,68 @@ def test_peaks_correct_later_estimates(finished, request_, monkeypatch):
     monkeypatch.setattr(observations, "uncorrected", lambda *_, **__: bound)
     keep_observations(ready, [done], frozenset())
     assert len(kept) == 1, "neither a share of a run nor a bound by formula is a residual"
+
+
+def test_step_times_of_trials_that_shared_a_device_are_not_its_own(finished, request_, monkeypatch):
+    """Where workers share the processor a step takes longer than on it alone; a card's peak is each process's own."""
+    _, output = finished
+    prepared = prepare(request_)
+    outcomes = TrialStudy(output / "study.db", prepared.proposal, seed=0).outcomes()
+    speed = Throughput(tflops={"float32": 0.1}, bandwidth_bytes_per_second=1e10, source="measured")
+    timed = replace(prepared.hardware.device, throughput=speed)
+    ready = replace(prepared, hardware=replace(prepared.hardware, devices=(timed,)))
+    kept: list[Observation] = []
+    monkeypatch.setattr(observations, "record", kept.append)
+    assert keep_observations(ready, outcomes, frozenset(), crowded=True) == 0
+    card = replace(timed, kind="cuda", name="In no catalogue")
+    ready = replace(prepared, hardware=replace(prepared.hardware, devices=(card,)))
+    done = replace(next(o for o in outcomes if o.status == "completed"), tokens=10**9, peak_bytes=123)
+    keep_observations(ready, [done], frozenset(), crowded=True)
+    assert [(found.reserved_bytes, found.step_seconds) for found in kept] == [(123, None)]
+
+
+@pytest.mark.parametrize(
+    ("spread", "crew", "crowded"),
+    [
+        (Spread(), None, [False]),
+        (Spread(workers=2), Crew(size=2, gpus=(), threads=1), [True]),
+        (Spread(gpus=("0", "1")), Crew(size=2, gpus=("0", "1"), threads=1), [False]),
+        (Spread(gpus=("0", "0")), Crew(size=2, gpus=("0", "0"), threads=1), [True]),
+        (Spread(ray=""), Crew(size=1, gpus=(), threads=1), []),
+    ],
+)
+def test_what_a_trial_took_is_kept_of_this_machine_alone(monkeypatch, spread, crew, crowded):
+    """Processes that share a device say so, and nodes of a cluster, which may be other machines, are left out."""
+    told: list[bool] = []
+    monkeypatch.setattr(session, "keep_observations", lambda *_, crowded: told.append(crowded))
+    search: Any = SimpleNamespace(
+        spread=spread, crew=crew, prepared=None, known=frozenset(), study=SimpleNamespace(own=tuple)
+    )
+    _observe(search)
+    assert told == crowded
+
+
+def test_a_search_that_is_interrupted_keeps_what_its_trials_took(request_, tmp_path, monkeypatch):
+    """The next run knows the trials from before, and so keeps each once."""
+    kept: list[int] = []
+
+    def keep(_prepared, outcomes, known, *, crowded):
+        kept.extend(outcome.number for outcome in outcomes if outcome.number not in known)
+
+    def interrupted(self, stops, began):
+        run(self, Limits(trials=1, seconds=None), began)
+        raise KeyboardInterrupt
+
+    run = Trials.run
+    monkeypatch.setattr(session, "keep_observations", keep)
+    only, two = replace(request_, constraints=Constraints(methods=("ia3",))), Limits(trials=2, seconds=None)
+    monkeypatch.setattr(Trials, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(only, tmp_path / "out", two, resume=False, observer=Silent())
+    monkeypatch.setattr(Trials, "run", run)
+    assert kept == [0]
+    run_search(only, tmp_path / "out", two, resume=True, observer=Silent())
+    assert kept == [0, 1]
 
 
 def test_baselines_are_the_published_recipe(finished):
@@ -287,16 +357,16 @@ def test_the_winner_is_written_before_anything_is_compared(request_, tmp_path, m
 
 def test_a_result_is_stale_once_a_trial_has_gone_on(tmp_path):
     """A trial that was stopped and then completed leaves as many outcomes, and yet another winner is possible."""
-
-    def counts(*statuses):
-        return {status: statuses.count(status) for status in STATUSES}
-
-    def holding(*statuses) -> Any:
-        return SimpleNamespace(outcomes=lambda: [SimpleNamespace(status=status) for status in statuses])
-
-    folder: Any = SimpleNamespace(finished=lambda: SimpleNamespace(trials=counts("completed", "pruned")))
-    assert _finished(folder, holding("pruned", "completed")) is not None
-    assert _finished(folder, holding("completed", "completed")) is None
+    study = begin(tmp_path)
+    earlier, best = stop(study, 1.5), complete(study, 0.9)
+    finish(tmp_path, best.candidate, {})
+    folder = OutputFolder(tmp_path)
+    assert folder.finished(study.outcomes()) is not None
+    trial, _ = study.ask_again(earlier)
+    study.tell(trial, replace(earlier, number=trial.number, status="completed", score=0.8, continues=earlier.number))
+    assert len(study.outcomes()) == 2
+    assert folder.finished(study.outcomes()) is None
+    assert folder.finished(None) is not None, "without a study there is nothing to say otherwise"
 
 
 def test_time_that_ends_before_the_first_trial_is_said(request_, tmp_path):
@@ -323,7 +393,23 @@ def test_a_search_that_is_broken_off_shows_no_further_sign_of_life(request_, tmp
 
 def test_trials_that_are_too_slow_are_outcomes(request_, tmp_path, monkeypatch):
     """A search whose every trial takes longer than a trial may says so, and goes on with none of them for ever."""
-    limits = iter([60.0])  # the first is read, and goes on as the best so far
-    monkeypatch.setattr("autopeft.tuning.trials.most_seconds", lambda *_: next(limits, 0.0))
-    with pytest.raises(StudyError, match=r"No trial was completed .* 2 timed_out.*(\n.*)+with another --out"):
+    advance = TrainingRun.advance
+
+    def hurried(run, share):
+        if run.done and run._pace.seconds < math.inf:  # the first trial is read, and goes on as the best so far
+            raise TimedOutError("Its time was over.")
+        return advance(run, share)
+
+    monkeypatch.setattr(TrainingRun, "advance", hurried)
+    with pytest.raises(StudyError, match=r"No trial was completed .* 2 timed_out.*(\n.*)+with another --output"):
         run_search(request_, tmp_path / "out", Limits(trials=2), resume=False, observer=Silent())
+
+
+def test_time_that_is_spent_is_no_cost_of_going_on(tmp_path):
+    """What is said of a search that goes on is the time that is left of it, and nothing less than none."""
+    begin(tmp_path).spend(61.0)
+    folder = OutputFolder(tmp_path)
+    assert left_of(Limits(seconds=100.0), folder).seconds == 39.0
+    assert left_of(Limits(seconds=50.0), folder).seconds == 0.0
+    assert left_of(Limits(trials=3), folder) == Limits(trials=3)
+    assert left_of(Limits(seconds=100.0), OutputFolder(tmp_path / "new")).seconds == 100.0

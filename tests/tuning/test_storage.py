@@ -2,19 +2,22 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from optuna.storages import RDBStorage
 
 from autopeft.errors import InvalidValueError, StudyError
 from autopeft.tuning.folder import check_same
 from autopeft.tuning.proposal import proposal
-from autopeft.tuning.storage import Beats, database_url, open_storage, public_name
-from autopeft.tuning.study import TrialStudy
+from autopeft.tuning.storage import Beats, Storage, database_url, open_storage, public_name
+from autopeft.tuning.study import TrialStudy, kept_study
 from tests.toys import classification_csv
 from tests.tuning import database
 from tests.tuning.child import SETTINGS, STARTS, SimulatedRunner
@@ -100,6 +103,29 @@ def test_a_silent_worker_gives_its_trial_back(url):
     assert other.outcomes()[0].status == "worker_lost"
     alive.close()
     other.close()
+
+
+def test_a_trial_of_a_silent_worker_is_in_the_report(tmp_path):
+    """What was lost by silence is stored like any other loss: who reads a copy knows no spaces to make it up from."""
+    path = tmp_path / "shared.db"
+    storage = Storage(
+        name="shared", optuna=RDBStorage(f"sqlite:///{path}", heartbeat_interval=60, grace_period=120),
+        held=nullcontext, beats=BEATS,
+    )  # fmt: skip
+    study = TrialStudy(storage, proposal(STARTS, depth=4), seed=0, place="here")
+    study.enqueue(STARTS)
+    gone, candidate = study.ask()
+    study.close()
+    assert study.recover() == 0
+    with sqlite3.connect(path) as database_:
+        database_.execute("update trial_heartbeats set heartbeat = datetime(heartbeat, '-1 hour')")
+    assert study.recover() == 1
+    study.copy_to(tmp_path / "study.db")
+    copy = kept_study(tmp_path / "study.db")
+    assert copy is not None
+    (lost,) = copy.outcomes()
+    assert (lost.number, lost.status, lost.candidate) == (gone.number, "worker_lost", candidate)
+    assert "no sign of life" in lost.reason
 
 
 @pytest.mark.slow

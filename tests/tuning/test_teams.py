@@ -18,9 +18,11 @@ from autopeft.recommend.dividing import undivided
 from autopeft.tasks import get_task
 from autopeft.training.class_weights import loss_weight
 from autopeft.training.parallel import Parallel
-from autopeft.tuning import member
+from autopeft.tuning import member, opening
 from autopeft.tuning.budget import TrialSize
+from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.limits import Limits
+from autopeft.tuning.member import environment
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.tuning.session import run_search
@@ -29,6 +31,7 @@ from autopeft.tuning.teams import check_spread, check_team
 from autopeft.tuning.trainer import OwnTrainer, TeamTrainer
 from autopeft.values.candidates import Candidate, Constraints, Team
 from autopeft.values.plans import Plan
+from tests.profiling.fake_nvml import GIB, Card, FakeNvml
 from tests.toys import classification_csv, completion_jsonl
 from tests.tuning import teamwork
 
@@ -113,6 +116,54 @@ def test_more_devices_than_there_are_is_refused():
     with pytest.raises(InvalidValueError, match="`--devices` of a search must be at most 1, the GPUs"):
         check_team(FSDP, replace(here, devices=(gpu,), selected=0), ())
     check_team(FSDP, replace(here, devices=(replace(gpu, kind="cpu"),), selected=0), ())
+
+
+def test_slices_of_a_card_are_no_team():
+    """CUDA gives a process one slice by itself, so that processes on slices cannot reach each other."""
+    here = probe_hardware()
+    parts = tuple(replace(here.device, kind="cuda", uuid=f"MIG-{k}", mig=True, exclusive=True) for k in (0, 1))
+    with pytest.raises(InvalidValueError, match="`--strategy` of a search on a machine split by MIG must be none; got"):
+        check_team(FSDP, replace(here, devices=parts, selected=0), ())
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """Three cards of which the first has the least room, and a torch that could use them."""
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    driver = FakeNvml(*(Card(uuid=f"GPU-{k}", free=(10 + k) * GIB) for k in range(3)))
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+
+
+def test_what_trains_at_once_has_the_freest_cards(cards, request_):
+    """Two processes, or a team of two, plan with the memory of the second freest card, and see those two alone."""
+    team = Team(strategy="ddp", devices=2)
+    many = prepare(request_, processes=2)
+    together = prepare(replace(request_, constraints=replace(request_.constraints, team=team)))
+    for prepared in (many, together):
+        assert [device.uuid for device in prepared.hardware.devices] == ["GPU-2", "GPU-1"]
+        assert prepared.memory_bytes == 11 * GIB
+    assert [environment(together, rank)["CUDA_VISIBLE_DEVICES"] for rank in (0, 1)] == ["GPU-2,GPU-1"] * 2
+    own = together.on_device(1).hardware.device
+    assert (own.uuid, own.index) == ("GPU-1", 1)
+    assert prepare(request_).memory_bytes == 12 * GIB
+
+
+def test_a_search_is_prepared_for_all_its_processes(request_, tmp_path, monkeypatch):
+    """What workers of this machine are to try is planned before the first of them starts."""
+
+    def refuse(_request, _folder, *, processes):
+        raise StudyError(f"planned for {processes}")
+
+    monkeypatch.setattr(opening, "prepare", refuse)
+    limits = Limits(trials=1, seconds=None, tokens=None)
+    with (
+        pytest.raises(StudyError, match="planned for 3"),
+        opening.opened(request_, OutputFolder(tmp_path), limits, Spread(workers=3), Silent(), resume=False),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autopeft.errors import AutopeftError, InvalidValueError, ModelError
 from autopeft.estimation.collector import uncollected
@@ -16,7 +16,7 @@ from autopeft.estimation.tracing.depth import DepthPlan, plan_depth
 from autopeft.estimation.tracing.recording import Recording
 from autopeft.estimation.tracing.store import Kept, key_of, load, path_of, save
 from autopeft.estimation.tracing.unfold import Rows, UnlikeLayersError, unfold
-from autopeft.methods import get_method
+from autopeft.methods import get_method, is_own
 from autopeft.methods._targets import selected_layers
 from autopeft.profiling.cache import is_there
 from autopeft.profiling.source import find_model
@@ -143,15 +143,13 @@ def _kernels(device: Device) -> tuple[bool, bool]:
     return capability >= 8.0, capability >= 5.0
 
 
-def _own(method: str) -> bool:
-    """Whether a method is the user's own, named by its import path: its code may be another the next time."""
-    return "." in method
-
-
 @cache
 def _code(method: str) -> str:
-    """Returns a digest of a user's own method: its module, and those beside it that it may be made of."""
-    if not _own(method):
+    """Returns a digest of a user's own method, whose code may be another the next time.
+
+    It is of its module and those beside it, which it may be made of.
+    """
+    if not is_own(method):
         return ""
     get_method(method)  # imports it
     file = sys.modules[method].__file__
@@ -165,7 +163,7 @@ def _kept(request: _Request) -> Kept:
     if found is None:
         found = _traced(request)
         # A failure of one's own method may be mended in a library that it uses, which is not looked at.
-        if found.recording is not None or not _own(request.setup.candidate.method):
+        if found.recording is not None or not is_own(request.setup.candidate.method):
             save(request.key, found)
     return found
 
@@ -177,7 +175,7 @@ def _traced(request: _Request) -> Kept:
     except ModelError as error:  # not kept: it may be there the next time
         raise UntraceableError(f"{setup.model.source} has no config to build the model from.") from error
     whole = DepthPlan(kept=tuple(range(setup.model.layers)), runs=())
-    plan = plan_depth(_likeness(setup))
+    plan = depth_plan(setup) if get_method(setup.candidate.method).layers_alike else whole
     for attempt in (plan, whole) if plan.runs else (whole,):
         try:
             return _attempt(request, attempt)
@@ -238,11 +236,12 @@ def _unfolded(recording: Recording, plan: DepthPlan) -> Trace:
     return unfold(recording, plan, Rows(training=2, evaluation=2), trainable=0, total=0)
 
 
-def _likeness(setup: Setup) -> list[Any]:
-    """Returns one value per layer; layers of equal value do the same."""
+def depth_plan(setup: Setup) -> DepthPlan:
+    """Returns which layers of a setup's model have to be traced: those do the same that are alike, and chosen alike."""
     from autopeft.estimation.tracing.layers import layer_kinds, layer_shapes
 
     model = setup.model
-    chosen = set(selected_layers(model, setup.candidate))
+    chosen = selected_layers(model, setup.candidate)
     kinds = layer_kinds(setup)
-    return [(layer_shapes(model.modules, index), kinds[index], index in chosen) for index in range(model.layers)]
+    likeness = [(layer_shapes(model.modules, index), kinds[index], index in chosen) for index in range(model.layers)]
+    return plan_depth(likeness, trained=min(chosen, default=0))

@@ -13,6 +13,7 @@ import torch
 from torch.autograd.graph import _engine_run_backward
 from torch.fx.experimental import _config as fx_config
 
+from autopeft.estimation.activations import SEQUENCES_PER_ROW
 from autopeft.estimation.collector import uncollected
 from autopeft.estimation.practice import OWN, Practice
 from autopeft.estimation.tracing.again import passed, repeat
@@ -33,9 +34,6 @@ from autopeft.values.names import LANGUAGE_TASKS
 
 _ONCE = False
 """Neither is the graph kept for another pass, nor one of the gradients made."""
-
-CHOICES = 4
-"""Choices of a multiple-choice row; four are usual (SWAG, Zellers et al., arXiv 1808.05326)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +241,11 @@ def inputs(setup: Setup, batch: Batch, device: str = "meta") -> dict[str, Any]:
         given = {name: torch.ones(row, dtype=torch.int64, device=device) for name in names}
         # With a cache transformers would take it for one text.
         return {**given, "position_ids": places.repeat(batch.rows).reshape(row), "use_cache": False}
-    shape = (batch.rows, CHOICES, batch.tokens) if setup.task == "multiple-choice" else (batch.rows, batch.tokens)
+    shape = (
+        (batch.rows, SEQUENCES_PER_ROW[setup.task], batch.tokens)
+        if setup.task == "multiple-choice"
+        else (batch.rows, batch.tokens)
+    )
     long = partial(torch.ones, dtype=torch.int64, device=device)
     by_token = setup.task in LANGUAGE_TASKS or setup.task == "token-classification"
     labels = long(shape if by_token else (batch.rows,))

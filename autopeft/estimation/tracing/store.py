@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ from autopeft.estimation.tracing.depth import DepthPlan, Run
 from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, RecordedOperation, Recording
 from autopeft.profiling.cache import cache_folder, save_text
 
-_LAYOUT = 8  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
+_LAYOUT = 9  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def save(key: str, kept: Kept) -> None:
 def _plain(kept: Kept) -> dict[str, Any]:
     content: dict[str, Any] = {
         "kept": kept.plan.kept,
-        "runs": [[run.start, run.length, run.repeats] for run in kept.plan.runs],
+        "runs": [[run.start, run.length, run.units, run.repeats] for run in kept.plan.runs],
         "notes": kept.notes,
     }
     recording = kept.recording
@@ -73,7 +73,10 @@ def _plain(kept: Kept) -> dict[str, Any]:
             "blocks": [[b.bytes, KINDS.index(b.kind), b.pool == "host", b.layer] for b in recording.blocks],
             "events": [[e.block, int(e.allocates), e.layer] for e in recording.events],
             "phases": recording.phases,
-            "operations": [astuple(operation) for operation in recording.operations],
+            "operations": [
+                [o.name, o.flops, o.fixed_bytes, o.row_bytes, o.dtype, o.phase, o.layer, o.count]
+                for o in recording.operations
+            ],
             "rows": recording.rows,
         }
     return content
@@ -82,7 +85,7 @@ def _plain(kept: Kept) -> dict[str, Any]:
 def _from_plain(content: dict[str, Any]) -> Kept:
     plan = DepthPlan(
         kept=tuple(content["kept"]),
-        runs=tuple(Run(start=a, length=b, repeats=c) for a, b, c in content["runs"]),
+        runs=tuple(Run(start=a, length=b, units=c, repeats=d) for a, b, c, d in content["runs"]),
     )
     recording = None
     if "blocks" in content:

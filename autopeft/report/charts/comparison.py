@@ -22,6 +22,9 @@ class _Interval:
     css: str
 
 
+_PAIRED = "The winner minus each baseline on the same rows. An interval that holds zero is no evidence of a difference."
+
+
 def comparison(story: Story) -> Section:
     """Returns the section: scores with their intervals, then the paired differences with theirs."""
     if story.result is None:
@@ -30,11 +33,9 @@ def comparison(story: Story) -> Section:
     test, better = story.result.winner.test, "lower" if story.lower_is_better else "higher"
     scores, gaps = _scores(story.result), _gaps(story.result)
     caption = f"{story.metric} on {test.rows} test rows with {test.level:.0%} intervals; {better} is better."
-    paired = (
-        "The winner minus each baseline on the same rows. An interval that holds zero is no evidence of a difference."
-    )
     body = figure(lambda width: _draw(scores, width, f"test {story.metric}", None), caption)
-    body += figure(lambda width: _draw(gaps, width, f"difference in {story.metric}", 0.0), paired)
+    if gaps:
+        body += figure(lambda width: _draw(gaps, width, f"difference in {story.metric}", 0.0), _PAIRED)
     return Section(key="comparison", title="Comparison on the test split", body=body)
 
 

@@ -18,7 +18,7 @@ def winner(story: Story) -> Section:
         config = story.result.winner.config if story.result else story.ranked[0].candidate
         body += table(("setting", "value"), [*_settings(config), *_costs(chosen_trial(story))], "facts")
     if story.result is not None:
-        body += paragraph(f"The same, ready for full training: tuned.yaml in {story.folder.name}.")
+        body += paragraph(f"The same, ready for full training: tuned.yaml in {story.folder.resolve().name}.")
     return Section(key="winner", title=title, body=body)
 
 

@@ -77,9 +77,11 @@ def number(value: float) -> str:
     size = abs(value)
     if 0 < size < _FINE:
         return f"{value:.0e}"
+    # Rounded before the unit is chosen: 999,950 are a million, and not a thousand thousand.
+    rounded = float(f"{value:.3g}") if size >= _SUFFIXES[-1][0] else value
     for limit, suffix in _SUFFIXES:
-        if size >= limit:
-            return f"{value / limit:.3g}{suffix}"
+        if abs(rounded) >= limit:
+            return f"{rounded / limit:.3g}{suffix}"
     return f"{value:.4g}"
 
 
