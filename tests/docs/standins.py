@@ -23,6 +23,7 @@ Environment = dict[str, str]
 SHORT = "--trials 2 --trial-tokens 400 --folds 1 --methods lora"
 WORDS: Mapping[str, Mapping[str, str]] = {
     "minutes": {
+        r" --repeats \d+": "",
         r"--time \w+": SHORT,
         r"--probe \w+": "--probe 5s",
         r"\.cache/vader-movies/reviews\.csv": "mine.csv",
