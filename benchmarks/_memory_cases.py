@@ -159,5 +159,5 @@ def cases(methods: list[str], *, cuda: bool) -> Iterator[Case]:
             architecture=architecture, tokens=512 if cuda else 64, candidate={**base, **change},
             padded="packing" not in practice, practice=practice,
         )  # fmt: skip
-    for dtype in ("bfloat16", "float32"):
-        yield Case(architecture="bert", tokens=256, method="full", candidate={"dtype": dtype})
+    for change in ({"dtype": "bfloat16"}, {"dtype": "float32"}, {"dtype": "bfloat16", "optimizer": "adamw_foreach"}):
+        yield Case(architecture="bert", tokens=256, method="full", candidate=change)

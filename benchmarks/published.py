@@ -27,6 +27,9 @@ PRACTICE = Practice(autocast=False)
 """The runs were not under autocast: each weight computes in its own dtype."""
 
 REFERENCE = "lora/llama-3.2-3B-rank32"
+OPTIMIZER = "adamw_foreach"
+"""The runs build `torch.optim.AdamW` with nothing else said."""
+
 TOKENS = 704
 """Length of the longest batch: the one at which the reference's prediction is nearest (−0.3 %)."""
 
@@ -59,7 +62,7 @@ def predicted(row: dict[str, Any], folder: str) -> int:
     asked = plan(
         Question(
             model=folder, method=row["method"], settings=given, dtype=row["dtype"], batch_size=row["batch_size"],
-            sequence_length=TOKENS, gpu=CARD,
+            sequence_length=TOKENS, gpu=CARD, optimizer=OPTIMIZER,
         )
     )  # fmt: skip
     trace = trace_setup(asked.setup, asked.tokens, asked.device, practice=PRACTICE)

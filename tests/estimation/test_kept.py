@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from autopeft.estimation import digest
 from autopeft.estimation.estimate import evaluation_rows, is_kept, uncorrected
 from autopeft.estimation.kept import estimate_path
 from autopeft.estimation.observations import observations
 from autopeft.estimation.question import Question, plan
 from autopeft.estimation.tracing import setup as tracing
+from autopeft.estimation.tracing import store
 from autopeft.estimation.tracing.setup import UntraceableError, is_traced, trace_key, trace_setup
 from autopeft.methods import get_method
 from autopeft.profiling.timed import kept_throughput
@@ -65,6 +67,21 @@ def test_whatever_decides_an_estimate_names_it(asked):
         path(asked, device=replace(device, throughput=None)),
     ]
     assert len(set(changed)) == len(changed)
+
+
+def test_the_code_that_traces_names_a_recording(asked, monkeypatch):
+    """Whoever installs other code under the same version gets no recording of the code before."""
+    digests = {digest.tracing_digest()}
+    for folder in ("methods", "optimizers", "quantization", "tasks"):
+        monkeypatch.setattr(digest, "_TRACED", (folder,))
+        digest.tracing_digest.cache_clear()
+        digests.add(digest.tracing_digest())
+    digest.tracing_digest.cache_clear()
+    assert len(digests) == 5, "each folder counts"
+    monkeypatch.undo()
+    before = trace_key(asked.setup, asked.tokens, asked.device)
+    monkeypatch.setattr(store, "tracing_digest", lambda: "of other code")
+    assert trace_key(asked.setup, asked.tokens, asked.device) != before
 
 
 def test_what_is_free_does_not_name_an_estimate(asked):

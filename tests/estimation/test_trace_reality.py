@@ -69,6 +69,7 @@ CHANGES = [
     {"method": "velora"},
     {"method": "full", "optimizer": "galore"},
     {"method": "full"},
+    {"method": "full", "optimizer": "adamw_foreach"},
     {"method": "adalora", "dtype": "bfloat16"},
     {"method": "prefix_tuning"},
     {"method": "prompt_tuning"},

@@ -16,8 +16,8 @@ from autopeft.testing.cases import built, example
 from autopeft.values.candidates import Setup
 
 NAMES = {
-    "adafactor", "adamw", "adamw_8bit", "adamw_fused", "galore", "lion", "lora_fa", "lora_plus", "paged_adamw_8bit",
-    "riemannian",
+    "adafactor", "adamw", "adamw_8bit", "adamw_foreach", "adamw_fused", "galore", "lion", "lora_fa", "lora_plus",
+    "paged_adamw_8bit", "riemannian",
 }  # fmt: skip
 OF_PEFT = {"lora_fa", "riemannian"}
 """They take peft's models and nothing else; their tests stand apart."""
@@ -144,6 +144,12 @@ def test_the_fused_optimizer_is_fused_or_refused(pair, monkeypatch):
     with pytest.raises(InvalidValueError, match="an optimizer that the model's device has a kernel for"):
         get_optimizer("adamw_fused").build(pair, 1e-3, 0.0)
     get_optimizer("adamw_fused").build(pair.to("meta"), 1e-3, 0.0)
+
+
+def test_the_optimizer_over_lists_of_tensors_is_no_other_kernel(pair):
+    """Left to itself torch takes the fused kernel nowhere, and tensors one by one on a CPU."""
+    defaults = get_optimizer("adamw_foreach").build(pair, 1e-3, 0.0).defaults
+    assert (defaults["foreach"], defaults["fused"]) == (True, None)
 
 
 def test_galore_moves_large_matrices_within_its_rank():

@@ -8,14 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import autopeft
 from autopeft.environment import STACK
+from autopeft.estimation.digest import tracing_digest
 from autopeft.estimation.trace import KINDS
 from autopeft.estimation.tracing.depth import DepthPlan, Run
 from autopeft.estimation.tracing.recording import RecordedBlock, RecordedEvent, RecordedOperation, Recording
 from autopeft.profiling.cache import cache_folder, save_text
-
-_LAYOUT = 9  # of what is kept, and of how it is traced: raise it when the same setup is to give another recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class Kept:
 
 def key_of(parts: dict[str, Any]) -> str:
     """Returns the name of what is kept: what decides it, the versions of the stack and of this code."""
-    content = {**parts, "stack": [_version(name) for name in STACK], "own": [autopeft.__version__, _LAYOUT]}
+    content = {**parts, "stack": [_version(name) for name in STACK], "own": tracing_digest()}
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -34,12 +34,18 @@ def clip(trained: list[Any], recorder: Recorder) -> None:
 def update(optimizer: Any, recorder: Recorder) -> None:
     """Records one step of an optimizer.
 
-    AdamW runs fused, without temporaries; bitsandbytes' optimizers update in place. Any other takes its own step.
+    AdamW runs fused, without temporaries, where it is not told to take tensors at once; bitsandbytes' optimizers
+    update in place. Any other takes its own step.
     """
+    adamw = isinstance(optimizer, torch.optim.AdamW)
     with torch.no_grad(), recorder.storing("optimizer_state"):
-        if isinstance(optimizer, torch.optim.AdamW):
+        if adamw:
             _each(optimizer, recorder, _adamw_state)
-            return
+    if adamw:
+        if optimizer.defaults["foreach"]:
+            _tensors_at_once(optimizer, recorder)
+        return
+    with torch.no_grad(), recorder.storing("optimizer_state"):
         if type(optimizer).__module__.startswith("bitsandbytes"):
             _tables(optimizer)
             _each(optimizer, recorder, _moments)
@@ -74,11 +80,49 @@ def _moved(parameter: Any, state: dict[str, Any]) -> list[int]:
 
 
 def _adamw_state(optimizer: Any, parameter: Any, _recorder: Recorder) -> None:
+    """Makes both moments and the count of steps, which a card's host keeps where tensors are taken at once.
+
+    There too it is counted here, 512 bytes a tensor, for a CPU is its own host.
+    """
     optimizer.state[parameter] = {
         "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
         "exp_avg": torch.zeros_like(parameter),
         "exp_avg_sq": torch.zeros_like(parameter),
     }
+
+
+def _tensors_at_once(optimizer: Any, recorder: Recorder) -> None:
+    """Takes what AdamW over lists of tensors holds and moves besides: the roots of a list's second moments.
+
+    A list is what a group trains in one dtype; its roots go when those of the next list are made
+    (``_multi_tensor_adam`` in torch/optim/adam.py).
+    """
+    for group in optimizer.param_groups:
+        lists: dict[torch.dtype, list[Any]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                lists.setdefault(parameter.dtype, []).append(parameter)
+        roots: list[torch.Tensor] = []
+        for parameters in lists.values():
+            made = [_root(optimizer, parameter, recorder) for parameter in parameters]
+            roots = made
+        while roots:
+            roots.pop(0)
+
+
+def _root(optimizer: Any, parameter: Any, recorder: Recorder) -> torch.Tensor:
+    """Makes the copy, and counts what the kernels move beyond one that does all at once.
+
+    Of the weight, decay; of the first moment, a read; of the second five passes instead of two; of the copy six; of
+    the gradient one more.
+    """
+    moment = optimizer.state[parameter]["exp_avg_sq"]
+    with recorder.within(recorder.layer_of(parameter)):
+        root = torch.empty_like(moment)
+        weight, state = (tensor.numel() * tensor.element_size() for tensor in (parameter, moment))
+        gradient = parameter.grad.numel() * parameter.grad.element_size()
+        recorder.work("foreach_update", 0.0, [2 * weight, state, 3 * state, 6 * state, gradient], "float32")
+    return root
 
 
 def _tables(optimizer: Any) -> None:
