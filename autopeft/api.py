@@ -149,7 +149,8 @@ def search(
             their Pareto front, and its knee is the winner.
         general_text: file to measure forgetting on, one text per line; the project's own sentences by default.
         track: ``mlflow``, ``wandb``, ``tensorboard`` or ``trackio``, to log each trial and the winner to.
-        workers: run trials in so many processes, one for each GPU; in this one by default.
+        workers: run trials in so many processes, one for each GPU; by default in this one, and on a machine without a
+            GPU in up to four that share its cores, where only the time is limited.
         storage: URL of a PostgreSQL database in which any number of machines join one study.
         study: its name there.
         ray: address of a Ray cluster to train on, empty for the one that Ray finds or starts.

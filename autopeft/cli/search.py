@@ -44,7 +44,12 @@ def command(
         bool, typer.Option("--stop-when-flat", help="Stop when the last trials have brought nothing better.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Run trials in so many processes, one for each GPU.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run trials in so many processes, one for each GPU. [on a CPU with --time alone, by its cores]",
+        ),
     ] = None,
     gpus: Annotated[
         str | None, typer.Option(help="The GPUs to use, one process for each: 0,1,2,3.", metavar="LIST")

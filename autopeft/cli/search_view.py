@@ -70,7 +70,7 @@ def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
     trials = "" if limits.trials is None else f"{limits.trials} trial{'s' if limits.trials > 1 else ''}, "
     lines = [
         f"a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
-        f"at {cost.tokens_per_second:,.0f} tokens/s {how};",
+        f"at {cost.tokens_per_second:,.0f} tokens/s {how}{_beside(cost)};",
         f"{trials}the trials end in {_bound(cost, limits)}, {_clock(cost.search_seconds)}; "
         f"the comparison adds up to {_minutes(cost.comparison_seconds)}.",
     ]
@@ -78,6 +78,10 @@ def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
         lines.append(f"{cost.download_bytes / 1e6:,.0f} MB of weights have to be downloaded.")
     yield "\n[bold]Cost[/bold]"
     yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
+
+
+def _beside(cost: Cost) -> str:
+    return "" if cost.at_once == 1 else f", {cost.at_once} trials at once"
 
 
 def _bound(cost: Cost, limits: Limits) -> str:

@@ -67,7 +67,7 @@ def measure_speed(worker: Worker, candidate: Candidate, dataset: EncodedDataset)
 
 def trial_size(
     data: EncodedData, tokens_per_second: float, seconds: float | None, given: int | None, parts: int, step_rows: int,
-    *, all_parts: bool = True,
+    *, all_parts: bool = True, at_once: int = 1,
 ) -> TrialSize:  # fmt: skip
     """Returns the size of a full trial, so that about ten of them, scored, fill the time.
 
@@ -84,13 +84,15 @@ def trial_size(
         parts: how many trainings a full trial takes, folds times repeats.
         step_rows: of an optimizer step.
         all_parts: whether a full trial has to take them all.
+        at_once: trials that are trained at the same time, each at that speed; what more of them bring makes trials
+            longer and more of them in equal parts.
     """
     train, validation = data["train"], data["validation"]
     folds, tokens = parts, LONGEST_EPOCHS * sum(train.lengths)
     if given is not None:
         tokens = given
     elif seconds is not None:
-        trial = tokens_per_second * seconds / FULL_TRIALS
+        trial = tokens_per_second * seconds * math.sqrt(at_once) / FULL_TRIALS
         if not all_parts:
             folds = max((count for count in range(1, parts + 1) if trial / _trainings(count) >= tokens), default=1)
         affordable = trial / _trainings(folds)

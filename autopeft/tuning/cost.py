@@ -36,6 +36,7 @@ class Cost:
         comparison_seconds: what the comparison at the end adds, with as many finalists as there may be.
         download_bytes: weights that are not on this machine yet.
         tokens_per_second: of the first candidate, measured here, or estimated where weights are missing.
+        at_once: how many trials are trained at the same time, each at that speed.
     """
 
     candidates: tuple[Candidate, ...]
@@ -45,6 +46,7 @@ class Cost:
     comparison_seconds: float
     download_bytes: int
     tokens_per_second: float
+    at_once: int = 1
 
 
 def measured_speed(prepared: Prepared, worker: Worker) -> float:
@@ -93,12 +95,15 @@ def estimated_speed(prepared: Prepared) -> float:
     return candidate.batch_size * candidate.accumulation * tokens / seconds
 
 
-def settle(prepared: Prepared, tokens_per_second: float, request: Request, limits: Limits) -> Settings:
-    """Returns the settings of a new search, sized by the first candidate's speed."""
+def settle(
+    prepared: Prepared, tokens_per_second: float, request: Request, limits: Limits, at_once: int = 1
+) -> Settings:  # fmt: skip
+    """Returns the settings of a new search, sized by the first candidate's speed and the trials trained at once."""
     first = prepared.starts[0]
     size = trial_size(
         prepared.parts[0], tokens_per_second, limits.seconds, request.tokens, len(prepared.parts),
         first.batch_size * first.accumulation, all_parts=(request.folds, request.repeats) != (None, None),
+        at_once=at_once,
     )  # fmt: skip
     return Settings(
         schema_version=SCHEMA_VERSION,
@@ -110,14 +115,14 @@ def settle(prepared: Prepared, tokens_per_second: float, request: Request, limit
     )
 
 
-def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
-    """Returns what a search with these settings and limits will cost."""
+def cost_of(prepared: Prepared, settings: Settings, limits: Limits, at_once: int = 1) -> Cost:
+    """Returns what a search with these settings and limits will cost, so many trials trained at once."""
     size, speed = settings.size, settings.tokens_per_second
     training = size.tokens / speed
     scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
     trial = trial_seconds(size, prepared.parts, speed)
-    by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials, size.readings)
-    by_tokens = math.inf if limits.tokens is None else limits.tokens / speed * (training + scoring) / training
+    by_trials = math.inf if limits.trials is None else trial * full_trials(limits.trials, size.readings) / at_once
+    by_tokens = math.inf if limits.tokens is None else limits.tokens / speed / at_once * (training + scoring) / training
     by_time = math.inf if limits.seconds is None else limits.seconds
     return Cost(
         candidates=prepared.starts,
@@ -127,6 +132,7 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits) -> Cost:
         comparison_seconds=(COMPARED_BUDGETS + MOST_FINALISTS - 1) * training + _scoring_seconds(prepared, speed),
         download_bytes=download_bytes(prepared),
         tokens_per_second=speed,
+        at_once=at_once,
     )
 
 

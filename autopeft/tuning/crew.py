@@ -6,9 +6,16 @@ from dataclasses import dataclass, replace
 
 from autopeft.errors import invalid
 from autopeft.profiling.hardware import freest
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.spread import Spread
 from autopeft.values.profiles import HardwareProfile
+
+MOST_UNASKED = 4
+"""Processes that a search starts by itself: each holds the base model, and begins trials before others have ended."""
+
+SHORTEST_SPREAD = 60.0
+"""Seconds below which a search starts none by itself: they load the libraries for a quarter of a minute each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +79,25 @@ def crew_of(spread: Spread, hardware: HardwareProfile) -> Crew | None:
             "--workers", "a search", f"at most {len(gpus)}, one process for each GPU", size, "Name others with --gpus."
         )
     return Crew(size=size, gpus=gpus[:size], threads=max(1, hardware.cpu_count // size))
+
+
+def crew_unasked(prepared: Prepared, stops: Limits) -> Crew | None:
+    """Returns the processes that a search on processors alone is best spread over; None where this one does the work.
+
+    Cores wait for each other at every operation of a small model: two processes of a thread train on 1.7 times the
+    tokens of one process with two (benchmarks/LOG.md, 2026-11-22). What is counted in trials or tokens stays with one
+    process, so that it comes to the same each time. All starts have to fit into each process's share of the memory.
+    """
+    hardware = prepared.hardware
+    timed = (stops.seconds or 0.0) >= SHORTEST_SPREAD and stops.trials is None and stops.tokens is None
+    if not timed or os.name != "posix" or hardware.device.kind != "cpu":
+        return None
+    sizes = range(2, min(MOST_UNASKED, hardware.cpu_count) + 1)
+    crews = [Crew(size=size, gpus=(), threads=hardware.cpu_count // size) for size in sizes]
+    # Of those that leave the fewest cores idle, the largest.
+    crews.sort(key=lambda crew: (crew.size * crew.threads, crew.size), reverse=True)
+    return next((crew for crew in crews if _fit(crew.share(prepared))), None)
+
+
+def _fit(prepared: Prepared) -> bool:
+    return not any(prepared.obstacles(candidate) for candidate in prepared.starts)

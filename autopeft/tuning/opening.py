@@ -8,7 +8,7 @@ from typing import Any
 from autopeft.training.devices import threads
 from autopeft.tuning.cluster import connected
 from autopeft.tuning.cost import cost_of, download_bytes, settle
-from autopeft.tuning.crew import Crew, crew_of
+from autopeft.tuning.crew import Crew, crew_of, crew_unasked
 from autopeft.tuning.folder import OutputFolder, Settings, check_same, check_spaces
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
@@ -53,7 +53,8 @@ def opened(
     """
     check_spread(request.constraints.team, spread)
     prepared = prepare(request, folder.encoded, processes=spread.processes)
-    crews = nullcontext(crew_for(spread, prepared)) if spread.ray is None else connected(spread, prepared.hardware)
+    here = spread.ray is None
+    crews = nullcontext(crew_for(spread, prepared, stops)) if here else connected(spread, prepared.hardware)
     with crews as crew:
         storage = None if spread.storage is None else open_storage(spread.storage, spread.beats)
         identity = prepared.identity(request)
@@ -72,7 +73,7 @@ def opened(
             prepared = _going_on(prepared, first, request, folder, spread)
             settings = replace(first, tokens_per_second=settings.tokens_per_second)
         prepared = prepared.guided(settings.size.tokens)
-        observer.prepared(prepared, cost_of(prepared, settings, left_of(stops, folder)))
+        observer.prepared(prepared, cost_of(prepared, settings, left_of(stops, folder), size_of(crew)))
         if folder.settings() is None:
             folder.begin(settings)
         prepared.rows.save()
@@ -90,13 +91,17 @@ def opened(
             trainer.release()
 
 
-def crew_for(spread: Spread, prepared: Prepared) -> Crew | None:
+def crew_for(spread: Spread, prepared: Prepared, stops: Limits) -> Crew | None:
     """Returns the processes of this machine that trials are spread over, None where this one does the work.
+
+    They are those that were asked for, or, where none were, what suits the machine and the limits.
 
     Raises:
         InvalidValueError: the machine has not the GPUs that were asked for.
     """
-    return crew_of(spread, prepared.hardware) if prepared.team.alone else None
+    if not prepared.team.alone:
+        return None
+    return crew_of(spread, prepared.hardware) or crew_unasked(prepared, stops)
 
 
 def left_of(stops: Limits, folder: OutputFolder) -> Limits:
@@ -152,6 +157,18 @@ def _settled(
     """Returns the settings of a search; the speed of a new one, and of each machine, as one of its processes has it."""
     if held is not None and not shared:
         return held
+    speed = speed_in(crew, trainer)
+    if held is not None:
+        return replace(held, tokens_per_second=speed)
+    return settle(prepared, speed, request, stops, size_of(crew))
+
+
+def speed_in(crew: Crew | None, trainer: Trainer) -> float:
+    """Returns training tokens per second, measured with the threads of one of a crew's processes."""
     with threads(None if crew is None else crew.threads):
-        speed = trainer.speed()
-    return settle(prepared, speed, request, stops) if held is None else replace(held, tokens_per_second=speed)
+        return trainer.speed()
+
+
+def size_of(crew: Crew | None) -> int:
+    """Returns how many trials are trained at once."""
+    return 1 if crew is None else crew.size

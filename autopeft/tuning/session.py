@@ -19,7 +19,7 @@ from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
-from autopeft.tuning.opening import Opened, crew_for, opened
+from autopeft.tuning.opening import Opened, crew_for, opened, size_of, speed_in
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.search import finish
 from autopeft.tuning.spread import Spread
@@ -57,18 +57,17 @@ def dry_run(request: Request, stops: Limits, spread: Spread | None = None) -> tu
     if spread.storage is not None:
         database_url(spread.storage)
     prepared = prepare(request)
-    if spread.ray is None:
-        crew_for(spread, prepared)
-    speed = estimated_speed(prepared) if download_bytes(prepared) else _measured(prepared)
-    settings = settle(prepared, speed, request, stops)
+    crew = crew_for(spread, prepared, stops) if spread.ray is None else None
+    speed = estimated_speed(prepared) if download_bytes(prepared) else _measured(prepared, crew)
+    settings = settle(prepared, speed, request, stops, size_of(crew))
     prepared = begun(prepared, settings, request.spaces)
-    return prepared, cost_of(prepared, settings, stops)
+    return prepared, cost_of(prepared, settings, stops, size_of(crew))
 
 
-def _measured(prepared: Prepared) -> float:
+def _measured(prepared: Prepared, crew: Crew | None) -> float:
     trainer = trainer_of(prepared)
     try:
-        return trainer.speed()
+        return speed_in(crew, trainer)
     finally:
         trainer.release()
 

@@ -10,7 +10,8 @@ class Spread:
     """Where trials run.
 
     Attributes:
-        workers: processes on this machine; None for one per GPU where ``gpus`` are named, else for none beside this.
+        workers: processes on this machine; None for one per GPU where ``gpus`` are named, else for as many as suit
+            (`autopeft.tuning.crew.crew_unasked`), mostly none beside this.
         gpus: names as ``CUDA_VISIBLE_DEVICES`` has them, one process for each; this process is left no others.
         storage: URL of the database that machines share; None keeps the study in the output folder.
         study: its name there.

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -276,6 +277,11 @@ def test_only_a_given_time_is_a_bound(limits, words):
         candidates=(), tokens=900, trial_seconds=9.0, search_seconds=90.0, comparison_seconds=30.0, download_bytes=0,
         tokens_per_second=100.0,
     )  # fmt: skip
-    told = " ".join(str(getattr(part, "renderable", part)) for part in cost_view(cost, limits))
+    told, beside = (
+        " ".join(str(getattr(part, "renderable", part)) for part in cost_view(each, limits))
+        for each in (cost, replace(cost, at_once=2))
+    )
     assert words in told
+    assert "2 trials at once" in beside
+    assert "at once" not in told
     assert ("at most" in told) == (limits.seconds is not None)

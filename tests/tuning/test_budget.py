@@ -57,6 +57,12 @@ def test_speed_is_measured_over_two_steps_at_least(tiny_models, tmp_path, monkey
     assert measure_speed(worker, Candidate(method="ia3", learning_rate=1e-3, batch_size=8), data) > 0
 
 
+def test_trials_at_once_are_longer_and_more():
+    """Four processes make a full trial twice as long, and twice as many of them fill the time."""
+    alone, beside = (trial_size(data_of(9000, 1000, 50), 1000.0, 600.0, None, 1, 16, at_once=n).tokens for n in (1, 4))
+    assert beside == pytest.approx(2 * alone, rel=0.1)
+
+
 def test_tokens_that_a_user_gives_win():
     """A given budget is taken as it is, and the rows that are scored follow from it."""
     data = data_of(1000, 500, 20)

@@ -14,8 +14,9 @@ from autopeft.errors import DeviceError, InvalidValueError
 from autopeft.profiling.hardware import among_freest, probe_hardware
 from autopeft.profiling.usable import claim
 from autopeft.tuning.cluster import Rung, train_rung
-from autopeft.tuning.crew import crew_of
+from autopeft.tuning.crew import crew_of, crew_unasked
 from autopeft.tuning.hired import torch_runner, work
+from autopeft.tuning.limits import Limits
 from autopeft.tuning.member import Place
 from autopeft.tuning.spread import Spread
 from autopeft.values.profiles import Device, HardwareProfile
@@ -55,8 +56,59 @@ def unset(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_this_process_works_alone_unless_it_is_told_otherwise():
-    """Without --workers and --gpus no process is started, whatever the machine has."""
+@dataclass(frozen=True, kw_only=True)
+class Fitting(Search):
+    """A search on processors whose only start needs so much memory."""
+
+    needs: int = 1
+    starts: tuple[str, ...] = ("lora",)
+
+    def obstacles(self, _candidate: object) -> list[str]:
+        return ["It needs more memory."] * (self.needs > self.memory_bytes)
+
+
+TIMED = Limits(seconds=60.0)
+
+
+def unasked(cores: int = 8, stops: Limits = TIMED, needs: int = 1, gpus: int = 0) -> tuple[int, int]:
+    """Returns how many processes start, and the threads of each; (1, 0) where this one does the work."""
+    search: Any = Fitting(hardware=replace(machine(gpus), cpu_count=cores), needs=needs)
+    crew = crew_unasked(search, stops)
+    return (1, 0) if crew is None else (crew.size, crew.threads)
+
+
+@pytest.mark.parametrize(
+    ("cores", "crew"), [(1, (1, 0)), (2, (2, 1)), (3, (3, 1)), (6, (3, 2)), (7, (3, 2)), (8, (4, 2)), (64, (4, 16))]
+)
+def test_cores_are_shared_out_unasked(cores, crew):
+    """Up to four processes take as many of the cores as they can share evenly."""
+    assert unasked(cores) == crew
+
+
+def test_processes_that_do_not_fit_side_by_side_are_not_started():
+    """Every start has to fit into a share of the memory: three processes of six cores, then two, or this one alone."""
+    gib = 2**30
+    assert [unasked(6, needs=share)[0] for share in (gib // 3, gib // 3 + 1, gib // 2, gib // 2 + 1)] == [3, 2, 2, 1]
+
+
+@pytest.mark.parametrize("stops", [Limits(trials=9), Limits(trials=9, seconds=60.0), Limits(tokens=9, seconds=60.0)])
+def test_what_is_counted_stays_with_one_process(stops):
+    """So many trials or tokens come to the same every time, in the order in which one process has them."""
+    assert unasked(stops=stops) == (1, 0)
+
+
+def test_a_short_search_starts_no_processes():
+    """Most of its time would go into loading the libraries once more."""
+    assert [unasked(stops=Limits(seconds=seconds)) for seconds in (59.0, 60.0)] == [(1, 0), (4, 2)]
+
+
+def test_a_gpu_is_not_shared_unasked():
+    """Its memory is what is scarce; processes for several GPUs are asked for."""
+    assert unasked(gpus=2) == (1, 0)
+
+
+def test_no_process_is_started_for_gpus_that_nobody_names():
+    """Without --workers and --gpus no process is started by number, whatever the machine has."""
     assert crew_of(Spread(), machine(0)) is None
     assert crew_of(Spread(), machine(4)) is None
 

@@ -12,9 +12,12 @@ from autopeft.errors import AutopeftError, DeviceError, FileFormatError, Nothing
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
+from autopeft.tuning.crew import crew_unasked
+from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.folding import parts_of
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
+from autopeft.tuning.opening import opened
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.session import dry_run, run_search
 from autopeft.tuning.spread import Spread
@@ -138,6 +141,19 @@ def test_a_search_too_short_for_folds_says_so(request_):
     asked, dearer = dry_run(replace(short, folds=3, repeats=2), Limits(seconds=0.5))
     assert not any("of the folds" in note for note in asked.notes)
     assert cost.tokens > dearer.tokens
+
+
+def test_a_timed_search_on_processors_is_planned_for_its_processes(request_, tmp_path):
+    """What is announced, and what is opened, is for as many trials at once as the machine's cores suit."""
+    if probe_hardware().device.kind != "cpu":
+        pytest.skip("a GPU does the work")
+    timed = Limits(seconds=60.0)
+    prepared, cost = dry_run(request_, timed)
+    crew = crew_unasked(prepared, timed)
+    assert cost.at_once == (1 if crew is None else crew.size)
+    with opened(request_, OutputFolder(tmp_path / "out"), timed, Spread(), Silent(), resume=False) as search:
+        assert search.crew == crew
+    assert dry_run(request_, Limits(trials=6))[1].at_once == 1
 
 
 def test_a_start_outside_its_space_is_said(request_, tmp_path):
