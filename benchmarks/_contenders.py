@@ -82,12 +82,19 @@ class Bench:
         return Comparison(contest, objective, plan.seed, self.folder / folder)
 
 
-def bench(request: Request, folder: Path, seconds: float) -> Bench:
-    """Returns a bench; its trials' size is measured once and kept, so that a resumed benchmark has the same."""
+def bench(request: Request, folder: Path, kept: Path, seconds: float) -> Bench:
+    """Returns a bench; its trials' size is measured once and kept, so that a resumed benchmark has the same.
+
+    Args:
+        request: the task.
+        folder: for what is trained.
+        kept: the folder of the settings, which stay with the results.
+        seconds: of each contender.
+    """
     prepared = prepare(request)
     labels = prepared.data.spec.labels
     worker = Worker(prepared.model, prepared.hardware, head_seed=prepared.seed, label_names=labels)
-    files = OutputFolder(folder)
+    files = OutputFolder(kept)
     settings = files.settings()
     if settings is None:
         settings = settle(prepared, measured_speed(prepared, worker), request, Limits(seconds=seconds))

@@ -113,11 +113,22 @@ def run(
                 missing = [name for name in contenders if (task, seed, seconds, name) not in done]
                 if not missing:
                     continue
-                given = bench(request(task, seed, work), work / _slug(task) / f"{seconds:g}" / str(seed), seconds)
+                place = Path(_slug(task), f"{seconds:g}", str(seed))
+                kept = path.parent / "settings" / place
+                _check_settings(kept, begun=any(key[:3] == (task, seed, seconds) for key in done))
+                given = bench(request(task, seed, work), work / place, kept, seconds)
                 for name in missing:
                     row = measure(given, task, name)
                     _append(path, row)
                     yield row
+
+
+def _check_settings(kept: Path, *, begun: bool) -> None:
+    if begun and not (kept / "search.json").exists():
+        sys.exit(
+            f"{kept} has no search.json, and trials of another length are not to be compared: "
+            "take the rows of this task, seed and time out of search.jsonl, and all are run again."
+        )
 
 
 def _append(path: Path, row: Row) -> None:

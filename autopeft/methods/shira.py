@@ -39,10 +39,16 @@ def _config(setup: Setup) -> Any:
 
 @contextmanager
 def _drawn() -> Iterator[None]:
-    """Draws each weight's entries from torch's own random numbers: peft takes the same ones for every seed of a run."""
+    """Draws each weight's entries from torch's own random numbers: peft takes the same ones for every seed of a run.
+
+    A forward pass makes a sparse tensor, of which torch warns until it is told whether to check such tensors.
+    """
     import torch
     from peft.tuners.shira import config
 
+    checks = torch.sparse.check_sparse_tensor_invariants
+    if not checks.is_enabled():
+        checks.disable()
     original = config.random_mask
 
     def mask(base_layer: Any, r: int, **rest: Any) -> Any:

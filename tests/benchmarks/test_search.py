@@ -49,6 +49,16 @@ def test_what_is_measured_is_not_run_again(measured, monkeypatch):
     assert list(run([task], 1, [2.0], QUICK, path, folder / "work")) == []
 
 
+def test_rows_of_other_settings_are_not_mixed(measured, tmp_path):
+    """Trials are sized by a speed measured once; without it what is missing would train for another time."""
+    folder, task, _ = measured
+    assert list(folder.glob("settings/**/search.json"))
+    path = tmp_path / "search.jsonl"
+    path.write_text((folder / "search.jsonl").read_text().splitlines()[0] + "\n")
+    with pytest.raises(SystemExit, match=r"no search\.json, and trials of another length"):
+        list(run([task], 1, [2.0], QUICK, path, tmp_path / "work"))
+
+
 def test_results_are_written(measured):
     """The page has a table and a chart for each task."""
     folder, _, rows = measured

@@ -49,6 +49,19 @@ def test_shiras_entries_follow_the_seed(tiny_models, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(entries(model), entries(loaded), strict=True))
 
 
+def test_shira_runs_without_a_word_of_torch(tiny_models, monkeypatch):
+    """A search's output is no place for what torch says of the sparse tensors that peft makes."""
+    method, case = get_method("shira"), _case("shira", tiny_models)
+    # torch speaks once in a process, and no more once it has been told: as if this were a new one.
+    monkeypatch.setattr(torch.sparse.check_sparse_tensor_invariants, "is_enabled", lambda: False)
+    told = []
+    monkeypatch.setattr(torch.sparse.check_sparse_tensor_invariants, "disable", lambda: told.append("no checks"))
+    attached(method, case)
+    monkeypatch.setattr(torch.sparse.check_sparse_tensor_invariants, "is_enabled", lambda: True)
+    attached(method, case)
+    assert told == ["no checks"], "told where nobody has chosen, and left where somebody has"
+
+
 def test_adaloras_penalty_is_in_the_loss_of_every_task_it_claims(tiny_models):
     """peft adds it where it has a class for the task; multiple choice has none and is not claimed."""
     method, setup = get_method("adalora"), _case("adalora", tiny_models).setup
