@@ -1,10 +1,11 @@
 """The end of a search: the winner trained anew beside its baselines, on the untouched test split."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, UndefinedScoreError, first_line
 from autopeft.tasks import get_task
+from autopeft.training.scoring import Objective
 from autopeft.tuning.baselines import train_baselines
 from autopeft.tuning.budget import trial_seconds
 from autopeft.tuning.compare import Comparison
@@ -76,7 +77,13 @@ def finish(
         comparison_seconds=time.monotonic() - started,
         overhead_seconds=_overhead(study, outcomes),
         output=str(folder.path),
-        notes=(*prepared.notes, *unmeasured(found), *(b.note for b in baselines.values() if b.note), *unscored),
+        notes=(
+            *prepared.notes,
+            *unmeasured(found),
+            *(b.note for b in baselines.values() if b.note),
+            *unscored,
+            *_outdone(winner.test, references, objective),
+        ),
         winner_trial=final.chosen.number,
         finalists=final.finalists,
         objectives=prepared.objectives,
@@ -123,6 +130,16 @@ def _references(
         if scored is not None:
             found[name] = scored
     return found, tuple(notes)
+
+
+def _outdone(winner: Score, references: Mapping[str, Score], objective: Objective) -> Iterator[str]:
+    """Yields a note on whatever needs no fine-tuning and yet scores better than the winner."""
+    for name, other in references.items():
+        if objective.signed(other.value) > objective.signed(winner.value):
+            yield (
+                f"{name.replace('_', ' ')} scores {other.value:.4f} without fine-tuning, better than the winner after "
+                "a trial's tokens: a full training has to show that it is worth it."
+            )
 
 
 def _most_seconds(study: TrialStudy, prepared: Prepared, settings: Settings) -> float:
