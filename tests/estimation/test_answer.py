@@ -13,6 +13,7 @@ from autopeft.estimation.question import Question, plan
 from autopeft.estimation.remedies import remedies
 from autopeft.estimation.strategy import COMMUNICATOR_BYTES, data_parallel, fully_sharded, gathered_bytes
 from autopeft.estimation.trace import Block, Phase, Trace
+from autopeft.profiling.cache import cache_folder
 from autopeft.profiling.catalogue import card_device, load_card
 from autopeft.values.candidates import Estimate, MemoryEstimate
 
@@ -119,8 +120,9 @@ def grown(*sizes, kept=0):
 
 
 @pytest.fixture
-def fragmented(planned, monkeypatch):
+def fragmented(planned, monkeypatch, tmp_path):
     """A plan on a card of 900 MiB whose trace holds 200, 300 and 400 MiB in turn beside 100 that stay."""
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path))
     trace = grown(200, 300, 400, kept=100)
     monkeypatch.setattr(fragmentation, "trace_setup", lambda *_, **__: trace)
     asked = planned(memory_bytes=900 * MIB)
@@ -146,6 +148,19 @@ def test_nothing_is_said_where_nothing_is_gained(fragmented, monkeypatch):
     """Less than 64 MiB is not worth a note."""
     monkeypatch.setattr(fragmentation, "trace_setup", lambda *_, **__: grown(40, 60, kept=100))
     assert fragmentation_notes(fragmented, 200 * MIB) == ()
+
+
+def test_a_gain_is_found_once(fragmented, monkeypatch):
+    """What was replayed before is read, until the file that keeps it is cut short."""
+    roomy = replace(fragmented, limit_bytes=2000 * MIB)
+    first = fragmentation_notes(roomy, 1000 * MIB)
+    again = vars(fragmentation)["trace_setup"]
+    monkeypatch.setattr(fragmentation, "trace_setup", lambda *_, **__: pytest.fail("it is kept"))
+    assert fragmentation_notes(roomy, 1000 * MIB) == first
+    (kept,) = cache_folder().glob("estimates/*.gain.json")
+    kept.write_text(kept.read_text()[:9])
+    monkeypatch.setattr(fragmentation, "trace_setup", again)
+    assert fragmentation_notes(roomy, 1000 * MIB) == first
 
 
 def test_other_devices_have_no_such_allocator(fragmented):
