@@ -84,6 +84,7 @@ def compose(
         load=partial(_load, apply),
         memory_factor=max(first.memory_factor, second.memory_factor),
         layers_alike=first.layers_alike and second.layers_alike,
+        traceable=first.traceable and second.traceable,
         held=partial(_held, pair),
     )
 

@@ -130,6 +130,7 @@ class Method:
             besides, for the formula estimate.
         layers_alike: layers chosen alike do alike whatever the depth, so that a trace of a few stands for all; what
             ties layers to each other, or hands each its share from outside, is traced whole at once.
+        traceable: it can be attached to shapes alone; what it makes of the weights' values leaves nothing to trace.
         held: setup → bytes of frozen tensors that it puts beside the base, for the formula estimate; a trace sees them.
         baseline: default recipes built on this method, by name: the ones a search compares itself with.
         kind: a method of its own, two of them together, or another method's modules started elsewhere.
@@ -159,6 +160,7 @@ class Method:
     keeps_state: bool = False
     memory_factor: float = 1.0
     layers_alike: bool = True
+    traceable: bool = True
     held: Callable[[Setup], int] = nothing
     first_factors: Callable[[Setup], int] = nothing
     baseline: Mapping[str, Seed] = field(default_factory=dict)

@@ -40,6 +40,7 @@ def declare(
     restore: Callable[[Any, Path], None] | None = None,
     memory_factor: float = 1.0,
     held: Callable[[Setup], int] = nothing,
+    traceable: bool = True,
     **facts: Unpack[InjectedFacts],
 ) -> Method:
     """Returns the method that attaches, merges and saves the way all of peft's injected layers do.
@@ -56,6 +57,7 @@ def declare(
         restore: (attached model with the saved values, folder) → None, what they were trained beside.
         memory_factor: as in `Method`.
         held: as there.
+        traceable: as there.
         facts: the other fields of `Method`.
     """
     violations = partial(_violations, capabilities=capabilities, legal=legal, limits=limits)
@@ -63,7 +65,8 @@ def declare(
     return Method(
         capabilities=capabilities, legal=legal, violations=violations, apply=apply, peft_config=config,
         detach=_peft.detach, merge=_peft.merge if capabilities.mergeable else None, save=save,
-        load=partial(_load, apply=apply, restore=restore), memory_factor=memory_factor, held=held, **facts,
+        load=partial(_load, apply=apply, restore=restore), memory_factor=memory_factor, held=held, traceable=traceable,
+        **facts,
     )  # fmt: skip
 
 

@@ -92,5 +92,6 @@ METHOD = _injected.declare(
     effective=_effective,
     limits=_limits,
     held=_held,
+    traceable=False,  # the clusters of the weights decide what is made
     memory_factor=1.5,
 )  # fmt: skip

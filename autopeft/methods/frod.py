@@ -170,5 +170,6 @@ METHOD = _injected.declare(
     settle=_settle,
     restore=_restore,
     held=_held,
+    traceable=False,  # peft solves for the shared basis on the processor, and asks a buffer for its sizes
     memory_factor=2.5,
 )  # fmt: skip

@@ -146,6 +146,27 @@ def test_what_is_declared_unlike_is_traced_whole_at_once(root, name, monkeypatch
         tracing._attempt(request, tracing.depth_plan(setup))
 
 
+VALUED = sorted(name for name, method in all_methods().items() if not method.traceable)
+
+
+def test_two_methods_cannot_be_traced():
+    """One more would be a hole in what the estimates know."""
+    assert VALUED == ["adamss", "frod"]
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_what_is_made_of_values_is_not_tried_on_shapes(root, name, monkeypatch):
+    """A bound by formula stands in at once, with the reason; trying would fail in a library's own words."""
+    setup = _setup(root, "llama", name)
+    request = tracing._Request(setup, TOKENS + 2, GPU, padded=True)
+    whole = DepthPlan(kept=tuple(range(setup.model.layers)), runs=())
+    with pytest.raises(tracing._FAILURES):
+        tracing._attempt(request, whole)
+    monkeypatch.setattr(tracing, "_run", lambda *_: pytest.fail("it was tried"))
+    with pytest.raises(tracing.UntraceableError, match="is made of the weights' values, which a trace"):
+        tracing.trace_setup(setup, TOKENS + 2, GPU)
+
+
 @pytest.mark.parametrize("name", ["llama", "bert", "mixtral"])
 @pytest.mark.parametrize("rows", [2, 5, 16])
 def test_one_batch_stands_for_every_size(root, name, rows):

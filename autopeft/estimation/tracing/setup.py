@@ -174,8 +174,11 @@ def _traced(request: _Request) -> Kept:
         find_model(setup.model.source)
     except ModelError as error:  # not kept: it may be there the next time
         raise UntraceableError(f"{setup.model.source} has no config to build the model from.") from error
-    whole = DepthPlan(kept=tuple(range(setup.model.layers)), runs=())
-    plan = depth_plan(setup) if get_method(setup.candidate.method).layers_alike else whole
+    whole, method = DepthPlan(kept=tuple(range(setup.model.layers)), runs=()), get_method(setup.candidate.method)
+    if not method.traceable:
+        said = f"{method.title} is made of the weights' values, which a trace of shapes does not have."
+        return Kept(recording=None, plan=whole, notes=(said,))
+    plan = depth_plan(setup) if method.layers_alike else whole
     for attempt in (plan, whole) if plan.runs else (whole,):
         try:
             return _attempt(request, attempt)
@@ -184,8 +187,8 @@ def _traced(request: _Request) -> Kept:
         except _FAILURES as error:
             failure = error
     # Kept too: what fails once fails again with the same versions, and importing them to learn that takes seconds.
-    said = str(failure).strip().splitlines()
-    why = f"{type(failure).__name__}: {said[0][:_LONGEST_REASON]}" if said else type(failure).__name__
+    lines = str(failure).strip().splitlines()
+    why = f"{type(failure).__name__}: {lines[0][:_LONGEST_REASON]}" if lines else type(failure).__name__
     return Kept(recording=None, plan=whole, notes=(f"{setup.model.architecture} could not be traced ({why}).",))
 
 
