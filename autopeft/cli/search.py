@@ -48,7 +48,7 @@ def command(
         typer.Option(
             min=1,
             metavar="N",
-            help="Run trials in so many processes, one for each GPU. [on a CPU with --time alone, by its cores]",
+            help="Run trials in so many processes, one for each GPU; on a CPU with --time alone up to 4 by default.",
         ),
     ] = None,
     gpus: Annotated[

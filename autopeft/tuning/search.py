@@ -80,9 +80,9 @@ def finish(
         notes=(
             *prepared.notes,
             *unmeasured(found),
+            *_outdone(winner.test, references, objective),
             *(b.note for b in baselines.values() if b.note),
             *unscored,
-            *_outdone(winner.test, references, objective),
         ),
         winner_trial=final.chosen.number,
         finalists=final.finalists,

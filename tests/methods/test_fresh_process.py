@@ -32,6 +32,7 @@ def _place(method, tiny_models):
     raise AssertionError(f"{method.name} works nowhere.")
 
 
+@pytest.mark.slow
 def test_every_method_loads_in_a_fresh_process(tiny_models, tmp_path):
     """All methods are saved here and loaded by one other process, which gets the same logits from each."""
     for method in all_methods().values():
