@@ -67,8 +67,7 @@ def crew_of(spread: Spread, hardware: HardwareProfile) -> Crew | None:
     if not there:
         if spread.gpus:
             raise invalid("--gpus", "a search", "left out on a machine without GPUs", ",".join(spread.gpus))
-        size = spread.workers or 1
-        return Crew(size=size, gpus=(), threads=max(1, hardware.cpu_count // size))
+        return _on_processors(spread.workers or 1, hardware)
     gpus = tuple(device.uuid or str(device.index) for device in freest(hardware.devices))
     if spread.workers is None and len(spread.gpus) > len(gpus):
         expected = f"names of this machine's GPUs, as {len(gpus)} of these are"
@@ -92,11 +91,14 @@ def crew_unasked(prepared: Prepared, stops: Limits) -> Crew | None:
     timed = (stops.seconds or 0.0) >= SHORTEST_SPREAD and stops.trials is None and stops.tokens is None
     if not timed or os.name != "posix" or hardware.device.kind != "cpu":
         return None
-    sizes = range(2, min(MOST_UNASKED, hardware.cpu_count) + 1)
-    crews = [Crew(size=size, gpus=(), threads=hardware.cpu_count // size) for size in sizes]
+    crews = [_on_processors(size, hardware) for size in range(2, min(MOST_UNASKED, hardware.cpu_count) + 1)]
     # Of those that leave the fewest cores idle, the largest.
     crews.sort(key=lambda crew: (crew.size * crew.threads, crew.size), reverse=True)
     return next((crew for crew in crews if _fit(crew.share(prepared))), None)
+
+
+def _on_processors(size: int, hardware: HardwareProfile) -> Crew:
+    return Crew(size=size, gpus=(), threads=max(1, hardware.cpu_count // size))
 
 
 def _fit(prepared: Prepared) -> bool:

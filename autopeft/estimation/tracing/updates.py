@@ -104,10 +104,8 @@ def _tensors_at_once(optimizer: Any, recorder: Recorder) -> None:
                 lists.setdefault(parameter.dtype, []).append(parameter)
         roots: list[torch.Tensor] = []
         for parameters in lists.values():
-            made = [_root(optimizer, parameter, recorder) for parameter in parameters]
-            roots = made
-        while roots:
-            roots.pop(0)
+            roots = [_root(optimizer, parameter, recorder) for parameter in parameters]
+        roots.clear()
 
 
 def _root(optimizer: Any, parameter: Any, recorder: Recorder) -> torch.Tensor:
