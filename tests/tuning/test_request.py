@@ -12,6 +12,7 @@ from autopeft.errors import AutopeftError, DeviceError, FileFormatError, Nothing
 from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.worker import Worker
 from autopeft.tuned import TunedConfig
+from autopeft.tuning import session
 from autopeft.tuning.crew import crew_unasked
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.folding import parts_of
@@ -25,6 +26,9 @@ from autopeft.values.candidates import Candidate, Constraints, Team
 from tests.toys import completion_jsonl
 
 pytestmark = pytest.mark.usefixtures("stored")
+
+SPEED = 10_000.0
+"""Tokens a second of the tiny model, about."""
 
 
 @pytest.mark.parametrize(
@@ -133,8 +137,10 @@ def test_small_data_is_cross_validated_more_than_once(request_):
         prepare(replace(request_, folds=11))
 
 
-def test_a_search_too_short_for_folds_says_so(request_):
+def test_a_search_too_short_for_folds_says_so(request_, monkeypatch):
     """Where a tenth of the time is not three epochs, a trial takes one fold of six, and a note says it."""
+    # Both plans are for one speed: two measurements on a machine that does other things too may lie far apart.
+    monkeypatch.setattr(session, "_measured", lambda *_: SPEED)
     short = replace(request_, folds=None, tokens=None)
     prepared, cost = dry_run(short, Limits(seconds=0.5))
     assert any("takes 1 of the folds" in note for note in prepared.notes)
