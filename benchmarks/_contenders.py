@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -13,11 +13,12 @@ from autopeft.training.worker import Worker
 from autopeft.tuning.compare import RACED_RATES, Comparison, default_recipe
 from autopeft.tuning.contest import OwnContest
 from autopeft.tuning.cost import measured_speed, settle
+from autopeft.tuning.finalists import MOST_FINALISTS, best_of, finalists, rehearse
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
-from autopeft.tuning.ranking import best_trial
+from autopeft.tuning.ranking import best_trial, ranking
 from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.starts import begun
 from autopeft.tuning.study import TrialStudy
@@ -105,16 +106,34 @@ def bench(request: Request, folder: Path, kept: Path, seconds: float) -> Bench:
 
 
 def autopeft(given: Bench) -> Chosen:
-    """Returns what this project's search chooses."""
+    """Returns what this project's search chooses, with its final: the last part of the time is for that."""
     began = time.monotonic()
     path = given.folder / "autopeft.db"
     path.unlink(missing_ok=True)  # a search that was cut short is not comparable and begins anew
-    proposal = given.prepared.guided(given.settings.size.tokens).proposal
+    size = given.settings.size
+    proposal = given.prepared.guided(size.tokens).proposal
     study = TrialStudy(path, proposal, seed=given.prepared.seed)
     study.enqueue(given.prepared.starts)
     trials = Trials(study, given.runner, given.prepared, given.settings, Silent())
-    trials.run(Limits(seconds=given.seconds), began)
-    return _chosen(given, study.outcomes(), began)
+    final_seconds = MOST_FINALISTS * size.tokens / given.settings.tokens_per_second
+    trials.run(Limits(seconds=max(given.seconds - final_seconds, given.seconds / 2)), began)
+    outcomes = study.outcomes()
+    found = _chosen(given, outcomes, began)
+    return replace(found, candidate=_final(given, outcomes, began), seconds=time.monotonic() - began)
+
+
+def _final(given: Bench, outcomes: Sequence[TrialOutcome], began: float) -> Candidate:
+    """Returns whoever is best when the best few are trained anew, each with a seed that no trial has used."""
+    ranked = ranking(outcomes)
+    if not ranked:
+        return given.default
+    shutil.rmtree(given.folder / "final", ignore_errors=True)
+    seed = given.prepared.seed + len(given.prepared.parts) + 1
+    left = began + given.seconds - time.monotonic()
+    comparison = given.trained(Plan(tokens=given.settings.size.tokens, seed=seed), "final", left)
+    first = finalists(ranked, given.seconds)
+    rehearsed = rehearse(comparison, first, ranked[len(first) :], seed, lambda _: None)
+    return best_of(rehearsed, given.prepared.objective)[0].candidate
 
 
 def random_search(given: Bench) -> Chosen:

@@ -32,8 +32,8 @@ from autopeft.values.candidates import Candidate
 from autopeft.values.evidence import Run
 from autopeft.values.outcomes import TrialOutcome
 from autopeft.values.plans import Plan
+from benchmarks._search_tasks import request
 from benchmarks.collect import LICENCE, held_runs, keep, label
-from benchmarks.search import request
 
 READINGS = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0)
 READ_ROWS = 256

@@ -16,6 +16,9 @@ from autopeft.tuning.contest import Performance, Rehearsal
 from autopeft.tuning.pareto import indistinct
 from autopeft.values.outcomes import Finalist, TrialOutcome
 
+Rehearsed = tuple[TrialOutcome, Rehearsal]
+"""A trial, and its configuration trained anew."""
+
 MOST_FINALISTS = 3
 
 SHARE = 0.25
@@ -63,11 +66,38 @@ def hold_final(
 ) -> Final:
     """Returns the winner of the final: trained anew, the best on validation, and only then scored on test.
 
+    Arguments and errors are those of `rehearse`, and the metric that decides.
+    """
+    rehearsed = rehearse(comparison, chosen, reserve, seed, tell)
+    told = [
+        Finalist(
+            number=outcome.number,
+            config=rehearsal.candidate,
+            trial_score=objective.signed(outcome.score or 0.0),
+            validation=comparison.validated(rehearsal),
+        )
+        for outcome, rehearsal in rehearsed
+    ]
+    outcome, rehearsal = best_of(rehearsed, objective)
+    winner = comparison.performed(f"winner-{outcome.number}", rehearsal, _name(outcome))
+    for trained, _ in rehearsed:
+        shutil.rmtree(comparison.folder / _name(trained), ignore_errors=True)
+    return Final(winner=winner, chosen=outcome, finalists=tuple(told))
+
+
+def rehearse(
+    comparison: Comparison,
+    chosen: Sequence[TrialOutcome],
+    reserve: Sequence[TrialOutcome],
+    seed: int,
+    tell: Callable[[str], None],
+) -> list[Rehearsed]:
+    """Returns who came to the end of a fresh training, in order; the test split is not touched.
+
     Args:
         comparison: trains and scores.
         chosen: the trials whose configurations are trained anew.
         reserve: who comes after them, one by one, where all of them diverge.
-        objective: the metric that decides.
         seed: the first that no trial has used; each finalist takes the next one.
         tell: is told who is being trained.
 
@@ -84,26 +114,17 @@ def hold_final(
             "Every completed trial diverged or ran out of memory when it was trained anew.\n"
             "Lower the learning rates in files of your own, with --search-spaces, or --memory."
         )
-    told = [
-        Finalist(
-            number=outcome.number,
-            config=rehearsal.candidate,
-            trial_score=objective.signed(outcome.score or 0.0),
-            validation=comparison.validated(rehearsal),
-        )
-        for outcome, rehearsal in rehearsed
-    ]
-    best = max(range(len(told)), key=lambda place: (objective.signed(told[place].validation.value), -place))
-    outcome, rehearsal = rehearsed[best]
-    winner = comparison.performed(f"winner-{outcome.number}", rehearsal, _name(outcome))
-    for trained, _ in rehearsed:
-        shutil.rmtree(comparison.folder / _name(trained), ignore_errors=True)
-    return Final(winner=winner, chosen=outcome, finalists=tuple(told))
+    return rehearsed
+
+
+def best_of(rehearsed: Sequence[Rehearsed], objective: Objective) -> Rehearsed:
+    """Returns whose fresh training is best on validation, the first of equals."""
+    return max(rehearsed, key=lambda each: objective.signed(objective.metric(each[1].validation)))
 
 
 def _rehearsed(
     comparison: Comparison, outcomes: Sequence[TrialOutcome], seed: int, tell: Callable[[str], None]
-) -> Iterator[tuple[TrialOutcome, Rehearsal]]:
+) -> Iterator[Rehearsed]:
     """Yields who came to its end; who diverges under another seed, or no longer fits, is no winner."""
     for place, outcome in enumerate(outcomes):
         tell(f"Training trial {outcome.number} anew with a fresh seed")

@@ -7,31 +7,41 @@ import pytest
 
 from benchmarks import search as benchmark
 from benchmarks._contenders import CONTENDERS
-from benchmarks.search import Row, gain_table, gains, read_rows, run, table, write_results
+from benchmarks._search_rows import Row, gain_table, gains, read_rows, table, write_results
+from benchmarks._search_tasks import TEST_SHARE
+from benchmarks.search import Heat, Plan, run
 from tests.toys import classification_csv
 
 QUICK = ("default LoRA", "random search")
+ROWS = 120
 
 
-def measure(tiny_models, folder, contenders, seconds):
-    """One row per contender on a tiny model."""
-    task = f"{tiny_models['bert']}:{classification_csv(folder / 'toy.csv', rows=120)}"
-    return task, list(run([task], 1, [seconds], contenders, folder / "search.jsonl", folder / "work"))
+def toy(tiny_models, folder, seconds) -> Heat:
+    """A heat of a tiny model."""
+    return Heat(
+        task=f"{tiny_models['bert']}:{classification_csv(folder / 'toy.csv', rows=ROWS)}", seed=0, seconds=seconds
+    )
+
+
+def plan(folder, **changes) -> Plan:
+    return Plan(**{"threads": 1, "path": folder / "search.jsonl", "work": folder / "work", **changes})
 
 
 @pytest.fixture(scope="module")
 def measured(tiny_models, tmp_path_factory):
     """Two contenders, measured for a moment."""
     folder = tmp_path_factory.mktemp("benchmark")
-    return folder, *measure(tiny_models, folder, QUICK, 2.0)
+    heat = toy(tiny_models, folder, 2.0)
+    return folder, heat, list(run(plan(folder), [heat], QUICK))
 
 
 @pytest.mark.slow
 def test_every_contender_is_measured_alike(tiny_models, tmp_path):
     """All are scored on the same test rows after the same tokens, and none took much more than its seconds."""
-    _, rows = measure(tiny_models, tmp_path, list(CONTENDERS), 20.0)
-    assert [row.contender for row in rows] == list(CONTENDERS)
-    assert len({row.test_rows for row in rows}) == 1
+    heat = toy(tiny_models, tmp_path, 20.0)
+    rows = list(run(plan(tmp_path, jobs=2), [heat], list(CONTENDERS)))
+    assert {row.contender for row in rows} == set(CONTENDERS)
+    assert {row.test_rows for row in rows} == {TEST_SHARE * ROWS}
     assert max(row.tokens for row in rows) < 1.3 * min(row.tokens for row in rows)  # batches of other sizes
     assert all(row.taken < 2 * row.seconds for row in rows)
     by_name = {row.contender: row for row in rows}
@@ -42,21 +52,26 @@ def test_every_contender_is_measured_alike(tiny_models, tmp_path):
 
 def test_what_is_measured_is_not_run_again(measured, monkeypatch):
     """A benchmark that is started again runs what is missing and nothing else."""
-    folder, task, rows = measured
-    path = folder / "search.jsonl"
-    assert [row.key for row in read_rows(path)] == [row.key for row in rows]
-    monkeypatch.setattr(benchmark, "bench", lambda *_: pytest.fail("nothing is missing"))
-    assert list(run([task], 1, [2.0], QUICK, path, folder / "work")) == []
+    folder, heat, rows = measured
+    assert [row.key for row in read_rows(folder / "search.jsonl")] == [row.key for row in rows]
+    monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("nothing is missing"))
+    assert list(run(plan(folder), [heat], QUICK)) == []
 
 
 def test_rows_of_other_settings_are_not_mixed(measured, tmp_path):
     """Trials are sized by a speed measured once; without it what is missing would train for another time."""
-    folder, task, _ = measured
+    folder, heat, _ = measured
     assert list(folder.glob("settings/**/search.json"))
-    path = tmp_path / "search.jsonl"
-    path.write_text((folder / "search.jsonl").read_text().splitlines()[0] + "\n")
+    (tmp_path / "search.jsonl").write_text((folder / "search.jsonl").read_text().splitlines()[0] + "\n")
     with pytest.raises(SystemExit, match=r"no search\.json, and trials of another length"):
-        list(run([task], 1, [2.0], QUICK, path, tmp_path / "work"))
+        list(run(plan(tmp_path), [heat], QUICK))
+
+
+def test_rows_of_other_threads_are_not_mixed(measured):
+    """A contender with two threads trains more in its seconds than one with one."""
+    folder, heat, _ = measured
+    with pytest.raises(SystemExit, match="begun with 1 threads for each contender, and now each has 2"):
+        list(run(plan(folder, threads=2), [heat], [*QUICK, "autopeft"]))
 
 
 def test_results_are_written(measured):
@@ -73,7 +88,7 @@ def row(contender, test, seed=0, **facts) -> Row:
     made = Row(
         task="a:b", seed=seed, seconds=60.0, contender=contender, metric="accuracy", lower_is_better=False, taken=60.0,
         trials=5, completed=2, config=Candidate(method="ia3", learning_rate=1e-3), validation=test, test=test,
-        test_rows=100, tokens=1000,
+        test_rows=100, tokens=1000, threads=1,
     )  # fmt: skip
     return replace(made, **facts)
 
