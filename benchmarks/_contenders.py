@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from autopeft.data import EncodedData
 from autopeft.training.worker import Worker
 from autopeft.tuning.compare import RACED_RATES, Comparison, default_recipe
 from autopeft.tuning.contest import OwnContest
@@ -26,6 +27,7 @@ from autopeft.tuning.trials import Trials
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan
+from benchmarks.collect import fewer
 
 HYPERBAND_STEPS = 9
 """Reports per trial to Optuna's Hyperband: brackets that begin at a ninth, a third and the whole of a trial."""
@@ -71,15 +73,12 @@ class Bench:
     def comparison(self) -> Comparison:
         """Returns the final training: the same tokens for all, with a seed that no trial has used."""
         plan = Plan(tokens=self.settings.size.tokens, seed=self.prepared.seed + len(self.prepared.parts))
-        return self.trained(plan, "trained", float("inf"))
+        return self.trained(plan, "trained", float("inf"), self.prepared.encoded)
 
-    def trained(self, plan: Plan, folder: str, seconds: float) -> Comparison:
+    def trained(self, plan: Plan, folder: str, seconds: float, data: EncodedData) -> Comparison:
         """Returns a comparison of what trains for a plan, each for so many seconds at most, kept in a folder."""
-        objective = self.prepared.objective
-        contest = OwnContest(
-            self.worker, self.prepared.encoded, plan, objective, seconds=seconds,
-            racing_rows=self.settings.size.pruning_rows,
-        )  # fmt: skip
+        objective, rows = self.prepared.objective, self.settings.size.pruning_rows
+        contest = OwnContest(self.worker, data, plan, objective, seconds=seconds, racing_rows=rows)
         return Comparison(contest, objective, plan.seed, self.folder / folder)
 
 
@@ -130,7 +129,8 @@ def _final(given: Bench, outcomes: Sequence[TrialOutcome], began: float) -> Cand
     shutil.rmtree(given.folder / "final", ignore_errors=True)
     seed = given.prepared.seed + len(given.prepared.parts) + 1
     left = began + given.seconds - time.monotonic()
-    comparison = given.trained(Plan(tokens=given.settings.size.tokens, seed=seed), "final", left)
+    plan = Plan(tokens=given.settings.size.tokens, seed=seed)
+    comparison = given.trained(plan, "final", left, given.prepared.encoded)
     first = finalists(ranked, given.seconds)
     rehearsed = rehearse(comparison, first, ranked[len(first) :], seed, lambda _: None)
     return best_of(rehearsed, given.prepared.objective)[0].candidate
@@ -164,9 +164,13 @@ def raced(given: Bench) -> Chosen:
     began = time.monotonic()
     deadline = began + given.seconds
     shutil.rmtree(given.folder / "race", ignore_errors=True)  # races that were cut short begin anew
-    size, wins = given.settings.size, Counter[float]()
+    size, wins, encoded = given.settings.size, Counter[float](), given.prepared.encoded
+    # Who wins is decided before the last lap: scoring the winner on whole splits would take the time of other races.
+    few = {"validation": fewer(encoded["validation"], size.pruning_rows), "test": fewer(encoded["test"], 1)}
+    data = replace(encoded, splits={**encoded.splits, **few})
     for seed in count(given.prepared.seed + len(given.prepared.parts) + 1):
-        race = given.trained(Plan(tokens=size.tokens, seed=seed), f"race/{seed}", deadline - time.monotonic())
+        plan, left = Plan(tokens=size.tokens, seed=seed), deadline - time.monotonic()
+        race = given.trained(plan, f"race/{seed}", left, data)
         won = race.raced("race", given.default).candidate.learning_rate
         late = time.monotonic() >= deadline
         if not late or not wins:  # a race without time for its laps says nothing
