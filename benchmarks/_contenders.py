@@ -11,6 +11,7 @@ from typing import Any
 
 from autopeft.data import EncodedData
 from autopeft.training.worker import Worker
+from autopeft.tuning.budget import scored_rows
 from autopeft.tuning.compare import RACED_RATES, Comparison, default_recipe
 from autopeft.tuning.contest import OwnContest
 from autopeft.tuning.cost import measured_speed, settle
@@ -133,7 +134,8 @@ def _final(given: Bench, outcomes: Sequence[TrialOutcome], began: float) -> Cand
     comparison = given.trained(plan, "final", left, given.prepared.encoded)
     first = finalists(ranked, given.seconds)
     rehearsed = rehearse(comparison, first, ranked[len(first) :], seed, lambda _: None)
-    return best_of(rehearsed, given.prepared.objective)[0].candidate
+    trial_rows = scored_rows(given.settings.size, given.prepared.parts)
+    return best_of(rehearsed, given.prepared.objective, trial_rows)[0].candidate
 
 
 def random_search(given: Bench) -> Chosen:

@@ -32,7 +32,7 @@ from autopeft.recommend._evidence_trials import model_facts, task_facts, trial_r
 from autopeft.recommend.evidence import parse_run, read_runs, to_line
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
-from autopeft.tuning.prepare import objective
+from autopeft.tuning.objective import objective
 from autopeft.tuning.runner import TorchRunner
 from autopeft.values.candidates import Candidate, Setup
 from autopeft.values.evidence import Run

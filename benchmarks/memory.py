@@ -8,6 +8,7 @@ one the same code runs on small models on the CPU, followed storage by storage: 
 really lives, not that CUDA agrees, and every row says so.
 """
 
+import argparse
 import json
 import platform
 import sys
@@ -188,7 +189,14 @@ def _print_errors(what: str, errors: list[float], rows: list[dict[str, Any]]) ->
     print(f"  fits: {len(asked)} asked, said yes where it does not {unsafe}, no where it does {timid}")
 
 
+def main() -> None:
+    """Runs one of the two commands."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "summary"))
+    parser.add_argument("path", type=Path, nargs="?", default=Path(__file__).parent / "memory-cpu.jsonl")
+    asked = parser.parse_args()
+    {"run": run, "summary": summary}[asked.command](asked.path)
+
+
 if __name__ == "__main__":
-    command, *rest = sys.argv[1:] or ["run"]
-    target = Path(rest[0]) if rest else Path(__file__).parent / "memory-cpu.jsonl"
-    {"run": run, "summary": summary}[command](target)
+    main()

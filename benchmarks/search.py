@@ -12,11 +12,8 @@ Other programs on the same cores falsify it: run it alone.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from multiprocessing import get_context
+from functools import lru_cache
 from pathlib import Path
 
 from autopeft.tasks import get_task
@@ -24,6 +21,7 @@ from autopeft.training.devices import threads
 from benchmarks._contenders import CONTENDERS, Bench, bench
 from benchmarks._search_rows import Row, append_row, read_rows, slug, write_results
 from benchmarks._search_tasks import held_out, request
+from benchmarks._side_by_side import side_by_side
 
 TASKS = ("minilm:vader-amazon", "minilm:vader-nyt", "smollm2-8:chatterbot")
 """Short texts, of which two cores train some hundred steps a minute, and data that no run of the evidence has seen."""
@@ -70,10 +68,9 @@ def run(plan: Plan, heats: Sequence[Heat], contenders: Sequence[str]) -> Iterato
         if lacking:
             _check_alike(plan, heat, begun)
         missing += [(heat, name) for name in lacking]
-    with closing(_measured(plan, missing)) as rows:
-        for row in rows:
-            append_row(plan.path, row)
-            yield row
+    for row in side_by_side(measure, [(plan, *each) for each in missing], plan.jobs):
+        append_row(plan.path, row)
+        yield row
 
 
 def _check_alike(plan: Plan, heat: Heat, begun: Sequence[Row]) -> None:
@@ -89,22 +86,10 @@ def _check_alike(plan: Plan, heat: Heat, begun: Sequence[Row]) -> None:
         )
 
 
-def _measured(plan: Plan, missing: Sequence[tuple[Heat, str]]) -> Iterator[Row]:
-    if plan.jobs == 1:
-        yield from (measure(plan, *each) for each in missing)
-        return
-    with ProcessPoolExecutor(plan.jobs, get_context("spawn")) as pool:
-        try:
-            for done in as_completed([pool.submit(partial(measure, plan), *each) for each in missing]):
-                yield done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def measure(plan: Plan, heat: Heat, name: str) -> Row:
     """Returns a contender's row: it chooses, then its choice is trained anew and tested."""
     with threads(plan.threads):
-        given = _bench(plan, heat)
+        given = bench_of(plan, heat)
         chosen = CONTENDERS[name](given)
         comparison = given.comparison()
         contender = comparison.contender(comparison.single(name.replace(" ", "_"), chosen.candidate))
@@ -118,7 +103,7 @@ def measure(plan: Plan, heat: Heat, name: str) -> Row:
 
 
 @lru_cache(maxsize=1)
-def _bench(plan: Plan, heat: Heat) -> Bench:
+def bench_of(plan: Plan, heat: Heat) -> Bench:
     """Returns the bench of a heat, which a process keeps for its next contender."""
     from filelock import FileLock
 

@@ -29,7 +29,7 @@ def final_view(result: SearchResult) -> Iterator[Any]:
     """Yields how those who were trained anew compare, where there was a choice."""
     if len(result.finalists) < 2:
         return
-    yield "Trained anew with fresh seeds, chosen on validation:"
+    yield "Trained anew with fresh seeds, chosen on validation over both trainings:"
     for finalist in result.finalists:
         mark = "[bold]winner[/bold]" if finalist.number == result.winner_trial else ""
         line = (

@@ -17,7 +17,7 @@ from autopeft.training.forgetting import Probe, general_texts, probe
 from autopeft.training.latency import base_milliseconds, latency_batch, measure_latency
 from autopeft.training.scoring import Objective, predict, score
 from autopeft.tuned import TunedConfig
-from autopeft.tuning.prepare import objective
+from autopeft.tuning.objective import objective
 from autopeft.values.candidates import Setup, rows_at_once
 from autopeft.values.outcomes import Forgetting, Score
 

@@ -32,7 +32,7 @@ from autopeft.training.run import collate
 from autopeft.training.scoring import Objective, predict, score
 from autopeft.training.worker import PREPARING_BATCHES
 from autopeft.tuned import TunedConfig
-from autopeft.tuning.prepare import objective
+from autopeft.tuning.objective import objective
 from autopeft.values.candidates import Setup, rows_at_once
 from autopeft.values.profiles import ModelProfile
 

@@ -79,11 +79,11 @@ def _final(story: Story, result: SearchResult, chosen: TrialOutcome) -> str:
     """Returns how the choice among those who were trained anew went."""
     if len(result.finalists) < 2:
         return _standing(story, chosen)
-    own = {finalist.number: finalist.validation.value for finalist in result.finalists}
-    others = ", ".join(f"trial {number} {value:.4f}" for number, value in own.items() if number != chosen.number)
+    told = {f.number: f"{f.trial_score:.4f} and {f.validation.value:.4f}" for f in result.finalists}
+    others = ", ".join(f"trial {number} {scores}" for number, scores in told.items() if number != chosen.number)
     return (
-        f"Validation could not tell {len(own)} trials apart, so each was trained anew with a fresh seed: trial "
-        f"{chosen.number} then scored best on validation, {own[chosen.number]:.4f}, against {others}."
+        f"Validation could not tell {len(told)} trials apart, so each was trained anew with a fresh seed: over both "
+        f"trainings trial {chosen.number} scored best on validation, {told[chosen.number]}, against {others}."
     )
 
 

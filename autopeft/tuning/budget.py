@@ -97,7 +97,7 @@ def trial_size(
             folds = max((count for count in range(1, parts + 1) if trial / _trainings(count) >= tokens), default=1)
         affordable = trial / _trainings(folds)
         scored = (
-            _scored_rows(_sized(train, validation, affordable, step_rows)) * fmean(validation.lengths) * FORWARD_SHARE
+            _read_rows(_sized(train, validation, affordable, step_rows)) * fmean(validation.lengths) * FORWARD_SHARE
         )
         tokens = max(1, min(tokens, int(max(affordable - scored, affordable / 2))))
     return replace(_sized(train, validation, tokens, step_rows), folds=folds)
@@ -106,6 +106,11 @@ def trial_size(
 def folds_taken(size: TrialSize, parts: Sequence[object]) -> int:
     """Returns how many trainings a full trial of a size takes, where there are so many parts to train on."""
     return len(parts[: size.folds])
+
+
+def scored_rows(size: TrialSize, parts: Sequence[object]) -> int:
+    """Returns the validation rows behind a trial's score, where there are so many parts to train on."""
+    return size.scoring_rows * folds_taken(size, parts)
 
 
 def _trainings(parts: int) -> float:
@@ -130,10 +135,10 @@ def trial_seconds(size: TrialSize, parts: Sequence[EncodedData], tokens_per_seco
     return fold * folds_taken(size, parts)
 
 
-def _scored_rows(size: TrialSize) -> int:
+def _read_rows(size: TrialSize) -> int:
     return len(size.readings) * size.pruning_rows + size.scoring_rows
 
 
 def evaluation_seconds(size: TrialSize, validation: EncodedDataset, tokens_per_second: float) -> float:
     """Returns the seconds that a full trial's readings and score take, per fold."""
-    return _scored_rows(size) * fmean(validation.lengths) * FORWARD_SHARE / tokens_per_second
+    return _read_rows(size) * fmean(validation.lengths) * FORWARD_SHARE / tokens_per_second

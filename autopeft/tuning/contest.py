@@ -92,29 +92,45 @@ class OwnContest:
         deadline = started + self._seconds
         standing: list[tuple[float, RunState | None]] = [(rate, None) for rate in rates]
         spent = 0
-        for share in RACE_SHARES[:-1] if len(rates) > 1 else ():
+        for lap, share in enumerate(RACE_SHARES[:-1] if len(rates) > 1 else ()):
             ranked = []
-            for rate, state in standing:
+            for rate, state in standing[: max(1, len(rates) // 2**lap)]:
                 loss, after, tokens = self._lap(replace(candidate, learning_rate=rate), state, share, deadline)
                 spent += tokens
                 ranked.append((loss, rate, after))
             ranked.sort(key=lambda entry: entry[:2])
-            standing = [(rate, state) for _, rate, state in ranked[: len(ranked) // 2]]
-        rate, state = standing[0]
-        best = replace(candidate, learning_rate=rate)
-        with memory_guard(), self._run(best, state, deadline) as run:
-            before = run.tokens
-            # A contender whose time is up is scored as it stands; its tokens say so.
-            with suppress(TimedOutError):
-                run.advance(1.0)
-            seconds = time.monotonic() - started
-            return Performance(
-                candidate=run.candidate,
-                validation=self._predict(run, best, test=False),
-                test=self._predict(run, best, test=True),
-                tokens=spent + run.tokens - before,
-                seconds=seconds,
-            )
+            standing = [(rate, state) for _, rate, state in ranked]
+        for place, (rate, state) in enumerate(standing, start=1):
+            best = replace(candidate, learning_rate=rate)
+            with memory_guard(), self._run(best, state, deadline) as run:
+                before = run.tokens
+                try:
+                    return self._home(run, best, spent - before, started)
+                except DivergedError:  # in its last lap: the next one takes its place
+                    spent += run.tokens - before
+                    if place == len(standing):
+                        raise
+        raise RuntimeError("A race was asked for without rates.")
+
+    def _home(self, run: TrainingRun, candidate: Candidate, spent: int, started: float) -> Performance:
+        """Returns the performance of a run that is taken to its end; one whose time is up is scored as it stands.
+
+        Args:
+            run: where it has come to.
+            candidate: what it trains.
+            spent: tokens that count besides the run's.
+            started: when the clock started, on ``time.monotonic``'s.
+        """
+        with suppress(TimedOutError):
+            run.advance(1.0)
+        seconds = time.monotonic() - started
+        return Performance(
+            candidate=run.candidate,
+            validation=self._predict(run, candidate, test=False),
+            test=self._predict(run, candidate, test=True),
+            tokens=spent + run.tokens,
+            seconds=seconds,
+        )
 
     def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
         """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""

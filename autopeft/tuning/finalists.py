@@ -1,8 +1,9 @@
 """The honest end of a search: its best few trained anew with fresh seeds, and chosen among by validation alone.
 
 The best of many noisy trials is partly luck. So whoever validation cannot tell from the first is trained once more,
-each with a seed that no trial has used; the best of these fresh trainings wins, and it alone is asked for the test
-split.
+each with a seed that no trial has used. Both trainings together choose, each weighed by the rows that it was scored on:
+the first met as much luck in every finalist's case, and of folds it was scored on more rows. Only what the winner has
+trained anew is asked for the test split.
 """
 
 import shutil
@@ -62,11 +63,12 @@ def hold_final(
     reserve: Sequence[TrialOutcome],
     objective: Objective,
     seed: int,
+    trial_rows: int,
     tell: Callable[[str], None],
 ) -> Final:
     """Returns the winner of the final: trained anew, the best on validation, and only then scored on test.
 
-    Arguments and errors are those of `rehearse`, and the metric that decides.
+    Arguments and errors are those of `rehearse` and `best_of`.
     """
     rehearsed = rehearse(comparison, chosen, reserve, seed, tell)
     told = [
@@ -78,7 +80,7 @@ def hold_final(
         )
         for outcome, rehearsal in rehearsed
     ]
-    outcome, rehearsal = best_of(rehearsed, objective)
+    outcome, rehearsal = best_of(rehearsed, objective, trial_rows)
     winner = comparison.performed(f"winner-{outcome.number}", rehearsal, _name(outcome))
     for trained, _ in rehearsed:
         shutil.rmtree(comparison.folder / _name(trained), ignore_errors=True)
@@ -117,9 +119,22 @@ def rehearse(
     return rehearsed
 
 
-def best_of(rehearsed: Sequence[Rehearsed], objective: Objective) -> Rehearsed:
-    """Returns whose fresh training is best on validation, the first of equals."""
-    return max(rehearsed, key=lambda each: objective.signed(objective.metric(each[1].validation)))
+def best_of(rehearsed: Sequence[Rehearsed], objective: Objective, trial_rows: int) -> Rehearsed:
+    """Returns who is best on validation over both trainings, the first of equals.
+
+    Args:
+        rehearsed: from `rehearse`.
+        objective: the metric that decides.
+        trial_rows: on which each trial was scored.
+    """
+
+    def both(each: Rehearsed) -> float:
+        outcome, rehearsal = each
+        rows = len(rehearsal.validation.expected)
+        fresh = objective.signed(objective.metric(rehearsal.validation))
+        return (trial_rows * (outcome.score or 0.0) + rows * fresh) / (trial_rows + rows)
+
+    return max(rehearsed, key=both)
 
 
 def _rehearsed(

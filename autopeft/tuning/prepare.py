@@ -1,10 +1,8 @@
 """Everything a search needs before its first trial: profiles, data, objective, and the candidates to start from."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,15 +11,13 @@ from autopeft.data import (
     Data,
     EncodedData,
     RowCache,
-    UserMetric,
     class_weights,
     encode,
     load_data,
-    load_metric,
     row_cache,
     token_limit,
 )
-from autopeft.errors import UndefinedScoreError, invalid
+from autopeft.errors import invalid
 from autopeft.files import plain
 from autopeft.profiling.hardware import among_freest, probe_hardware
 from autopeft.profiling.model import read_model
@@ -31,7 +27,6 @@ from autopeft.profiling.usable import check_usable
 from autopeft.recommend import recommend
 from autopeft.recommend.budget import parse_budget
 from autopeft.recommend.setting import setting_of
-from autopeft.tasks import Metric, Predictions, get_task
 from autopeft.training.forgetting import general_texts
 from autopeft.training.parallel import ALONE, Parallel
 from autopeft.training.scoring import Objective
@@ -39,6 +34,7 @@ from autopeft.training.worker import Worker
 from autopeft.tuning.feasible import obstacles, weighed
 from autopeft.tuning.folding import check_folds, parts_of
 from autopeft.tuning.guide import Guide
+from autopeft.tuning.objective import objective
 from autopeft.tuning.pareto import check_objectives
 from autopeft.tuning.proposal import Proposal, proposal
 from autopeft.tuning.selection import METHODS_TRIED, starting_candidates
@@ -314,38 +310,3 @@ def _hash(content: Any) -> str:
 
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _own_metric(name: str) -> Metric:
-    return partial(_applied, load_metric(name), name)
-
-
-def _applied(function: UserMetric, name: str, predictions: Predictions) -> float:
-    """Returns a metric of the user's own on the predictions.
-
-    Raises:
-        UndefinedScoreError: it has no value there; other errors are defects of the metric, and keep their traceback.
-    """
-    rows = len(predictions.expected)
-    try:
-        value = float(function(predictions.predicted, predictions.expected))
-    except (ArithmeticError, ValueError) as error:
-        raise UndefinedScoreError(_UNDEFINED.format(name, rows, error)) from error
-    if not math.isfinite(value):
-        raise UndefinedScoreError(_UNDEFINED.format(name, rows, f"it gave {value}"))
-    return value
-
-
-_UNDEFINED = (
-    "The metric {} has no value on {} rows of predictions: {}.\n"
-    "Let it return a number for any, also where one class is predicted or expected alone."
-)
-
-
-def objective(data: Data) -> Objective:
-    """Returns the metric that decides, and the others of the task beside it."""
-    task = get_task(data.spec.task)
-    name = data.spec.metric
-    if ":" in name:
-        return Objective(name=name, metrics={**task.metrics, name: _own_metric(name)}, lower_is_better=False)
-    return Objective(name=name, metrics=task.metrics, lower_is_better=name in task.lower_is_better)

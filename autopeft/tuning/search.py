@@ -7,7 +7,7 @@ from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, Unde
 from autopeft.tasks import get_task
 from autopeft.training.scoring import Objective
 from autopeft.tuning.baselines import train_baselines
-from autopeft.tuning.budget import trial_seconds
+from autopeft.tuning.budget import scored_rows, trial_seconds
 from autopeft.tuning.compare import Comparison
 from autopeft.tuning.finalists import finalists, hold_final
 from autopeft.tuning.folder import OutputFolder, Settings
@@ -60,7 +60,8 @@ def finish(
     comparison = Comparison(contest, objective, plan.seed, folder.path / "comparison")
     found = search_front(outcomes, prepared.objectives)
     first, reserve = _first_and_reserve(found, ranked, seconds)
-    final = hold_final(comparison, first, reserve, objective, plan.seed, observer.phase)
+    rows = scored_rows(settings.size, prepared.parts)
+    final = hold_final(comparison, first, reserve, objective, plan.seed, rows, observer.phase)
     winner, counts = comparison.contender(final.winner), counted(outcomes)
     tuned_config(prepared, winner, counts, study.seconds).save(folder.tuned)
     baselines = train_baselines(comparison, final.winner, observer.phase)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from autopeft.training.pace import longest_part
 from autopeft.tuning.budget import folds_taken, trial_seconds
 from autopeft.tuning.folder import Settings
 from autopeft.tuning.halving import best_waiting, promotable, waiting
@@ -21,9 +22,9 @@ from autopeft.values.plans import Plan
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-SLOWEST = 1.5
-"""Each part of a training, from one reading to the next, may take so many times what a whole one was planned for: one
-that stops at a quarter, six times as long."""
+SLOWEST = 2.0
+"""Each part of a training, from one reading to the next, may take so many times what the longest was planned for: at
+three times that, a method with a quarter of the planned speed took half a search (benchmarks/LOG.md, 2026-11-22)."""
 
 LEAST_SECONDS = 10.0
 """What a part may always take: plans of a few seconds are mostly noise."""
@@ -198,7 +199,7 @@ def plan_of(settings: Settings, prepared: Prepared) -> Plan:
     """Returns the plan of a full trial: what is too slow to try is a finding, not a wait."""
     size = settings.size
     planned = trial_seconds(size, prepared.parts, settings.tokens_per_second) / folds_taken(size, prepared.parts)
-    most = max(LEAST_SECONDS, SLOWEST * planned)
+    most = max(LEAST_SECONDS, SLOWEST * longest_part(size.readings) * planned)
     return Plan(tokens=size.tokens, seed=prepared.seed, readings=size.readings, seconds=most)
 
 

@@ -152,12 +152,12 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:
-    """A trial that was trained anew with a seed of its own before the winner was chosen.
+    """A trial that was trained anew with a seed of its own before the winner was chosen, by both scores.
 
     Attributes:
         number: of the trial.
         trial_score: on the validation rows of the trial, in the metric's own terms.
-        validation: of the fresh training, on the whole validation split: what the choice went by.
+        validation: of the fresh training, on the whole validation split.
     """
 
     number: int

@@ -158,8 +158,8 @@ def test_who_was_trained_anew_is_told(tmp_path):
     )
     finish(tmp_path, second.candidate, {}, winner_trial=second.number, finalists=made)
     said = " ".join(Checker(page_of(tmp_path)).said)
-    assert "each was trained anew with a fresh seed: trial 1 then scored best on validation, 0.8000" in said
-    assert "against trial 0 0.7900" in said
+    assert "over both trainings trial 1 scored best on validation, 0.8100 and 0.8000" in said
+    assert "against trial 0 0.8200 and 0.7900" in said
 
 
 def test_reporting_changes_nothing_in_the_study(finished):

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from autopeft.errors import DivergedError, StudyError
+from autopeft.tasks import Predictions
 from autopeft.training.run import TrainingRun
 from autopeft.training.scoring import predict
 from autopeft.training.worker import Worker
 from autopeft.tuning import contest as contest_module
 from autopeft.tuning.compare import Comparison
 from autopeft.tuning.contest import OwnContest, Rehearsal
-from autopeft.tuning.finalists import finalists, hold_final
+from autopeft.tuning.finalists import best_of, finalists, hold_final
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.plans import Plan
@@ -70,7 +71,7 @@ def test_what_was_trained_meets_the_test_split_as_it_was(ready, tmp_path, candid
 
 
 def test_validation_chooses_and_the_test_split_is_touched_once(ready, tmp_path, monkeypatch):
-    """The best fresh validation wins whatever its trial scored, its test score alone is taken, nothing stays behind."""
+    """Validation of both trainings chooses, the winner's test score alone is taken, and nothing stays behind."""
     made, asked, seeds = comparison(ready, tmp_path / "final"), [], []
     predict, rehearse = OwnContest._predict, OwnContest.rehearse
 
@@ -94,13 +95,28 @@ def test_validation_chooses_and_the_test_split_is_touched_once(ready, tmp_path, 
         trial(number, 0.9 - number / 100, candidate=Candidate(method="ia3", learning_rate=rate, batch_size=8))
         for number, rate in enumerate((1e-3, 2e-3, 3e-3))
     ]
-    final = hold_final(made, trials, [], ready[0].objective, 7, lambda _: None)
+    final = hold_final(made, trials, [], ready[0].objective, 7, 16, lambda _: None)
     assert final.chosen.number == 1
     assert [finalist.number for finalist in final.finalists] == [0, 1, 2]
     assert [finalist.trial_score for finalist in final.finalists] == [0.9, 0.89, 0.88]
     assert seeds == [7, 8, 9], "each with a seed of its own"
     assert asked == [False, False, False, True]
     assert not [path for path in (tmp_path / "final").iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(("trial_rows", "winner"), [(1, 1), (4, 0)])
+def test_both_trainings_choose_each_by_its_rows(ready, trial_rows, winner):
+    """A trial's score counts beside the fresh one, the more the more rows are behind it."""
+
+    def rehearsed(number, score, right):
+        said = Predictions(
+            predicted=[1] * right + [0] * (4 - right), expected=[1] * 4, losses=[0.0] * 4, weights=[1.0] * 4
+        )
+        candidate = Candidate(method="ia3", learning_rate=1e-3)
+        return trial(number, score), Rehearsal(candidate=candidate, validation=said, tokens=1, seconds=1.0, seed=1)
+
+    both = [rehearsed(0, 0.9, 2), rehearsed(1, 0.6, 3)]
+    assert best_of(both, ready[0].objective, trial_rows)[0].number == winner
 
 
 def test_who_diverges_is_no_winner(ready, tmp_path, monkeypatch):
@@ -114,12 +130,12 @@ def test_who_diverges_is_no_winner(ready, tmp_path, monkeypatch):
     )
     wild = trial(0, 0.9, candidate=Candidate(method="ia3", learning_rate=1e-1, batch_size=8))
     tame = trial(1, 0.8, candidate=Candidate(method="ia3", learning_rate=1e-3, batch_size=8))
-    final = hold_final(made, [wild], [tame], ready[0].objective, 7, lambda _: None)
+    final = hold_final(made, [wild], [tame], ready[0].objective, 7, 16, lambda _: None)
     assert (final.chosen.number, len(final.finalists)) == (1, 1)
     with pytest.raises(
         StudyError, match="Every completed trial diverged or ran out of memory when it was trained anew"
     ):
-        hold_final(made, [wild], [wild], ready[0].objective, 7, lambda _: None)
+        hold_final(made, [wild], [wild], ready[0].objective, 7, 16, lambda _: None)
 
 
 def test_a_rate_without_a_loss_comes_last_in_its_race(ready, tmp_path, monkeypatch):
@@ -130,6 +146,29 @@ def test_a_rate_without_a_loss_comes_last_in_its_race(ready, tmp_path, monkeypat
     raced = comparison(ready, tmp_path).raced("raced", candidate, (1e-4, 2e-4, 3e-4, 4e-4))
     assert raced.candidate.learning_rate == 3e-4
     assert next(losses, None) is None
+
+
+def test_who_comes_second_wins_a_race_whose_first_diverges(ready, tmp_path, monkeypatch):
+    """A rate that diverges in its last lap has lost the race to the next, and with nobody left there is no winner."""
+    advance, wild = TrainingRun.advance, {2e-4}
+
+    def advanced(self, share):
+        if share == 1.0 and self.candidate.learning_rate in wild:
+            raise DivergedError("no number")
+        return advance(self, share)
+
+    def won(folder):
+        losses = iter([0.5, 0.4, 0.6, 0.7, 0.2, 0.3])
+        monkeypatch.setattr("autopeft.tuning.contest.held_out_loss", lambda *_, **__: next(losses))
+        candidate = Candidate(method="ia3", learning_rate=1e-3, batch_size=8)
+        race = comparison(ready, tmp_path / folder).raced("raced", candidate, (1e-4, 2e-4, 3e-4, 4e-4))
+        return race.candidate.learning_rate
+
+    monkeypatch.setattr(TrainingRun, "advance", advanced)
+    assert won("one is wild") == 1e-4
+    wild.add(1e-4)
+    with pytest.raises(DivergedError, match="no number"):
+        won("both are wild")
 
 
 def test_who_says_no_number_has_diverged(ready, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a search is prepared from: metrics of the user's own."""
+"""The metric that decides may be the user's own."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 
 from autopeft.errors import UndefinedScoreError
 from autopeft.tasks import Predictions
-from autopeft.tuning.prepare import _applied
+from autopeft.tuning.objective import _applied
 
 SAID = Predictions(predicted=[0, 0], expected=[0, 1], losses=[0.1, 2.0], weights=[1.0, 1.0])
 

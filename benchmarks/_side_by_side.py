@@ -1,0 +1,24 @@
+"""Work that runs side by side, in processes that start with nothing of this one's."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def side_by_side(work: Callable[..., T], units: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[T]:
+    """Yields what a function of a module makes of each unit's arguments, as soon as it is made.
+
+    Where the first fails, or whoever takes what is made goes no further, nothing more is begun.
+    """
+    if jobs == 1:
+        yield from (work(*unit) for unit in units)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        try:
+            for done in as_completed([pool.submit(work, *unit) for unit in units]):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
