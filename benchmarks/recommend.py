@@ -56,8 +56,8 @@ orders that its ties leave. A checkpoint is one model under all its names and ho
 our own scripts, which ran on one machine, are one source.
 
 The surrogate was fitted without what is left out; that low rates starve is a belief it starts from, whose size was set
-with all runs at hand. The rules are asked where the model's shape is known, which on points are the four MetaMathQA
-tables and our own runs of all methods, and were written with the former at hand: there the rules are not held out.
+with all runs at hand. The rules are asked where the model's shape is known, and were written with some of the tables at
+hand: they are not held out. What of a configuration a table does not say is taken to be as its method is first tried.
 `suggest` adds the surrogate's weight to theirs. Loss settings are short runs on one CPU: they say what learns fast, not
 what ends best. Some tables are by authors of a method in them. Errors and intervals leave the reference out, which
 gains nothing by definition; they are counted with every run alike, and with every pair of model and training data
@@ -68,6 +68,8 @@ alike: what the best of them gained more than the one nearest to what each way w
 seeds that lie lower in the range of rates searched for their method, on its logarithm; a search whose trials are short
 raises them to its middle, 0.5. The floor from the other methods is the one that serves those best, and so was not
 chosen with the method at hand. Brackets are of draws of whole methods here: they say nothing of other settings."""
+KNOWN_SHARE = 0.8
+"""Of a setting's runs, about which the rules have to have something to say; the others come last."""
 UNITS = ("points", "per cent of the loss")
 
 
@@ -92,15 +94,24 @@ def kinds(found: Sequence[Row]) -> None:
             print(f"{scheme:8} {name:14} error {error:6.2f}  regret {regret:5.2f}")
 
 
-def choices(found: Sequence[Row], scheme: str, predicted: Array) -> Mapping[str, list[Choice]]:
-    """Returns what came of each policy in each setting, by predictions that have not seen it."""
+def choices(
+    found: Sequence[Row], scheme: str, predicted: Array, ruled: Sequence[float | None]
+) -> Mapping[str, list[Choice]]:
+    """Returns what came of each policy in each setting.
+
+    Args:
+        found: the runs.
+        scheme: what was left out.
+        predicted: gains, by predictions that have not seen it.
+        ruled: scores by the rules, None where they cannot be asked.
+    """
     best = overall_best(found, scheme)
     policies: dict[str, Callable[[list[int]], Choice | None]] = {
         "surrogate": lambda places: followed(found, places, predicted[places]),
         "always default LoRA": lambda places: without_order(followed(found, places, default_scores(found, places))),
         "evidence's overall best": lambda places: followed(found, places, best[places]),
-        "rules alone": lambda places: by_rules(found, places),
-        "rules with the surrogate, as suggest": lambda places: by_rules(found, places, predicted),
+        "rules alone": lambda places: by_rules(found, places, ruled),
+        "rules with the surrogate, as suggest": lambda places: by_rules(found, places, weighed(ruled, predicted)),
         "random": lambda places: random_choice(found, places),
     }
     return {
@@ -114,20 +125,19 @@ def without_order(choice: Choice) -> Choice:
     return replace(choice, best_of_three=float("nan"), rank=float("nan"))
 
 
-def by_rules(found: Sequence[Row], places: Sequence[int], predicted: Array | None = None) -> Choice | None:
-    """Returns what the rules' order comes to, with the weight of predictions where they are given.
+def weighed(ruled: Sequence[float | None], predicted: Array) -> list[float | None]:
+    """Returns the rules' scores with the weight that `suggest` gives to predictions."""
+    weights = MOST * np.tanh(predicted / POINTS)
+    return [None if value is None else value + float(weights[place]) for place, value in enumerate(ruled)]
 
-    None where the rules cannot be asked about all of a setting's runs.
-    """
-    scores = [score(found[place]) for place in places]
-    if predicted is not None:
-        weights = MOST * np.tanh(predicted[list(places)] / POINTS)
-        scores = [None if value is None else value + weights[at] for at, value in enumerate(scores)]
-    known = [place for place, value in zip(places, scores, strict=True) if value is not None]
-    if len(known) < 0.8 * len(places):
+
+def by_rules(found: Sequence[Row], places: Sequence[int], scores: Sequence[float | None]) -> Choice | None:
+    """Returns what the order of some scores comes to; None where too many of a setting's runs have none."""
+    known = [value for place in places if (value := scores[place]) is not None]
+    if len(known) < KNOWN_SHARE * len(places):
         return None
-    lowest = min(value for value in scores if value is not None)
-    return followed(found, places, np.array([lowest - 1 if value is None else value for value in scores]))
+    own = [scores[place] for place in places]
+    return followed(found, places, np.array([min(known) - 1 if value is None else value for value in own]))
 
 
 def cell(values: Sequence[float], clusters: Sequence[str], form: str = ".1f") -> str:
@@ -136,13 +146,13 @@ def cell(values: Sequence[float], clusters: Sequence[str], form: str = ".1f") ->
     return "–" if np.isnan(mean) else f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
-def regret_lines(found: Sequence[Row], scheme: str, predicted: Array) -> list[str]:
+def regret_lines(found: Sequence[Row], scheme: str, predicted: Array, ruled: Sequence[float | None]) -> list[str]:
     """Returns the table of one scheme, a row for each policy and unit."""
     lines = [
         "| unit | policy | first suggestion's regret | best of three's | best found | rank correlation | settings |",
         "|---|---|---|---|---|---|---|",
     ]
-    made = choices(found, scheme, predicted)
+    made = choices(found, scheme, predicted, ruled)
     for unit in UNITS:
         for name, every in made.items():
             part = [choice for choice in every if choice.unit == unit]
@@ -194,8 +204,9 @@ def table(found: Sequence[Row]) -> str:
         "",
     ]
     predicted = {scheme: held_out(found, scheme, KINDS[KEPT]) for scheme in SCHEMES}
+    ruled = [score(row) for row in found]
     for scheme in SCHEMES:
-        lines += [f"## Leave one {scheme} out", "", *regret_lines(found, scheme, predicted[scheme]), ""]
+        lines += [f"## Leave one {scheme} out", "", *regret_lines(found, scheme, predicted[scheme], ruled), ""]
     lines += ["## Intervals", "", "| left out | alike | mean error | in 50 % | in 80 % | in 95 % |", "|---" * 6 + "|"]
     lines += [line for scheme in SCHEMES for line in coverage_lines(found, scheme, predicted[scheme])]
     lines += ["", "## Learning rates", "", RATES, "", *_rates.lines(found)]
