@@ -1,7 +1,6 @@
 """What measured runs lead one to expect of suggestions: it orders what rules allow, and never overrides a violation."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autopeft.methods import get_method
@@ -15,12 +14,9 @@ from autopeft.values.predictions import Prediction, Unit
 
 RULE = "predicted-from-measured-runs"
 
-MOST = 1.5
-"""What the largest prediction moves a score by: more than a clear rule, less than the two that decide a family. On
-settings held out, rules with it order measured runs better than without, and than with half or twice of it."""
-
-POINTS = 4.0
-"""Predicted gain at which a prediction has most of its weight: five times the noise of one run."""
+WORTH: Mapping[Unit, float] = {"points": 4.0, "per cent of the loss": 0.8}
+"""What a predicted gain of one moves a score by: a clear rule is worth a quarter of a point. Rules that weigh as much as
+predictions lose twice as much on settings held out (docs/recommender.md). Losses, of short runs, say a fifth as much."""
 
 
 def with_predictions(suggestions: Sequence[Suggestion], setting: Setting) -> tuple[Suggestion, ...]:
@@ -53,7 +49,7 @@ def repredicted(suggestion: Suggestion, prediction: Prediction) -> Suggestion:
 
 
 def _reason(prediction: Prediction) -> Reason:
-    weight = round(MOST * math.tanh(prediction.points / POINTS), 3)
+    weight = round(WORTH[prediction.unit] * prediction.points, 3)
     return Reason(
         rule=RULE,
         verdict="prefer" if weight > 0 else "avoid",

@@ -3,22 +3,24 @@
 from collections import Counter
 
 from autopeft.errors import NothingFitsError
-from autopeft.methods import get_method
+from autopeft.methods import baseline, get_method
 from autopeft.recommend.confirm import settled
+from autopeft.recommend.expect import WORTH, unit_of
 from autopeft.recommend.setting import Setting
 from autopeft.values.candidates import Candidate, Recommendation, Suggestion
 
 METHODS_TRIED = 8
 """How many methods a search starts from when the user names none: the recommender's first."""
 
-KIN = 0.5
-"""What a method's score loses for each of its family that is tried before it."""
+KIN = 1.0
+"""Predicted gain that a method's score loses the worth of for each of its family that is tried before it."""
 
 
 def starting_candidates(recommendation: Recommendation, setting: Setting, limit: int | None) -> tuple[Candidate, ...]:
     """Returns the first candidate of each recommended method that fits, by score, kin of those before set back.
 
-    Rules are a prior. Within a family methods behave alike, so a short search learns less from one more of them.
+    The default recipe's method comes first of all: whatever is found has to be better than what everybody would take.
+    Advice is a prior. Within a family methods behave alike, so a short search learns less from one more of them.
     """
     first: dict[str, Suggestion] = {}
     for suggestion in recommendation.candidates:
@@ -28,8 +30,10 @@ def starting_candidates(recommendation: Recommendation, setting: Setting, limit:
         raise NothingFitsError("None of the recommended candidates fits the memory there is.")
     chosen: list[Candidate] = []
     kin: Counter[str] = Counter()
+    default, back = baseline("default")[0], KIN * WORTH[unit_of(setting)]
     while first and (limit is None or len(chosen) < limit):
-        name = max(first, key=lambda name: first[name].score - KIN * kin[get_method(name).family])
+        following = max(first, key=lambda name: first[name].score - back * kin[get_method(name).family])
+        name = default if default in first else following
         suggestion = settled(first.pop(name), setting)
         if suggestion.fits:
             chosen.append(suggestion.candidate)

@@ -6,7 +6,7 @@ import pytest
 
 from autopeft.methods import get_method
 from autopeft.recommend import expect, recommend
-from autopeft.recommend.expect import MOST, RULE, said, unit_of
+from autopeft.recommend.expect import RULE, WORTH, said, unit_of
 from autopeft.recommend.setting import EPOCHS
 from autopeft.values.predictions import Prediction
 from tests.recommend.settings import SMALL, hardware, method, setting, task
@@ -42,7 +42,7 @@ def test_predictions_reorder_what_rules_leave_equal(catalogue, predicted):
         found = recommend(hardware(), SMALL, task(), traced=0).candidates
         assert found[0].candidate.method == best
         (reason,) = (r for r in found[0].reasons if r.rule == RULE)
-        assert 0 < reason.weight < MOST
+        assert reason.weight == 3.0 * WORTH["points"]
         assert found[0].prediction is not None
         assert found[0].prediction.points == 3.0
 
@@ -56,12 +56,13 @@ def test_a_prediction_never_brings_back_what_is_refused(catalogue, predicted):
     assert [r.method for r in found.rejected] == ["refuses"]
 
 
-def test_the_weight_of_a_prediction_is_bounded(catalogue, predicted):
-    """Evidence moves a score by less than the rules that decide a family."""
-    predicted(plain=1000.0, twin=-1000.0)
-    catalogue(PLAIN, TWIN)
-    found = recommend(hardware(), SMALL, task(), traced=0).candidates
-    assert {r.weight for s in found for r in s.reasons if r.rule == RULE} == {MOST, -MOST}
+def test_a_clear_prediction_outweighs_rules(catalogue, predicted):
+    """Rules alone order measured runs no better than chance does, so a point more is worth more than any of them."""
+    catalogue(PLAIN, method(name="prompted", family="soft-prompt"))
+    predicted(plain=0.0, prompted=0.0)
+    assert recommend(hardware(), SMALL, task(), traced=0).candidates[0].candidate.method == "plain"
+    predicted(plain=0.0, prompted=2.0)
+    assert recommend(hardware(), SMALL, task(), traced=0).candidates[0].candidate.method == "prompted"
 
 
 def test_the_surrogate_is_asked_about_the_planned_run(catalogue, predicted):
