@@ -9,10 +9,12 @@ of the file, in the evidence's own schema; what the file holds is not run again.
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from autopeft.files import write_text
 from autopeft.recommend._evidence_trials import model_facts, task_facts, trial_run
 from autopeft.recommend.evidence import read_runs, to_line
 from autopeft.tasks import get_task
+from autopeft.training.devices import threads
 from autopeft.training.scoring import predict
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
@@ -33,6 +36,7 @@ from autopeft.values.evidence import Run
 from autopeft.values.outcomes import TrialOutcome
 from autopeft.values.plans import Plan
 from benchmarks._search_tasks import request
+from benchmarks._side_by_side import side_by_side
 from benchmarks.collect import LICENCE, held_runs, keep, label
 
 READINGS = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0)
@@ -61,26 +65,47 @@ class Tested(Gauge):
         return outcome
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a pool is of.
+
+    Attributes:
+        tokens: of each run.
+        seed: of the split, the draws and the training.
+        work: for models and data.
+        device: what to call it in the rows; None for its own name.
+        threads: of each process.
+    """
+
+    task: str
+    tokens: int
+    seed: int
+    work: Path
+    device: str | None
+    threads: int
+
+
 class Pool:
     """One task, ready to train any configuration for the same tokens."""
 
-    def __init__(self, task: str, tokens: int, seed: int, work: Path, device: str | None) -> None:
+    def __init__(self, asked: Asked) -> None:
         """Reads the model and the data."""
+        self.asked = asked
+        task, tokens, seed, work = asked.task, asked.tokens, asked.seed, asked.work
         # One training per run: what is replayed is a single curve.
         self.prepared = prepare(replace(request(task, seed, work), folds=1))
         self.worker, encoded = self.prepared.worker(), self.prepared.encoded
         self._tested = Tested(self.worker, self.prepared)
         size = TrialSize(tokens=tokens, pruning_rows=READ_ROWS, scoring_rows=len(encoded["validation"]))
-        self._runner = TorchRunner(
-            self.worker, self.prepared.parts, self.prepared.objective, size, work / "states", self._tested
-        )
+        parts, states = self.prepared.parts, work / f"states-{os.getpid()}"
+        self._runner = TorchRunner(self.worker, parts, self.prepared.objective, size, states, self._tested)
         self._plan = Plan(tokens=tokens, seed=seed, readings=READINGS)
         model, _, data = task.partition(":")
         self.setting = f"own pool {model} {data} {tokens} tokens seed {seed}"
         # A whole model goes by the number of its layers too, as everywhere in the evidence.
         whole = model if model.rpartition("-")[2].isdigit() else f"{model}-{self.prepared.model.layers}"
         self._facts = model_facts(self.prepared.model, whole), task_facts(self.prepared.task, data)
-        self._device = device or label(self.prepared.hardware.device.name)
+        self._device = asked.device or label(self.prepared.hardware.device.name)
 
     def candidates(self) -> Iterator[Candidate]:
         """Yields configurations without end, always the same in the same order."""
@@ -139,29 +164,49 @@ def _last_loss(run: Run) -> float:
     return math.inf if loss is None else loss
 
 
+@lru_cache(maxsize=4)
+def pool_of(asked: Asked) -> Pool:
+    """Returns a pool, which a process keeps for its next run."""
+    return Pool(asked)
+
+
+def trained(asked: Asked, candidate: Candidate, name: str) -> Run:
+    """Returns a run of a pool."""
+    with threads(asked.threads):
+        return pool_of(asked).run(candidate, name)
+
+
 def main() -> None:
     """Runs what the file lacks."""
+    import torch
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", nargs="+", metavar="MODEL:DATA", help="several are run in turn, a run of each")
     parser.add_argument("--runs", type=int, default=80, help="of each task")
     parser.add_argument("--tokens", type=int, default=40_000, help="of each run")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the draws and the training")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, with a share of the cores each")
     parser.add_argument("--work", type=Path, default=Path(".cache/benchmark-pool"), help="models and data")
     parser.add_argument("--device", help="what to call the device in the rows")
     parser.add_argument("--output", type=Path, default=Path("profiles/evidence/own_pools.jsonl"))
     given = parser.parse_args()
     held = {run.name for run in held_runs(given.output)}
-    made = [Pool(task, given.tokens, given.seed, given.work, given.device) for task in given.task]
+    shared = {"tokens": given.tokens, "seed": given.seed, "work": given.work, "device": given.device}
+    share = max(1, torch.get_num_threads() // given.jobs)
+    made = [pool_of(Asked(task=task, threads=share, **shared)) for task in given.task]
     drawn = zip(*(islice(pool.candidates(), given.runs) for pool in made), strict=True)
-    for number, (pool, candidate) in enumerate(chain.from_iterable(zip(made, row, strict=True) for row in drawn)):
-        name = f"{pool.setting} {number // len(made)}"
-        if name in held:
-            continue
-        run = pool.run(candidate, name)
+    units = [
+        (pool.asked, candidate, name)
+        for number, row in enumerate(drawn)
+        for pool, candidate in zip(made, row, strict=True)
+        if (name := f"{pool.setting} {number}") not in held
+    ]
+    for run in side_by_side(trained, units, given.jobs):
         keep(given.output, run)
         quality = "" if run.quality is None else f"{run.quality.value:.4f}"
-        print(f"{name}: {candidate.method} {run.status} {quality} {run.seconds:.0f} s", flush=True)
-    write_text(given.output, "".join(f"{to_line(run)}\n" for run in marked(read_runs(given.output))))
+        print(f"{run.name}: {run.method} {run.status} {quality} {run.seconds:.0f} s", flush=True)
+    runs = sorted(marked(read_runs(given.output)), key=lambda run: (run.setting, int(run.name.rpartition(" ")[2])))
+    write_text(given.output, "".join(f"{to_line(run)}\n" for run in runs))
 
 
 if __name__ == "__main__":

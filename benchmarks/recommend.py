@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from autopeft import resources
 from autopeft.files import plain, write_text
 from autopeft.recommend.evidence import read_runs, shipped_runs
-from autopeft.recommend.expect import MOST, POINTS
+from autopeft.recommend.expect import WORTH
 from autopeft.recommend.surrogate import LEVELS
 from benchmarks import _rates
 from benchmarks._evaluate import (
@@ -105,13 +105,13 @@ def choices(
         predicted: gains, by predictions that have not seen it.
         ruled: scores by the rules, None where they cannot be asked.
     """
-    best = overall_best(found, scheme)
+    best, suggested = overall_best(found, scheme), weighed(found, predicted, ruled)
     policies: dict[str, Callable[[list[int]], Choice | None]] = {
         "surrogate": lambda places: followed(found, places, predicted[places]),
         "always default LoRA": lambda places: without_order(followed(found, places, default_scores(found, places))),
         "evidence's overall best": lambda places: followed(found, places, best[places]),
         "rules alone": lambda places: by_rules(found, places, ruled),
-        "rules with the surrogate, as suggest": lambda places: by_rules(found, places, weighed(ruled, predicted)),
+        "rules with the surrogate, as suggest": lambda places: by_rules(found, places, suggested),
         "random": lambda places: random_choice(found, places),
     }
     return {
@@ -125,10 +125,10 @@ def without_order(choice: Choice) -> Choice:
     return replace(choice, best_of_three=float("nan"), rank=float("nan"))
 
 
-def weighed(ruled: Sequence[float | None], predicted: Array) -> list[float | None]:
+def weighed(found: Sequence[Row], predicted: Array, ruled: Sequence[float | None]) -> list[float | None]:
     """Returns the rules' scores with the weight that `suggest` gives to predictions."""
-    weights = MOST * np.tanh(predicted / POINTS)
-    return [None if value is None else value + float(weights[place]) for place, value in enumerate(ruled)]
+    worth = [WORTH[row.unit] * float(gain) for row, gain in zip(found, predicted, strict=True)]
+    return [None if value is None else value + more for value, more in zip(ruled, worth, strict=True)]
 
 
 def by_rules(found: Sequence[Row], places: Sequence[int], scores: Sequence[float | None]) -> Choice | None:

@@ -45,7 +45,7 @@ def command(
     _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Suggest: rank methods and settings by rules and estimates, in seconds, without training."""
+    """Suggest: rank methods and settings by measured runs, rules and estimates, in seconds, without training."""
     from autopeft.cli.suggest_view import SHOWN, document, view
     from autopeft.profiling.sizes import parse_bytes
     from autopeft.recommend.budget import parse_budget

@@ -15,8 +15,8 @@ from autopeft.values.predictions import Prediction, Unit
 RULE = "predicted-from-measured-runs"
 
 WORTH: Mapping[Unit, float] = {"points": 4.0, "per cent of the loss": 0.8}
-"""What a predicted gain of one moves a score by: a clear rule is worth a quarter of a point. Rules that weigh as much as
-predictions lose twice as much on settings held out (docs/recommender.md). Losses, of short runs, say a fifth as much."""
+"""What a predicted gain of one moves a score by: a clear rule is worth a quarter of a point. Rules that weigh as much
+as predictions lose twice as much on settings held out (docs/recommender.md). Losses, of short runs, say a fifth."""
 
 
 def with_predictions(suggestions: Sequence[Suggestion], setting: Setting) -> tuple[Suggestion, ...]:
@@ -49,11 +49,12 @@ def repredicted(suggestion: Suggestion, prediction: Prediction) -> Suggestion:
 
 
 def _reason(prediction: Prediction) -> Reason:
-    weight = round(WORTH[prediction.unit] * prediction.points, 3)
+    worth = WORTH[prediction.unit]
+    weight = round(worth * prediction.points, 3)
     return Reason(
         rule=RULE,
         verdict="prefer" if weight > 0 else "avoid",
-        because=f"Measured runs lead one to expect {said(prediction)} to the default recipe.",
+        because=f"Measured runs lead one to expect {said(prediction)} to the default recipe; one counts {worth:g}.",
         source=SHIPPED,
         weight=weight,
     )

@@ -2,8 +2,8 @@
 
 The best of many noisy trials is partly luck. So whoever validation cannot tell from the first is trained once more,
 each with a seed that no trial has used. Both trainings together choose, each weighed by the rows that it was scored on:
-the first met as much luck in every finalist's case, and of folds it was scored on more rows. Only what the winner has
-trained anew is asked for the test split.
+what luck was in the first one lifted all finalists alike, and of folds it was scored on more rows. Only what the winner
+has trained anew is asked for the test split.
 """
 
 import shutil

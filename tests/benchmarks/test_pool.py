@@ -50,5 +50,5 @@ def test_a_pool_begins_with_a_race_and_goes_on_where_it_stood(asked, monkeypatch
 def test_the_draws_are_the_same_each_time(asked):
     """A pool that goes on later draws what it would have drawn."""
     folder, task = asked
-    made = benchmark.Pool(task, 600, 0, folder, None)
+    made = benchmark.Pool(benchmark.Asked(task=task, tokens=600, seed=0, work=folder, device=None, threads=1))
     assert list(islice(made.candidates(), 20)) == list(islice(made.candidates(), 20))

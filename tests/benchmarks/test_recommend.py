@@ -8,9 +8,10 @@ import pytest
 
 from autopeft import resources
 from autopeft.recommend.evidence import shipped_runs
+from autopeft.recommend.expect import WORTH
 from autopeft.recommend.surrogate import load
 from autopeft.values.evidence import RunModel, RunQuality, RunTask
-from benchmarks import _evaluate, _gains, _kinds, _mixed, _rates, _rules, import_tables
+from benchmarks import _evaluate, _gains, _kinds, _mixed, _rates, _rules, import_tables, recommend
 from tests.recommend.test_evidence import a_run, scored
 
 
@@ -130,6 +131,17 @@ def test_the_rules_are_asked_about_one_task(monkeypatch):
     (row,) = _gains.rows([a_run(model=model, task=task)])
     assert _rules.score(row) == 0
     assert [(where.task.task, where.needs.task) for where in asked] == [("instruction", "instruction")]
+
+
+def test_what_is_said_of_suggest_is_what_it_does():
+    """The table weighs predictions as the recommender does, and leaves out where rules say too little."""
+    rows, places = _gains.rows(runs()), [0, 1, 2, 3]
+    scores = recommend.weighed(rows, np.array([0.0, -1.0, 2.0, 0.5]), [1.0, 2.0, -1.0, None])
+    assert scores == [1.0, 2.0 - WORTH["points"], -1.0 + 2 * WORTH["points"], None]
+    assert recommend.by_rules(rows, places, scores) is None
+    known = recommend.by_rules(rows, [*places, 0], scores)
+    assert known is not None
+    assert known.regret == 20.0, "what the rules cannot be asked about comes last"
 
 
 def test_what_is_held_out_is_not_seen():
