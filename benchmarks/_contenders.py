@@ -71,16 +71,21 @@ class Bench:
         """The default recipe on this machine."""
         return default_recipe(self.prepared.starts[0])
 
-    def comparison(self) -> Comparison:
-        """Returns the final training: the same tokens for all, with a seed that no trial has used."""
-        plan = Plan(tokens=self.settings.size.tokens, seed=self.prepared.seed + len(self.prepared.parts))
-        return self.trained(plan, "trained", float("inf"), self.prepared.encoded)
+    @property
+    def last_seed(self) -> int:
+        """The seed of the final training, which no trial has used; nor has any those above it."""
+        return self.prepared.seed + len(self.prepared.parts)
 
-    def trained(self, plan: Plan, folder: str, seconds: float, data: EncodedData) -> Comparison:
-        """Returns a comparison of what trains for a plan, each for so many seconds at most, kept in a folder."""
-        objective, rows = self.prepared.objective, self.settings.size.pruning_rows
-        contest = OwnContest(self.worker, data, plan, objective, seconds=seconds, racing_rows=rows)
-        return Comparison(contest, objective, plan.seed, self.folder / folder)
+    def comparison(self) -> Comparison:
+        """Returns the final training: the same tokens for all, with a seed of its own."""
+        return self.trained(self.last_seed, "trained", float("inf"), self.prepared.encoded)
+
+    def trained(self, seed: int, folder: str, seconds: float, data: EncodedData) -> Comparison:
+        """Returns a comparison of what trains with a seed, each for so many seconds at most, kept in a folder."""
+        objective, size = self.prepared.objective, self.settings.size
+        plan = Plan(tokens=size.tokens, seed=seed)
+        contest = OwnContest(self.worker, data, plan, objective, seconds=seconds, racing_rows=size.pruning_rows)
+        return Comparison(contest, objective, seed, self.folder / folder)
 
 
 def bench(request: Request, folder: Path, kept: Path, seconds: float) -> Bench:
@@ -118,8 +123,7 @@ def autopeft(given: Bench) -> Chosen:
     final_seconds = MOST_FINALISTS * size.tokens / given.settings.tokens_per_second
     trials.run(Limits(seconds=max(given.seconds - final_seconds, given.seconds / 2)), began)
     outcomes = study.outcomes()
-    found = _chosen(given, outcomes, began)
-    return replace(found, candidate=_final(given, outcomes, began), seconds=time.monotonic() - began)
+    return _chosen(_final(given, outcomes, began), outcomes, began)
 
 
 def _final(given: Bench, outcomes: Sequence[TrialOutcome], began: float) -> Candidate:
@@ -128,10 +132,8 @@ def _final(given: Bench, outcomes: Sequence[TrialOutcome], began: float) -> Cand
     if not ranked:
         return given.default
     shutil.rmtree(given.folder / "final", ignore_errors=True)
-    seed = given.prepared.seed + len(given.prepared.parts) + 1
-    left = began + given.seconds - time.monotonic()
-    plan = Plan(tokens=given.settings.size.tokens, seed=seed)
-    comparison = given.trained(plan, "final", left, given.prepared.encoded)
+    seed, left = given.last_seed + 1, began + given.seconds - time.monotonic()
+    comparison = given.trained(seed, "final", left, given.prepared.encoded)
     first = finalists(ranked, given.seconds)
     rehearsed = rehearse(comparison, first, ranked[len(first) :], seed, lambda _: None)
     trial_rows = scored_rows(given.settings.size, given.prepared.parts)
@@ -170,9 +172,8 @@ def raced(given: Bench) -> Chosen:
     # Who wins is decided before the last lap: scoring the winner on whole splits would take the time of other races.
     few = {"validation": fewer(encoded["validation"], size.pruning_rows), "test": fewer(encoded["test"], 1)}
     data = replace(encoded, splits={**encoded.splits, **few})
-    for seed in count(given.prepared.seed + len(given.prepared.parts) + 1):
-        plan, left = Plan(tokens=size.tokens, seed=seed), deadline - time.monotonic()
-        race = given.trained(plan, f"race/{seed}", left, data)
+    for seed in count(given.last_seed + 1):
+        race = given.trained(seed, f"race/{seed}", deadline - time.monotonic(), data)
         won = race.raced("race", given.default).candidate.learning_rate
         late = time.monotonic() >= deadline
         if not late or not wins:  # a race without time for its laps says nothing
@@ -217,7 +218,8 @@ def _sampled(given: Bench, sampler: Any, pruner: Any, steps: int) -> Chosen:
             study.tell(trial, outcome.curve[-1].validation_loss)
         else:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    return _chosen(given, outcomes, began)
+    best = best_trial(outcomes)
+    return _chosen(best.candidate if best else given.default, outcomes, began)
 
 
 def _trained(given: Bench, runner: TorchRunner, trial: Any, plan: Plan, deadline: float) -> TrialOutcome:
@@ -236,10 +238,9 @@ def _trained(given: Bench, runner: TorchRunner, trial: Any, plan: Plan, deadline
     return runner.run(trial.number, candidate, plan, stops, deadline, None)
 
 
-def _chosen(given: Bench, outcomes: Any, began: float) -> Chosen:
-    best = best_trial(outcomes)
+def _chosen(candidate: Candidate, outcomes: Sequence[TrialOutcome], began: float) -> Chosen:
     return Chosen(
-        candidate=best.candidate if best else given.default,
+        candidate=candidate,
         trials=len(outcomes),
         completed=sum(outcome.status == "completed" for outcome in outcomes),
         seconds=time.monotonic() - began,

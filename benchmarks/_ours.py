@@ -100,9 +100,9 @@ class RecordedStudy:
     running = ()
     busy = False
 
-    def __init__(self, pool: Pool, sampler: Sampler, first: int) -> None:
-        """Opens an empty study, with so many trials in its queue."""
-        self._pool, self._sampler, self._first = pool, sampler, first
+    def __init__(self, pool: Pool, sampler: Sampler) -> None:
+        """Opens an empty study."""
+        self._pool, self._sampler = pool, sampler
         self._outcomes: list[TrialOutcome] = []
         self._number, self._asked = 0, 0
         self._positions = {arm.name: position for position, arm in enumerate(pool.arms)}
@@ -110,7 +110,7 @@ class RecordedStudy:
     @property
     def queued(self) -> bool:
         """Whether a recommended start waits."""
-        return self._asked < min(self._first, len(self._pool.arms))
+        return self._asked < min(STARTS, len(self._pool.arms))
 
     def ask(self) -> tuple[Any, Candidate]:
         """Returns the next trial."""
@@ -161,11 +161,11 @@ class RecordedStudy:
 
 def play(
     pool: Pool, sampler: Sampler, seconds: float, *, signal: str, seed: int,
-    readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION, first: int = STARTS,
+    readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
 ) -> Arm | None:  # fmt: skip
     """Returns the run that the search would pick after so many simulated seconds, None where none was read."""
     clock = Clock()
-    study: Any = RecordedStudy(pool, sampler, first)
+    study: Any = RecordedStudy(pool, sampler)
     runner = RecordedRunner(pool, signal, clock, seed)
     # A recorded run's seconds hold its readings and its score: no rows are planned to be scored beside them.
     parts = ({"validation": SimpleNamespace(lengths=(1,))},)

@@ -17,7 +17,7 @@ from autopeft.values.evidence import Run
 from autopeft.values.names import Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile, TokenLengths
 from benchmarks._gains import Row
-from benchmarks._shapes import CONFIGS, asked_task
+from benchmarks._shapes import CONFIGS
 
 ROWS, TOKENS_PER_ROW = 20_000, 200.0
 """Of a task whose source does not say."""
@@ -33,6 +33,12 @@ def _model(name: str, task: Task, labels: int) -> ModelProfile:
 @cache
 def _hardware(*, cpu: bool) -> HardwareProfile:
     return probe_hardware() if cpu else probe_hardware(gpu="a100-80gb")
+
+
+def _asked(run: Run) -> Task:
+    """Returns the task that the rules are asked about: a decoder that chooses writes its answer."""
+    chooses = run.task.task == "multiple-choice" and run.model.kind == "decoder"
+    return "instruction" if chooses else run.task.task
 
 
 def score(row: Row) -> float | None:
@@ -54,7 +60,7 @@ def score(row: Row) -> float | None:
 
 
 def _setting(run: Run) -> Setting:
-    asked = asked_task(run.task.task, decoder=run.model.kind == "decoder")
+    asked = _asked(run)
     labels = tuple(str(place) for place in range(run.task.labels))
     mean = run.task.tokens_per_row or TOKENS_PER_ROW
     task = TaskProfile(

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from autopeft.values.names import Task
-
 Config = dict[str, Any]
 
 
@@ -62,8 +60,3 @@ CONFIGS: dict[str, Config] = {
     **{f"minilm-{layers}": _encoder(384, layers, 12, 30_522) for layers in (2, 4, 6)},
 }
 """By the name that the evidence has. What a config does not say is as the architecture has it by default."""
-
-
-def asked_task(task: Task, *, decoder: bool) -> Task:
-    """Returns the task that rules are asked about: a decoder that chooses writes its answer."""
-    return "instruction" if decoder and task == "multiple-choice" else task

@@ -26,6 +26,13 @@ def side_by_side(work: Callable[..., T], units: Sequence[tuple[Any, ...]], jobs:
             pool.shutdown(cancel_futures=True)
 
 
+def threads_each(jobs: int) -> int:
+    """Returns the processor threads of each of so many processes."""
+    import torch
+
+    return max(1, torch.get_num_threads() // jobs)
+
+
 def _end_with_parent() -> None:
     """Has this process end as soon as the one that started it does: what it would go on with is in others' way."""
 

@@ -36,7 +36,7 @@ from autopeft.values.evidence import Run
 from autopeft.values.outcomes import TrialOutcome
 from autopeft.values.plans import Plan
 from benchmarks._search_tasks import request
-from benchmarks._side_by_side import side_by_side
+from benchmarks._side_by_side import side_by_side, threads_each
 from benchmarks.collect import LICENCE, held_runs, keep, label
 
 READINGS = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0)
@@ -178,8 +178,6 @@ def trained(asked: Asked, candidate: Candidate, name: str) -> Run:
 
 def main() -> None:
     """Runs what the file lacks."""
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", nargs="+", metavar="MODEL:DATA", help="several are run in turn, a run of each")
     parser.add_argument("--runs", type=int, default=80, help="of each task")
@@ -192,7 +190,7 @@ def main() -> None:
     given = parser.parse_args()
     held = {run.name for run in held_runs(given.output)}
     shared = {"tokens": given.tokens, "seed": given.seed, "work": given.work, "device": given.device}
-    share = max(1, torch.get_num_threads() // given.jobs)
+    share = threads_each(given.jobs)
     made = [pool_of(Asked(task=task, threads=share, **shared)) for task in given.task]
     drawn = zip(*(islice(pool.candidates(), given.runs) for pool in made), strict=True)
     units = [

@@ -65,10 +65,10 @@ class Line:
 def promoted(
     pool: Pool, signal: str, budgets: Sequence[float], seed: int, *,
     tpe: bool = False, advice: bool = False, guided: bool = False, readings: tuple[float, ...] = READINGS,
-    reduction: int = REDUCTION, queued: int = _ours.STARTS,
+    reduction: int = REDUCTION,
 ) -> list[Arm | None]:  # fmt: skip
     """Returns the picks of the search's own loop, which is run anew for each budget: it plans its last seconds."""
-    first = starts(pool, queued) if advice else ()
+    first = starts(pool, _ours.STARTS) if advice else ()
 
     def sampler() -> Sampler:
         if not tpe:
@@ -76,9 +76,7 @@ def promoted(
         return TpeSampler(pool, seed, grouped_tpe, first=first, guided=guided)
 
     return [
-        _ours.play(
-            pool, sampler(), budget, signal=signal, seed=seed, readings=readings, reduction=reduction, first=queued
-        )
+        _ours.play(pool, sampler(), budget, signal=signal, seed=seed, readings=readings, reduction=reduction)
         for budget in budgets
     ]
 

@@ -21,7 +21,7 @@ from autopeft.training.devices import threads
 from benchmarks._contenders import CONTENDERS, Bench, bench
 from benchmarks._search_rows import Row, append_row, read_rows, slug, write_results
 from benchmarks._search_tasks import held_out, request
-from benchmarks._side_by_side import side_by_side
+from benchmarks._side_by_side import side_by_side, threads_each
 
 TASKS = ("minilm:vader-amazon", "minilm:vader-nyt", "smollm2-8:chatterbot")
 """Short texts, of which two cores train some hundred steps a minute, and data that no run of the evidence has seen."""
@@ -122,12 +122,9 @@ def _settings(plan: Plan, heat: Heat) -> Path:
 
 def main() -> None:
     """Runs what is missing and writes the results."""
-    import torch
-
     given = _arguments()
     path = given.output / "search.jsonl"
-    share = max(1, torch.get_num_threads() // given.jobs)
-    plan = Plan(jobs=given.jobs, threads=share, path=path, work=given.work)
+    plan = Plan(jobs=given.jobs, threads=threads_each(given.jobs), path=path, work=given.work)
     heats = [
         Heat(task=task, seed=seed, seconds=seconds)
         for seconds in given.seconds or [600.0]

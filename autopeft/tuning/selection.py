@@ -32,8 +32,9 @@ def starting_candidates(recommendation: Recommendation, setting: Setting, limit:
     kin: Counter[str] = Counter()
     default, back = baseline("default")[0], KIN * WORTH[unit_of(setting)]
     while first and (limit is None or len(chosen) < limit):
-        following = max(first, key=lambda name: first[name].score - back * kin[get_method(name).family])
-        name = default if default in first else following
+        name = default
+        if default not in first:
+            name = max(first, key=lambda name: first[name].score - back * kin[get_method(name).family])
         suggestion = settled(first.pop(name), setting)
         if suggestion.fits:
             chosen.append(suggestion.candidate)
