@@ -121,7 +121,7 @@ def work_on_cluster(
     key, shared = uuid4().hex, ray.put(job)
     devices = {"num_gpus": 1} if crew.gpus else {"num_cpus": crew.threads}
     task = ray.remote(train_rung).options(max_retries=0, **devices)
-    desk = Desk(study, job.limits, job.deadline)
+    desk = Desk(study, job.limits, job.deadline, job.settings.size.tokens)
     open_: dict[Any, _Open] = {}
     lost = 0
     while True:

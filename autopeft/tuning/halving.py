@@ -9,21 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 from autopeft.tuning.running import Running
-from autopeft.values.outcomes import TrialOutcome
+from autopeft.values.outcomes import Measurement, TrialOutcome
 
 REDUCTION = 3
 """One trial in so many goes on from each reading."""
 
 READINGS = (0.25, 0.5, 1.0)
-"""Shares of a full trial at which it is read. Short trials tell little before: at a ninth of 90,000 tokens the
-losses of all methods still lay within noise of the untrained model's (see benchmarks/LOG.md)."""
+"""Shares of a full trial at which it is read."""
 
 EARLY_READING = 0.12
-"""Share at which longer trials are read besides: by replay better at every budget (benchmarks/results/replay.md)."""
+"""Share at which all but the shortest trials are read besides: by replay the recommended starts are told apart by then
+(benchmarks/LOG.md, 2026-11-22)."""
 
-EARLY_STEPS = 15
+EARLY_STEPS = 9
 """Optimizer steps before which nothing is read early: it takes steps, not a share, until losses tell trials apart. In
-the shortest trials that were replayed, of 132 steps, the first reading after 16 is worth having."""
+the shortest trials that were replayed, of 80 steps, the first reading after 10 is worth having."""
 
 KEPT = 4
 """Trials per reading whose state is kept on disk; any other that is promoted after all begins anew."""
@@ -74,6 +74,26 @@ def _first_waiting(
             if lost[number] < MOST_LOST and number not in beyond:
                 return outcome
     return None
+
+
+def too_late(outcomes: Sequence[TrialOutcome], tokens: int, seconds_left: float) -> frozenset[int]:
+    """Returns the numbers of the waiting trials that would not come to their end in time, at the pace they had.
+
+    None before any trial has completed: until then every second is worth the try.
+
+    Args:
+        outcomes: of the trials that ended.
+        tokens: of a full trial, in its first fold; those that follow may be left out.
+        seconds_left: of the search.
+    """
+    if not any(outcome.status == "completed" for outcome in outcomes):
+        return frozenset()
+    waits = [outcome for outcome in outcomes if outcome.status == "pruned" and outcome.curve]
+    return frozenset(outcome.number for outcome in waits if _rest(outcome.curve[-1], tokens) > seconds_left)
+
+
+def _rest(reading: Measurement, tokens: int) -> float:
+    return reading.seconds * (tokens / reading.tokens - 1)
 
 
 def loss_at(outcome: TrialOutcome, position: int) -> tuple[float, int]:

@@ -1,14 +1,14 @@
 """The loop over trials: whose turn it is, decided while the study is held alone, and what came of it."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autopeft.training.pace import longest_part
 from autopeft.tuning.budget import folds_taken, trial_seconds
 from autopeft.tuning.folder import Settings
-from autopeft.tuning.halving import best_waiting, promotable, waiting
+from autopeft.tuning.halving import best_waiting, promotable, too_late, waiting
 from autopeft.tuning.limits import Limits, may_begin, may_go_on, time_is_short
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared
@@ -39,9 +39,16 @@ Turn = tuple["Trial", Candidate, TrialOutcome | None]
 class Desk:
     """Hands out trials and takes their readings, so that any number of workers may ask at once."""
 
-    def __init__(self, study: TrialStudy, limits: Limits, deadline: float) -> None:
-        """Opens for a search that ends with its limits or at the deadline, on ``time.monotonic``'s clock."""
-        self._study, self._limits, self._deadline = study, limits, deadline
+    def __init__(self, study: TrialStudy, limits: Limits, deadline: float, tokens: int) -> None:
+        """Opens for a search that ends with its limits or at the deadline, on ``time.monotonic``'s clock.
+
+        Args:
+            study: whose trials are run.
+            limits: of the search.
+            deadline: of the search.
+            tokens: of a full trial, in its first fold.
+        """
+        self._study, self._limits, self._deadline, self._tokens = study, limits, deadline, tokens
 
     def next(self) -> Turn | None:
         """Returns whose turn it is: the recommended starts first, then who is promoted, then a new trial."""
@@ -54,12 +61,17 @@ class Desk:
             new = may_begin(limits, outcomes, left, running)
             if study.queued and new:
                 return (*study.ask(), None)
-            earlier = promotable(outcomes, running, study.elsewhere())
+            beyond = self._beyond(outcomes, left)
+            earlier = promotable(outcomes, running, beyond)
             if earlier is None and time_is_short(outcomes, left):
-                earlier = best_waiting(outcomes, running, study.elsewhere())
+                earlier = best_waiting(outcomes, running, beyond)
             if earlier is not None and may_go_on(limits, outcomes, left):
                 return (*study.ask_again(earlier), earlier)
             return (*study.ask(), None) if new else None
+
+    def _beyond(self, outcomes: Sequence[TrialOutcome], left: float) -> frozenset[int]:
+        """Returns the numbers of the trials that nobody goes on from: their state lies elsewhere, or it is too late."""
+        return self._study.elsewhere() | too_late(outcomes, self._tokens, left)
 
     @property
     def may_come(self) -> bool:
@@ -80,8 +92,9 @@ class Desk:
                 here = TrialOutcome(number=trial.number, status="pruned", candidate=candidate, curve=tuple(curve))
                 ended = [o for o in study.outcomes() if earlier is None or o.number != earlier.number]
                 running = [other for other in study.running if other.number != trial.number]
+                beyond = self._beyond([*ended, here], self._deadline - time.monotonic())
                 # Who would be promoted at once need not be taken off and put on again.
-                return study.queued or promotable([*ended, here], running, study.elsewhere()) is not here
+                return study.queued or promotable([*ended, here], running, beyond) is not here
 
         return stops
 
@@ -154,7 +167,7 @@ class Trials:
 
     def work(self, limits: Limits, deadline: float, ended: Callable[[TrialOutcome], None]) -> None:
         """Runs trials until there are none left for this worker, and says what came of each."""
-        desk = Desk(self._study, limits, deadline)
+        desk = Desk(self._study, limits, deadline, self._plan.tokens)
         while (turn := desk.next()) is not None or desk.may_come:
             if turn is None:
                 time.sleep(PAUSE)

@@ -77,9 +77,9 @@ def test_scoring_takes_a_small_part_of_a_long_trial():
     assert evaluation_seconds(size, data["validation"], 5000.0) < size.tokens / 5000.0 / 3
 
 
-@pytest.mark.parametrize(("steps", "first"), [(124, 0.25), (126, 0.12)])
+@pytest.mark.parametrize(("steps", "first"), [(74, 0.25), (76, 0.12)])
 def test_a_long_trial_is_read_early(steps, first):
-    """A trial is read before its first quarter where fifteen steps lie before that, and else not."""
+    """A trial is read before its first quarter where nine steps lie before that, and else not."""
     size = trial_size(data_of(100_000, 500, 20), 1e9, 60.0, steps * 8 * 20, 1, 8)
     assert size.readings[0] == first
     assert size.readings[-3:] == READINGS

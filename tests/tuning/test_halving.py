@@ -1,6 +1,7 @@
 """Successive halving with promotions: who goes on, how much is trained, and that nothing is trained twice."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from autopeft.tuning.halving import (
     best_waiting,
     full_trials,
     promotable,
+    too_late,
     waiting,
 )
 from autopeft.tuning.limits import Limits
@@ -150,6 +152,45 @@ def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
     )
     folds: Any = SimpleNamespace(**{**vars(prepared()), "parts": 3 * prepared().parts})
     assert plan_of(slow, folds).seconds == pytest.approx(given[-1]), "each fold is a training of its own"
+
+
+def test_who_cannot_come_to_the_end_is_known_by_its_pace():
+    """A third of the way took half a minute, so the rest takes a minute; before a trial has completed all may try."""
+
+    def read(number, seconds):
+        found = trial(number, 0.5)
+        return replace(found, curve=(replace(found.curve[0], tokens=300, seconds=seconds),))
+
+    waits, done = [read(1, 30.0), read(2, 3.0)], trial(0, 0.1, 0.1, 0.1, status="completed")
+    assert too_late(waits, 900, 20.0) == frozenset()
+    assert too_late([done, *waits], 900, 20.0) == {1}
+    assert too_late([done, *waits], 900, 60.0) == frozenset()
+
+
+def test_seconds_are_not_spent_on_who_cannot_come_to_its_end(tmp_path):
+    """However well it was read: at its first reading, and when others have fallen behind it."""
+    slow = set()
+
+    def better(reading):
+        return replace(reading, seconds=120 * reading.seconds, validation_loss=reading.validation_loss - 5)
+
+    class Uneven(SimulatedRunner):
+        """Every third trial is slow and looks good, once another one has completed."""
+
+        completed = False
+
+        def run(self, number, candidate, plan, stops, deadline, earlier):
+            if number % 3 or earlier is not None or not self.completed:
+                found = super().run(number, candidate, plan, stops, deadline, earlier)
+                self.completed |= found.status == "completed"
+                return found
+            slow.add(number)
+            found = super().run(number, candidate, plan, lambda reading: stops(better(reading)), deadline, None)
+            return replace(found, curve=tuple(map(better, found.curve)))
+
+    outcomes = {outcome.number: outcome for outcome in search(tmp_path, 20, Uneven(0.0), limit=50.0)}
+    assert len(slow) > 2
+    assert {len(outcomes[number].curve) for number in slow} == {1}
 
 
 def test_what_ran_out_of_time_takes_nobodys_place():
