@@ -1,6 +1,6 @@
 """Fits the surrogate: a hierarchical linear model by its closed form, intervals by cross-fitted residuals."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -122,22 +122,22 @@ def _usual(scaled: Array, clusters: list[str]) -> float:
     return float(np.quantile(nearest, 0.95)) if np.isfinite(nearest).all() else 1.0
 
 
-def _scores(rows: Sequence[Row], key: Callable[[Row], str]) -> tuple[Array, list[str]]:
-    """Returns how many scales each row lies off, predicted without its group's fold, and the rows' clusters.
+def _scores(rows: Sequence[Row], key: Callable[[Row], str]) -> tuple[Array, list[Row]]:
+    """Returns how many scales each row lies off, predicted without its group's fold, and the rows themselves.
 
     The reference is left out: it gains nothing by definition.
     """
     counted = [row for row in rows if not row.run.reference]
     groups = sorted({key(row) for row in counted})
-    scores, owners = [], []
+    scores, scored = [], []
     for fold in range(min(FOLDS, len(groups))):
         held = set(groups[fold::FOLDS])
         inside = [row for row in rows if key(row) not in held]
         outside = [row for row in counted if key(row) in held]
         points, scale = predicted(outside, uncalibrated(inside, ""))
         scores += list(np.abs(points - np.array([row.points for row in outside])) / scale)
-        owners += [row.cluster for row in outside]
-    return np.array(scores), owners
+        scored += outside
+    return np.array(scores), scored
 
 
 def predicted(rows: Sequence[Row], fitted: Surrogate) -> tuple[Array, Array]:
@@ -146,16 +146,15 @@ def predicted(rows: Sequence[Row], fitted: Surrogate) -> tuple[Array, Array]:
     return points, scale
 
 
-def _quantiles(scores: Array, owners: list[str]) -> dict[str, float]:
-    """Returns the quantiles of the scores, a cluster weighing as the square root of its runs.
+def _quantiles(scores: Array, scored: Sequence[Row]) -> dict[str, float]:
+    """Returns the quantiles of the scores, every setting weighing alike: whoever asks comes with one of their own.
 
-    Weighed alike, a cluster of one run next to the reference would count as much as one of two hundred; weighed by
-    its runs, one table would decide alone.
+    Weighed by runs, the widest grid of rates would decide for all.
     """
-    counts = {name: owners.count(name) for name in set(owners)}
+    counts = Counter(row.run.setting for row in scored)
     order = scores.argsort()
-    share = np.cumsum([counts[owners[place]] ** -0.5 for place in order])
+    share = np.cumsum([1 / counts[scored[place].run.setting] for place in order])
     # One cluster more than there are: the one to come may lie farther off than all of them.
-    share /= share[-1] * (1 + 1 / len(counts))
+    share /= share[-1] * (1 + 1 / len({row.cluster for row in scored}))
     places = {level: min(int(np.searchsorted(share, level)), len(scores) - 1) for level in LEVELS}
     return {str(level): round(float(scores[order[place]]), 4) for level, place in places.items()}

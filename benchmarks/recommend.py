@@ -3,14 +3,17 @@
 python benchmarks/recommend.py fit          writes profiles/surrogate.json
 python benchmarks/recommend.py kinds        compares kinds of models, to choose among them
 python benchmarks/recommend.py table        writes docs/recommender.md
+python benchmarks/recommend.py weights      compares what a predicted gain is worth beside rules
 """
 
 import argparse
 import datetime
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from autopeft.files import plain, write_text
 from autopeft.recommend.evidence import read_runs, shipped_runs
 from autopeft.recommend.expect import WORTH
 from autopeft.recommend.surrogate import LEVELS
+from autopeft.values.predictions import Unit
 from benchmarks import _rates
 from benchmarks._evaluate import (
     SCHEMES,
@@ -60,8 +64,14 @@ with all runs at hand. The rules are asked where the model's shape is known, and
 hand: they are not held out. What of a configuration a table does not say is taken to be as its method is first tried.
 `suggest` adds the surrogate's weight to theirs. Loss settings are short runs on one CPU: they say what learns fast, not
 what ends best. Some tables are by authors of a method in them. Errors and intervals leave the reference out, which
-gains nothing by definition; they are counted with every run alike, and with every pair of model and training data
-alike, since two tables have a third of all runs."""
+gains nothing by definition. Intervals are made to hold where every setting counts alike, since whoever asks comes with
+one of their own; counted besides are pairs of model and training data, and runs, a third of which are of two grids."""
+COUNTED: Mapping[str, Callable[[Row], str]] = {
+    "settings": lambda row: row.run.setting,
+    "pairs": lambda row: row.cluster,
+    "runs": lambda row: row.run.name,
+}
+"""What counts alike in the table of intervals."""
 RATES = """\
 Where a configuration was measured by its loss at several rates in one setting of at most 100,000 tokens, all else
 alike: what the best of them gained more than the one nearest to what each way would have taken. A floor raises the
@@ -70,7 +80,9 @@ raises them to its middle, 0.5. The floor from the other methods is the one that
 chosen with the method at hand. Brackets are of draws of whole methods here: they say nothing of other settings."""
 KNOWN_SHARE = 0.8
 """Of a setting's runs, about which the rules have to have something to say; the others come last."""
-UNITS = ("points", "per cent of the loss")
+UNITS: tuple[Unit, ...] = ("points", "per cent of the loss")
+WORTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""What a predicted gain of one may be worth beside rules, whose clear ones weigh 1."""
 
 
 def evidence(extra: Sequence[Path]) -> list[Row]:
@@ -125,10 +137,27 @@ def without_order(choice: Choice) -> Choice:
     return replace(choice, best_of_three=float("nan"), rank=float("nan"))
 
 
-def weighed(found: Sequence[Row], predicted: Array, ruled: Sequence[float | None]) -> list[float | None]:
-    """Returns the rules' scores with the weight that `suggest` gives to predictions."""
-    worth = [WORTH[row.unit] * float(gain) for row, gain in zip(found, predicted, strict=True)]
-    return [None if value is None else value + more for value, more in zip(ruled, worth, strict=True)]
+def weighed(
+    found: Sequence[Row], predicted: Array, ruled: Sequence[float | None], worth: Mapping[Unit, float] = WORTH
+) -> list[float | None]:
+    """Returns the rules' scores with the weight that `suggest` gives to predictions, or another one."""
+    added = [worth[row.unit] * float(gain) for row, gain in zip(found, predicted, strict=True)]
+    return [None if value is None else value + more for value, more in zip(ruled, added, strict=True)]
+
+
+def weights(found: Sequence[Row]) -> None:
+    """Prints the regrets of the first suggestion and of the best of three, by what a predicted gain is worth."""
+    ruled = [score(row) for row in found]
+    for scheme in SCHEMES:
+        predicted = held_out(found, scheme, KINDS[KEPT])
+        for unit, worth in product(UNITS, WORTHS):
+            scores = weighed(found, predicted, ruled, dict.fromkeys(UNITS, worth))
+            made = [by_rules(found, places, scores) for places in settings(found) if found[places[0]].unit == unit]
+            known = [choice for choice in made if choice is not None]
+            clusters = [choice.cluster for choice in known]
+            first = cell([choice.regret for choice in known], clusters)
+            three = cell([choice.best_of_three for choice in known], clusters)
+            print(f"{scheme:8} {unit:20} worth {worth:<4g} first {first}  best of three {three}  ({len(known)})")
 
 
 def by_rules(found: Sequence[Row], places: Sequence[int], scores: Sequence[float | None]) -> Choice | None:
@@ -168,21 +197,24 @@ def regret_lines(found: Sequence[Row], scheme: str, predicted: Array, ruled: Seq
 
 
 def coverage_lines(found: Sequence[Row], scheme: str, predicted: Array) -> list[str]:
-    """Returns how often the intervals held, and the error: every run alike, and every pair of model and data alike."""
+    """Returns how often the intervals held, and the error, for each way to count of `COUNTED`."""
     inside = covered(found, scheme)
-    clusters = [row.cluster for row in found]
-    off = missed(found, predicted)
-    cells = [(off, ".1f"), *((100 * inside[level], ".0f") for level in LEVELS)]
-    runs = [cell(values.tolist(), clusters, form) for values, form in cells]
-    pairs = [cell(*alike(values, clusters), form) for values, form in cells]
-    return [f"| {scheme} | runs | {' | '.join(runs)} |", f"| {scheme} | pairs | {' | '.join(pairs)} |"]
+    cells = [(missed(found, predicted), ".1f"), *((100 * inside[level], ".0f") for level in LEVELS)]
+    lines = []
+    for name, key in COUNTED.items():
+        said = [cell(*alike(values, found, key), form) for values, form in cells]
+        lines.append(f"| {scheme} | {name} | {' | '.join(said)} |")
+    return lines
 
 
-def alike(values: Array, clusters: Sequence[str]) -> tuple[list[float], list[str]]:
-    """Returns the mean of each cluster over what is a number, and the clusters' names."""
-    parts = {name: [v for v, owner in zip(values, clusters, strict=True) if owner == name] for name in set(clusters)}
-    means = {name: float(np.nanmean(part)) for name, part in sorted(parts.items()) if not np.isnan(part).all()}
-    return list(means.values()), list(means)
+def alike(values: Array, found: Sequence[Row], key: Callable[[Row], str]) -> tuple[list[float], list[str]]:
+    """Returns the mean over what is a number in each group of rows, and the groups' clusters."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, row in enumerate(found):
+        if not np.isnan(values[place]):
+            groups[key(row)].append(place)
+    means = [float(values[places].mean()) for places in groups.values()]
+    return means, [found[places[0]].cluster for places in groups.values()]
 
 
 def table(found: Sequence[Row]) -> str:
@@ -214,9 +246,9 @@ def table(found: Sequence[Row]) -> str:
 
 
 def main(given: list[str] | None = None) -> Any:
-    """Runs one of the three."""
+    """Runs one of the four."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("fit", "kinds", "table"))
+    parser.add_argument("what", choices=("fit", "kinds", "table", "weights"))
     parser.add_argument("--evidence", type=Path, action="append", default=[], help="a further file of runs")
     options = parser.parse_args(given)
     found = evidence(options.evidence)
@@ -224,6 +256,8 @@ def main(given: list[str] | None = None) -> Any:
         return write_fit(found)
     if options.what == "kinds":
         return kinds(found)
+    if options.what == "weights":
+        return weights(found)
     text = table(found)
     write_text(ROOT / "docs" / "recommender.md", text)
     return print(text)

@@ -139,6 +139,8 @@ def test_what_is_said_of_suggest_is_what_it_does():
     scores = recommend.weighed(rows, np.array([0.0, -1.0, 2.0, 0.5]), [1.0, 2.0, -1.0, None])
     assert scores == [1.0, 2.0 - WORTH["points"], -1.0 + 2 * WORTH["points"], None]
     assert recommend.by_rules(rows, places, scores) is None
+    bare = recommend.weighed(rows, np.array([0.0, -1.0, 2.0, 0.5]), [1.0, 2.0, -1.0, None], dict.fromkeys(WORTH, 0.0))
+    assert bare == [1.0, 2.0, -1.0, None], "or with any other weight"
     known = recommend.by_rules(rows, [*places, 0], scores)
     assert known is not None
     assert known.regret == 20.0, "what the rules cannot be asked about comes last"
@@ -163,6 +165,35 @@ def test_an_interval_draws_whole_clusters():
     assert wide[0] == narrow[0] == 5
     assert (wide[1], wide[2]) == (0, 10)
     assert narrow[2] - narrow[1] < 4
+
+
+def in_settings(*counts):
+    """Rows of so many runs in each setting, all of one cluster."""
+    (row,) = _gains.rows([a_run()])
+    return [
+        replace(row, run=replace(row.run, name=f"{place} {number}", setting=str(place)))
+        for place, count in enumerate(counts)
+        for number in range(count)
+    ]
+
+
+def test_intervals_are_made_to_hold_in_every_setting_alike():
+    """A grid of ninety runs far off says as much of the next setting as another one's single run."""
+    found = _mixed._quantiles(np.array([*[9.0] * 90, 1.0, 2.0, 3.0]), in_settings(90, 1, 1, 1))
+    assert found["0.5"] == 9.0, "with one cluster, the next one may lie anywhere"
+    rows = [
+        replace(row, run=replace(row.run, model=replace(row.run.model, name=row.run.setting)))
+        for row in in_settings(90, 1, 1, 1)
+    ]
+    assert _mixed._quantiles(np.array([*[9.0] * 90, 1.0, 2.0, 3.0]), rows)["0.5"] == 3.0
+
+
+def test_what_counts_alike_is_a_mean_of_its_runs():
+    """A setting of three runs counts once, and what is not a number not at all."""
+    rows = in_settings(3, 1, 1)
+    means, clusters = recommend.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, recommend.COUNTED["settings"])
+    assert (means, clusters) == ([1.0, 5.0], [rows[0].cluster] * 2)
+    assert recommend.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, recommend.COUNTED["runs"])[0] == [0, 0, 3, 5]
 
 
 def test_published_tables_are_what_their_script_writes(tmp_path):
