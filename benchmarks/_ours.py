@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from autopeft.tuning import halving, trials
+from autopeft.tuning.budget import FORWARD_SHARE
 from autopeft.tuning.halving import READINGS, REDUCTION
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
@@ -23,6 +24,10 @@ STARTS = 8
 """Trials that the search puts in the queue: the recommended ones. Here they are drawn like any other."""
 
 TOKENS = 1_000_000
+
+READING, SCORING = FORWARD_SHARE / 8, FORWARD_SHARE / 2
+"""What a reading and the score at the end take beside training, in full trainings: they see an eighth and half of the
+rows trained on, see `autopeft.tuning.budget.trial_size`. No other search is charged for them."""
 
 SEED_NOISE = 0.011
 """Standard deviation of a repeated run's accuracy, of which the published repeats give 0.8 to 1.1 points."""
@@ -63,7 +68,7 @@ class RecordedRunner:
         outcome = SimpleNamespace(status="completed", score=self.score(arm))
         trained = curve[-1].tokens / plan.tokens if earlier and earlier.number in self._kept else 0.0
         for share in plan.readings[len(curve) :]:
-            end = self._clock.now + arm.seconds * (share - trained)
+            end = self._clock.now + arm.seconds * (share - trained + READING + (SCORING if share == 1 else 0.0))
             if end > deadline:
                 self._clock.now, outcome = deadline, SimpleNamespace(status="timed_out", score=None)
                 break
@@ -167,7 +172,7 @@ def play(
     clock = Clock()
     study: Any = RecordedStudy(pool, sampler)
     runner = RecordedRunner(pool, signal, clock, seed)
-    # A recorded run's seconds hold its readings and its score: no rows are planned to be scored beside them.
+    # The clock charges readings and scores by the share of a training that they take, whatever the rows' lengths.
     parts = ({"validation": SimpleNamespace(lengths=(1,))},)
     prepared: Any = SimpleNamespace(obstacles=lambda _: [], seed=seed, parts=parts)
     size = SimpleNamespace(tokens=TOKENS, readings=readings, folds=None, pruning_rows=0, scoring_rows=0)

@@ -37,18 +37,22 @@ def pool():
 
 
 def test_time_passes_as_recorded(pool):
-    """A run read at a quarter takes a quarter of its time, and going on from there only the rest."""
+    """A run read at a quarter takes that of its time and the reading's, and going on from there only the rest."""
     clock = _ours.Clock()
     runner = _ours.RecordedRunner(pool, "train_loss", clock, seed=0)
     plan = Plan(tokens=_ours.TOKENS, readings=(0.25, 0.5, 1.0))
     candidate = Candidate(method="run 3", learning_rate=1e-3)
+    read, scored = SECONDS * _ours.READING, SECONDS * _ours.SCORING
     first = runner.run(0, candidate, plan, lambda _: True, 1e9, None)
-    assert (clock.now, first.status, len(first.curve)) == (25.0, "pruned", 1)
+    assert (first.status, len(first.curve)) == ("pruned", 1)
+    assert clock.now == pytest.approx(25.0 + read)
     second = runner.run(1, candidate, plan, lambda _: False, 1e9, first)
-    assert (clock.now, second.status, len(second.curve)) == (100.0, "completed", 3)
+    assert (second.status, len(second.curve)) == ("completed", 3)
+    assert clock.now == pytest.approx(100.0 + 3 * read + scored)
     runner.keep(())
+    began = clock.now
     runner.run(2, candidate, plan, lambda _: False, 1e9, first)
-    assert clock.now == 200.0  # its state was forgotten, so it began anew
+    assert clock.now - began == pytest.approx(100.0 + 2 * read + scored)  # its state was forgotten: it began anew
 
 
 def test_no_time_passes_beyond_the_deadline(pool):
