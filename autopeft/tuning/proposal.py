@@ -175,15 +175,16 @@ def proposal(
     """Returns the spaces to search, narrowed to the quantization that the recommender chose for each method.
 
     Args:
-        starts: the recommended candidates, one for each method.
+        starts: the recommended candidates; of a method with several the first is what draws are filled up with.
         depth: layers of the model, which ``last:1/2`` and ``gradient:1/2`` are shares of.
         folder: of search spaces of the user's own.
         gradients: whether layers can be picked by their gradients; a base that is quantized, or shared out, gives none.
     """
-    return Proposal(
-        spaces={start.method: _narrowed(start, depth, folder, gradients=gradients) for start in starts},
-        starts={start.method: start for start in starts},
-    )
+    first: dict[str, Candidate] = {}
+    for start in starts:
+        first.setdefault(start.method, start)
+    spaces = {name: _narrowed(start, depth, folder, gradients=gradients) for name, start in first.items()}
+    return Proposal(spaces=spaces, starts=first)
 
 
 def _narrowed(start: Candidate, depth: int, folder: Path | None, *, gradients: bool) -> SearchSpace:

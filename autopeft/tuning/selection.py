@@ -9,7 +9,7 @@ from autopeft.recommend.expect import WORTH, unit_of
 from autopeft.recommend.setting import Setting
 from autopeft.values.candidates import Candidate, Recommendation, Suggestion
 
-METHODS_TRIED = 8
+METHODS_TRIED = 7
 """How many methods a search starts from when the user names none: the recommender's first."""
 
 KIN = 1.0

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from autopeft.methods import baseline
 from autopeft.tuning.budget import LONGEST_EPOCHS, folds_taken
 from autopeft.tuning.folder import Settings
 from autopeft.tuning.folding import FOLDS
@@ -17,11 +18,18 @@ SHORT_STEPS = 200
 """Optimizer steps up to which a trial is short: twice as many as the runs had that the rule below is drawn from."""
 
 
+HOTTER = 3.1
+"""Times its rate at which short trials try the default recipe's method once more: a step of the race of its rates. In
+half of the replayed settings of 80 steps that rate wins, and what is found has to be better than a race
+(benchmarks/LOG.md, 2026-11-22)."""
+
+
 def for_trials_of(tokens: int, tokens_per_row: float, proposal: Proposal) -> tuple[Candidate, ...]:
     """Returns the starts of a search; where its trials are short, none below the middle of its method's rates.
 
     Published rates are of thousands of steps. In a hundred, a method at a rate from the lower third of what is
-    searched has hardly begun to learn: ``python benchmarks/recommend.py table`` measures what either way loses.
+    searched has hardly begun to learn: ``python benchmarks/recommend.py table`` measures what either way loses. The
+    default recipe's method is tried at a rate above that too.
 
     Args:
         tokens: of a full trial.
@@ -29,10 +37,13 @@ def for_trials_of(tokens: int, tokens_per_row: float, proposal: Proposal) -> tup
         proposal: the starts, and the spaces they lie in.
     """
     return tuple(
-        _raised(start, proposal.spaces[name].learning_rate)
-        if tokens / (tokens_per_row * start.batch_size * start.accumulation) <= SHORT_STEPS
-        else start
+        tried
         for name, start in proposal.starts.items()
+        for tried in (
+            _heated(start, proposal.spaces[name].learning_rate)
+            if tokens / (tokens_per_row * start.batch_size * start.accumulation) <= SHORT_STEPS
+            else (start,)
+        )
     )
 
 
@@ -52,17 +63,26 @@ def _folds_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
 
 
 def _rates_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
+    settled = {start.method: start for start in reversed(settings.starts)}
     changes = [
-        f"{new.method} from {old.learning_rate:.2g} to {new.learning_rate:.2g}"
-        for old, new in zip(prepared.starts, settings.starts, strict=True)
-        if new.learning_rate != old.learning_rate
+        f"{old.method} from {old.learning_rate:.2g} to {settled[old.method].learning_rate:.2g}"
+        for old in prepared.starts
+        if settled[old.method].learning_rate != old.learning_rate
     ]
     if changes:
         yield f"Trials are short, so starts have at least the middle of the rates searched: {', '.join(changes)}."
 
 
-def _raised(start: Candidate, searched: Range) -> Candidate:
+def _heated(start: Candidate, searched: Range) -> tuple[Candidate, ...]:
+    """Returns what short trials try of a method: its start, raised, and of the default recipe's a hotter one."""
     if searched.choices or not searched.low or not searched.high:
-        return start
+        return (start,)
     middle = math.sqrt(searched.low * searched.high)
-    return replace(start, learning_rate=max(start.learning_rate, float(f"{middle:.2g}")))
+    raised = replace(start, learning_rate=max(start.learning_rate, _rounded(middle)))
+    hotter = replace(raised, learning_rate=_rounded(HOTTER * raised.learning_rate))
+    default, _ = baseline("default")
+    return (raised, hotter) if start.method == default and hotter.learning_rate <= searched.high else (raised,)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.2g}")
