@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from autopeft.methods import baseline
 from autopeft.tuning.guide import DRAWS, GUIDED
 from benchmarks._arms import Pool
 
@@ -74,11 +75,15 @@ class Space:
 
 
 def starts(pool: Pool, count: int) -> list[int]:
-    """Returns the runs that a search would begin with: of as many methods the one that is expected to gain most."""
+    """Returns the runs that a search would begin with: of as many methods the one that is expected to gain most.
+
+    The default recipe's method comes first, as in `autopeft.tuning.selection`.
+    """
     first: dict[str, int] = {}
     for place in pool.advice:
         first.setdefault(pool.arms[place].method, place)
-    return list(first.values())[:count]
+    default, _ = baseline("default")
+    return sorted(first.values(), key=lambda place: pool.arms[place].method != default)[:count]
 
 
 class RandomSampler:

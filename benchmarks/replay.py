@@ -1,6 +1,7 @@
 """Thousands of searches over recorded runs, with a simulated clock: what each way to search loses by its budget.
 
     python -m benchmarks.replay --seeds 1000 --jobs 2
+    python -m benchmarks.replay --variants              # prints when to read and how many to keep, and writes nothing
 
 Regret is the quality of the pool's best run minus that of the run that a search picks. Budgets are counted in mean
 full trainings. Advice is that of a surrogate which has seen neither the source nor the data of the pool. Writes
@@ -42,8 +43,8 @@ UNGUIDED, ALONE = "advised starts, from 0.12 on, TPE", "no advice, from 0.12 on,
 _FLOOR = 0.05
 """Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
 
-_FINE = (0.06, 0.12, 0.25, 0.5, 1.0)
 _EIGHTH = (EARLY_READING, *READINGS)
+PRUNED_ON = "validation_loss"
 OPTUNA = "Optuna: TPE + Hyperband"
 RACE = "plain LoRA, four rates raced"
 
@@ -117,16 +118,25 @@ SEARCHES: dict[str, Search] = {
     RACE: raced,
 }
 
-VARIANTS: dict[str, Search] = {
-    "read at 0.1, 0.3, 1": partial(promoted, readings=(0.1, 0.3, 1.0)),
-    "read at 0.06, 0.25, 1": partial(promoted, readings=(0.06, 0.25, 1.0)),
-    "read at 0.06, 0.12, 0.25, 0.5, 1": partial(promoted, readings=_FINE),
-    "read at 0.06, 0.12, 0.25, 0.5, 1, best half": partial(promoted, readings=_FINE, reduction=2),
-    "read at 0.12, 0.25, 0.5, 1": partial(promoted, readings=_EIGHTH),
-    "read at 0.25, 0.5, 1": partial(promoted, readings=(0.25, 0.5, 1.0)),
-    "read at 0.25, 0.5, 1, best half": partial(promoted, reduction=2),
-    "read at 0.25, 0.5, 1, best quarter": partial(promoted, reduction=4),
+_VARIED: dict[str, tuple[tuple[float, ...], int]] = {
+    "0.25, 0.5, 1": (READINGS, 3),
+    "0.25, 0.5, 1, best half": (READINGS, 2),
+    "0.12, 0.25, 0.5, 1": (_EIGHTH, 3),
+    "0.12, 0.25, 0.5, 1, best half": (_EIGHTH, 2),
+    "0.06, 0.12, 0.25, 0.5, 1, best half": ((0.06, *_EIGHTH), 2),
+    "0.1, 0.3, 1": ((0.1, 0.3, 1.0), 3),
+    "0.12, 0.5, 1": ((0.12, 0.5, 1.0), 3),
+    "0.33, 1": ((0.33, 1.0), 3),
+    "0.5, 1": ((0.5, 1.0), 3),
+    "1": ((1.0,), 3),
 }
+
+VARIANTS: dict[str, Search] = {
+    f"{how} at {name}": partial(promoted, readings=shares, reduction=reduction, **asked)
+    for how, asked in (("random, read", {}), ("guided TPE, read", {"tpe": True, "advice": True, "guided": True}))
+    for name, (shares, reduction) in _VARIED.items()
+}
+"""When to read and how many to keep: draws by chance alone, and advised starts with guided draws, as the search has."""
 
 
 def regrets(
@@ -217,6 +227,9 @@ def main() -> None:
     evidence = given.evidence or sorted((resources.profiles() / "evidence").glob("*.jsonl"))
     runs = [run for path in evidence for run in read_runs(path)]
     shown = [advised(pool, runs) for pool in pools(evidence, given.study)]
+    if given.variants:
+        compare_variants(shown, given)
+        return
     if not shown:
         sys.exit("None of the files and folders holds a dozen complete runs of one setting with their curves.")
     text, document = [f"# Replay over recorded runs\n\n`{_command()}`\n"], []
@@ -224,37 +237,39 @@ def main() -> None:
         text.append(f"## {pool.name}: {len(pool.arms)} runs\n\n{signal_table(list(signal_quality(pool)))}\n")
         for signal in pool.signals:
             picture = f"replay-{number}-{signal}.svg"
-            section, measured = _replayed(pool, signal, given, picture, whole=signal == pool.signals[0])
+            section, measured = _replayed(pool, signal, given, picture)
             text.append(section)
             document += measured
             write_text(given.output / "replay.md", "\n".join(text))
             write_text(given.output / "replay.json", to_json(plain(document)) + "\n")
 
 
-def _replayed(
-    pool: Pool, signal: str, given: argparse.Namespace, picture: str, *, whole: bool
-) -> tuple[str, list[Line]]:
-    """Returns the section on one signal and its figures, and draws the chart; ``whole`` adds the variants."""
+def compare_variants(shown: Sequence[Pool], given: argparse.Namespace) -> None:
+    """Prints what other readings and reductions come to, in the pools that have the loss that a search prunes on."""
+    for pool in shown:
+        if PRUNED_ON in pool.signals:
+            found = _measured(pool, PRUNED_ON, VARIANTS, (given.seeds, given.tpe_seeds), given.jobs)
+            print(f"{pool.name}:\n\n{table(lines(pool, PRUNED_ON, found))}\n", flush=True)
+
+
+def _replayed(pool: Pool, signal: str, given: argparse.Namespace, picture: str) -> tuple[str, list[Line]]:
+    """Returns the section on one signal and its figures, and draws the chart."""
     seeds = (given.seeds, given.tpe_seeds)
     possible = {name: way for name, way in SEARCHES.items() if name != RACE or _others.has_race(pool, RACED_RATES)}
     measured = _measured(pool, signal, possible, seeds, given.jobs)
     drawn = lines(pool, signal, measured)
-    variants = lines(pool, signal, _measured(pool, signal, VARIANTS if whole else {}, seeds, given.jobs))
     ahead = "\n".join(
         f"- {search}, {name}: {100 * m.value:+.2f} points ({100 * m.low:+.2f} to {100 * m.high:+.2f})"
         for search in (SHORT, LONG, UNGUIDED, ALONE)
         for name, m in quarters(measured, search).items()
     )
     write_text(given.output / picture, drawing(drawn))
-    section = (
+    return (
         f"### Pruned on {signal}\n\nRegret in points by budget in full trainings, {given.seeds} searches each, "
         f"{given.tpe_seeds} with TPE; 95 % bootstrap intervals.\n\n{table(drawn)}\n\n"
         f"![regret against budget]({picture})\n\n"
         f"Regret minus that of {OPTUNA} at four times the seconds:\n\n{ahead}\n\n"
-    )
-    if variants:
-        section += f"Readings and reduction, {OURS}:\n\n{table(variants)}\n"
-    return section, [*drawn, *variants]
+    ), drawn
 
 
 def _command() -> str:
@@ -268,6 +283,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--tpe-seeds", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--variants", action="store_true", help="print readings and reductions alone")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 

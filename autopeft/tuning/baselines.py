@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from autopeft.errors import DivergedError, OutOfMemoryError, UndefinedScoreError, first_line
+from autopeft.training.scoring import Objective
 from autopeft.tuning.compare import Comparison, default_recipe
 from autopeft.tuning.contest import Performance
 from autopeft.values.candidates import Candidate, halved
-from autopeft.values.outcomes import Contender, Difference
+from autopeft.values.outcomes import Contender, Difference, Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,18 @@ def train_baselines(comparison: Comparison, winner: Performance, tell: Callable[
         tell(phase)
         found[name] = _baseline(title, comparison, winner, partial(train, comparison, name), recipe)
     return found
+
+
+def ahead_on_validation(
+    baselines: Mapping[str, Baseline], winner: Score, objective: Objective
+) -> tuple[str, Contender] | None:
+    """Returns the best baseline on validation with its key, where it is better there than the winner, else None.
+
+    The test split has no say in it: it was scored to compare, and who is chosen by it is lucky there.
+    """
+    trained = [(name, baseline.contender) for name, baseline in baselines.items() if baseline.contender is not None]
+    better = [(name, c) for name, c in trained if objective.signed(c.validation.value) > objective.signed(winner.value)]
+    return max(better, key=lambda each: objective.signed(each[1].validation.value), default=None)
 
 
 def _baseline(title: str, comparison: Comparison, winner: Performance, train: Train, recipe: Candidate) -> Baseline:

@@ -54,6 +54,10 @@ class OutputFolder:
         self.encoded = path / "encoded"
         self._settings = path / "search.json"
 
+    def baseline(self, name: str) -> Path:
+        """Returns the path of a baseline as a config for full training, beside the winner's."""
+        return self.path / f"{name}.yaml"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other searches out while the context lasts; the lock dies with the process.

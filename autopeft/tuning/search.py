@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, UndefinedScoreError, first_line
 from autopeft.tasks import get_task
 from autopeft.training.scoring import Objective
-from autopeft.tuning.baselines import train_baselines
+from autopeft.tuned import TunedConfig
+from autopeft.tuning.baselines import Baseline, ahead_on_validation, train_baselines
 from autopeft.tuning.budget import scored_rows, trial_seconds
 from autopeft.tuning.compare import Comparison
 from autopeft.tuning.finalists import finalists, hold_final
@@ -20,7 +22,7 @@ from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trainer import Trainer
 from autopeft.tuning.winner import tuned_config
 from autopeft.values.candidates import Candidate
-from autopeft.values.outcomes import Score, SearchResult, TrialOutcome
+from autopeft.values.outcomes import Contender, Score, SearchResult, TrialOutcome
 from autopeft.values.plans import Plan
 
 LEAST_TRIALS = 3
@@ -63,8 +65,10 @@ def finish(
     rows = scored_rows(settings.size, prepared.parts)
     final = hold_final(comparison, first, reserve, objective, plan.seed, rows, observer.phase)
     winner, counts = comparison.contender(final.winner), counted(outcomes)
-    tuned_config(prepared, winner, counts, study.seconds).save(folder.tuned)
+    config = partial(tuned_config, prepared, trials=counts, seconds=study.seconds)
+    config(winner).save(folder.tuned)
     baselines = train_baselines(comparison, final.winner, observer.phase)
+    offered = tuple(_offered(prepared, baselines, winner, config, folder))
     observer.phase("Scoring what needs no fine-tuning")
     references, unscored = _references(prepared, comparison, winner.config)
     return SearchResult(
@@ -83,6 +87,7 @@ def finish(
             *unmeasured(found),
             *_outdone(winner.test, references, objective),
             *(b.note for b in baselines.values() if b.note),
+            *offered,
             *unscored,
         ),
         winner_trial=final.chosen.number,
@@ -102,6 +107,30 @@ def _first_and_reserve(
         return found.preferred[:1], found.preferred[1:]
     first = finalists(ranked, seconds)
     return first, ranked[len(first) :]
+
+
+def _offered(
+    prepared: Prepared,
+    baselines: Mapping[str, Baseline],
+    winner: Contender,
+    config: Callable[[Contender], TunedConfig],
+    folder: OutputFolder,
+) -> Iterator[str]:
+    """Yields a note on the baseline that is better on validation than the winner, written as a config of its own.
+
+    Of several objectives the winner is no more than a knee, which any baseline may beat in one of them.
+    """
+    for name in baselines:
+        folder.baseline(name).unlink(missing_ok=True)  # of a final that was cut short
+    better = ahead_on_validation(baselines, winner.validation, prepared.objective)
+    if better is None or prepared.objectives != ("quality",):
+        return
+    path, (name, other) = folder.baseline(better[0]), better
+    config(other).save(path)
+    yield (
+        f"{name.replace('_', ' ')} scores {other.validation.value:.4f} on validation, better than the winner's "
+        f"{winner.validation.value:.4f}: {path.name} beside tuned.yaml trains it in full."
+    )
 
 
 def _overhead(study: TrialStudy, outcomes: Sequence[TrialOutcome]) -> float:

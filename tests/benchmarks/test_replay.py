@@ -115,6 +115,8 @@ def test_a_search_begins_with_the_best_expected_run_of_each_method(pool):
     told = replace(pool, advice=tuple(reversed(range(len(pool.arms)))))
     assert starts(pool, 8) == []
     assert starts(told, 3) == [29, 28, 27]  # methods m1, m0 and m3
+    plain = replace(told, arms=(replace(told.arms[0], method="lora"), *told.arms[1:]))
+    assert starts(plain, 3) == [0, 29, 28], "what everybody would take comes first, whatever is expected of it"
     sampler = RandomSampler(told, 0, starts(told, 3))
     assert [sampler.ask() for _ in range(3)] == [29, 28, 27]
 
