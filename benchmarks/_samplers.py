@@ -9,10 +9,14 @@ from typing import Any, Protocol
 
 from autopeft.methods import baseline
 from autopeft.tuning.guide import DRAWS, GUIDED
+from autopeft.tuning.starts import HOTTER
 from benchmarks._arms import Pool
 
 _OTHER_METHOD = 1.0
 """Distance of a run of another method, where learning rates and sizes at the two ends of the pool are 1 apart."""
+
+_SAME_RATE = 0.05
+"""Difference of the logarithms of two learning rates that are taken for one."""
 
 
 class Sampler(Protocol):
@@ -77,13 +81,23 @@ class Space:
 def starts(pool: Pool, count: int) -> list[int]:
     """Returns the runs that a search would begin with: of as many methods the one that is expected to gain most.
 
-    The default recipe's method comes first, as in `autopeft.tuning.selection`.
+    The default recipe's method comes first, as in `autopeft.tuning.selection`, and then its run at the hotter rate of
+    `autopeft.tuning.starts`, where the pool has one.
     """
     first: dict[str, int] = {}
     for place in pool.advice:
         first.setdefault(pool.arms[place].method, place)
     default, _ = baseline("default")
-    return sorted(first.values(), key=lambda place: pool.arms[place].method != default)[:count]
+    if default not in first:
+        return list(first.values())[:count]
+    start = first.pop(default)
+    return [start, *_hotter(pool, start), *first.values()][:count]
+
+
+def _hotter(pool: Pool, start: int) -> list[int]:
+    own, rate = pool.arms[start], HOTTER * pool.arms[start].learning_rate
+    alike = [place for place, arm in enumerate(pool.arms) if arm.method == own.method]
+    return [place for place in alike if abs(math.log(pool.arms[place].learning_rate / rate)) < _SAME_RATE][:1]
 
 
 class RandomSampler:

@@ -22,7 +22,7 @@ from autopeft import resources
 from autopeft.files import plain, to_json, write_text
 from autopeft.recommend.evidence import read_runs
 from autopeft.tuning.compare import RACED_RATES
-from autopeft.tuning.halving import EARLY_READING, READINGS, REDUCTION
+from autopeft.tuning.halving import READINGS, REDUCTION, SHORT_READINGS
 from benchmarks import _others, _ours
 from benchmarks._advice import advised
 from benchmarks._arms import Arm, Pool, pools
@@ -38,12 +38,11 @@ MODELLED = "TPE"
 """What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
 
 OURS = "promotions, random"
-SHORT, LONG = "autopeft, from 0.25 on, guided TPE", "autopeft, from 0.12 on, guided TPE"
+SHORT, LONG = "autopeft, read at half, guided TPE", "autopeft, from 0.12 on, guided TPE"
 UNGUIDED, ALONE = "advised starts, from 0.12 on, TPE", "no advice, from 0.12 on, TPE"
 _FLOOR = 0.05
 """Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
 
-_EIGHTH = (EARLY_READING, *READINGS)
 PRUNED_ON = "validation_loss"
 OPTUNA = "Optuna: TPE + Hyperband"
 RACE = "plain LoRA, four rates raced"
@@ -105,10 +104,10 @@ def raced(pool: Pool, signal: str, budgets: Sequence[float], seed: int) -> list[
 
 
 SEARCHES: dict[str, Search] = {
-    SHORT: partial(promoted, tpe=True, advice=True, guided=True),
-    LONG: partial(promoted, tpe=True, advice=True, guided=True, readings=_EIGHTH),
-    UNGUIDED: partial(promoted, tpe=True, advice=True, readings=_EIGHTH),
-    ALONE: partial(promoted, tpe=True, readings=_EIGHTH),
+    SHORT: partial(promoted, tpe=True, advice=True, guided=True, readings=SHORT_READINGS),
+    LONG: partial(promoted, tpe=True, advice=True, guided=True),
+    UNGUIDED: partial(promoted, tpe=True, advice=True),
+    ALONE: partial(promoted, tpe=True),
     OURS: promoted,
     "stopping ASHA, random": partial(stopped, rule=_others.best_third),
     "median rule, random": partial(stopped, rule=_others.median),
@@ -119,15 +118,14 @@ SEARCHES: dict[str, Search] = {
 }
 
 _VARIED: dict[str, tuple[tuple[float, ...], int]] = {
-    "0.25, 0.5, 1": (READINGS, 3),
-    "0.25, 0.5, 1, best half": (READINGS, 2),
-    "0.12, 0.25, 0.5, 1": (_EIGHTH, 3),
-    "0.12, 0.25, 0.5, 1, best half": (_EIGHTH, 2),
-    "0.06, 0.12, 0.25, 0.5, 1, best half": ((0.06, *_EIGHTH), 2),
+    "0.12, 0.25, 0.5, 1": (READINGS, 3),
+    "0.12, 0.25, 0.5, 1, best half": (READINGS, 2),
+    "0.25, 0.5, 1": (READINGS[1:], 3),
+    "0.25, 0.5, 1, best half": (READINGS[1:], 2),
     "0.1, 0.3, 1": ((0.1, 0.3, 1.0), 3),
-    "0.12, 0.5, 1": ((0.12, 0.5, 1.0), 3),
     "0.33, 1": ((0.33, 1.0), 3),
-    "0.5, 1": ((0.5, 1.0), 3),
+    "0.5, 1": (SHORT_READINGS, 3),
+    "0.5, 1, best half": (SHORT_READINGS, 2),
     "1": ((1.0,), 3),
 }
 

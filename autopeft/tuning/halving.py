@@ -14,18 +14,15 @@ from autopeft.values.outcomes import Measurement, TrialOutcome
 REDUCTION = 3
 """One trial in so many goes on from each reading."""
 
-READINGS = (0.25, 0.5, 1.0)
+READINGS = (0.12, 0.25, 0.5, 1.0)
 """Shares of a full trial at which it is read, unless it is short."""
 
-EARLY_READING = 0.12
-"""Share at which it is read besides where losses tell trials apart by then."""
-
-EARLY_STEPS = 15
-"""Optimizer steps that have to lie before the early reading: it takes steps, not a share, until losses differ. In the
-shortest trials that are worth it by replay, of 132 steps, there are 16 (benchmarks/LOG.md, 2026-11-22)."""
-
 SHORT_READINGS = (0.5, 1.0)
-"""The same for trials too short for an early reading: of 80 steps, the first 20 promoted what starts fast."""
+"""The same for short trials: of 80 steps, the first 20 promoted what starts fast (benchmarks/LOG.md, 2026-11-22)."""
+
+FIRST_STEPS = 15
+"""Optimizer steps that have to lie before the first reading, or a trial is short: it takes steps, not a share, until
+losses tell trials apart. In the shortest of the others that were replayed, of 132 steps, there are 16."""
 
 KEPT = 4
 """Trials per reading whose state is kept on disk; any other that is promoted after all begins anew."""
@@ -124,7 +121,7 @@ def _stopped(outcomes: Sequence[TrialOutcome]) -> int:
 
 def readings(steps: float) -> tuple[float, ...]:
     """Returns the shares at which a trial of so many optimizer steps is read."""
-    return (EARLY_READING, *READINGS) if EARLY_READING * steps >= EARLY_STEPS else SHORT_READINGS
+    return READINGS if READINGS[0] * steps >= FIRST_STEPS else SHORT_READINGS
 
 
 def full_trials(count: int, shares: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from autopeft import resources
 from autopeft.tuning import halving
+from autopeft.tuning.starts import HOTTER
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 from benchmarks import _advice, _others, _ours
@@ -117,6 +118,8 @@ def test_a_search_begins_with_the_best_expected_run_of_each_method(pool):
     assert starts(told, 3) == [29, 28, 27]  # methods m1, m0 and m3
     plain = replace(told, arms=(replace(told.arms[0], method="lora"), *told.arms[1:]))
     assert starts(plain, 3) == [0, 29, 28], "what everybody would take comes first, whatever is expected of it"
+    hot = replace(plain.arms[0], name="hot", learning_rate=HOTTER * plain.arms[0].learning_rate)
+    assert starts(replace(plain, arms=(*plain.arms, hot)), 3) == [0, 30, 29], "and then at the rate of short trials"
     sampler = RandomSampler(told, 0, starts(told, 3))
     assert [sampler.ask() for _ in range(3)] == [29, 28, 27]
 

@@ -6,7 +6,6 @@ from typing import Any
 from autopeft.files import plain, to_json, write_text
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.folder import OutputFolder, Settings
-from autopeft.tuning.halving import READINGS
 from autopeft.tuning.proposal import proposal
 from autopeft.tuning.ranking import counted
 from autopeft.tuning.study import TrialStudy, kept_study
@@ -17,7 +16,7 @@ STARTS = (
     Candidate(method="ia3", learning_rate=5e-3, batch_size=16),
     Candidate(method="bitfit", targets="none", learning_rate=1e-3, batch_size=16),
 )
-SIZE = TrialSize(tokens=9000, pruning_rows=20, scoring_rows=60)
+SIZE = TrialSize(tokens=9000, pruning_rows=20, scoring_rows=60, readings=(0.25, 0.5, 1.0))
 
 
 def begin(folder: Path, metric: str = "accuracy", task: str = "classification") -> TrialStudy:
@@ -34,7 +33,7 @@ def curve(loss: float, readings: int = 3) -> tuple[Measurement, ...]:
     """Readings that fall to a loss."""
     return tuple(
         Measurement(tokens=int(9000 * share), seconds=20 * share, train_loss=loss / share, validation_loss=loss / share)
-        for share in READINGS[:readings]
+        for share in SIZE.readings[:readings]
     )
 
 

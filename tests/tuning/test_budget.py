@@ -13,7 +13,7 @@ from autopeft.profiling.model import read_model
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import FULL_TRIALS, LONGEST_EPOCHS, evaluation_seconds, measure_speed, trial_size
-from autopeft.tuning.halving import EARLY_READING, READINGS, SHORT_READINGS
+from autopeft.tuning.halving import READINGS, SHORT_READINGS
 from autopeft.values.candidates import Candidate
 
 
@@ -77,9 +77,9 @@ def test_scoring_takes_a_small_part_of_a_long_trial():
     assert evaluation_seconds(size, data["validation"], 5000.0) < size.tokens / 5000.0 / 3
 
 
-@pytest.mark.parametrize(("steps", "read"), [(124, SHORT_READINGS), (126, (EARLY_READING, *READINGS))])
+@pytest.mark.parametrize(("steps", "read"), [(124, SHORT_READINGS), (126, READINGS)])
 def test_a_long_trial_is_read_early(steps, read):
-    """A trial is read before its first quarter where fifteen steps lie before that, and else not before its half."""
+    """A trial is read at an eighth where fifteen steps lie before that, and else not before its half."""
     assert trial_size(data_of(100_000, 500, 20), 1e9, 60.0, steps * 8 * 20, 1, 8).readings == read
 
 

@@ -147,8 +147,8 @@ def test_a_method_too_slow_to_try_is_cut_short(tmp_path):
     )
     loop = Trials(open_study(tmp_path), Watched(0.0), prepared(), slow, Silent())
     loop.run(Limits(trials=4, seconds=None), time.monotonic())
-    assert given[-1] == pytest.approx(SLOWEST * 0.5 * (40.0 + 2.0)), (
-        "6,000 rows of a token, scored at three a second of training"
+    assert given[-1] == pytest.approx(SLOWEST * 0.5 * (40.0 + 7.0 / 3.0)), (
+        "7,000 rows of a token, scored at three a second of training"
     )
     folds: Any = SimpleNamespace(**{**vars(prepared()), "parts": 3 * prepared().parts})
     assert plan_of(slow, folds).seconds == pytest.approx(given[-1]), "each fold is a training of its own"
