@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -202,10 +203,10 @@ def test_people_see_a_table_and_sources(tiny_models, monkeypatch):
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert "houlsby_adapter" in result.stdout
-    assert "1. lora: why" in result.stdout
+    assert re.search(r"^1\. (lora|ia3|houlsby_adapter): why", result.stdout, re.MULTILINE)
     assert "of memory and" in result.stdout
     assert "Nearest measured runs:" in result.stdout
-    assert "arXiv 2106.09685" in result.stdout
+    assert re.search(r"arXiv\s+\d{4}\.\d{5}", result.stdout)
 
 
 def test_a_known_model_costs_no_heavy_import(tiny_models):
