@@ -26,12 +26,19 @@ SCHEMES: Mapping[str, Callable[[Row], str]] = {
 }
 
 
+def places_by(rows: Sequence[Row], key: Callable[[Row], str]) -> Mapping[str, list[int]]:
+    """Returns the places of the rows of each group, in order."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        found[key(row)].append(place)
+    return found
+
+
 def held_out(rows: Sequence[Row], scheme: str, make: Callable[[Sequence[Row]], Predictor]) -> Array:
     """Returns a prediction for each row by a model that has not seen its task, model, method or source."""
     key = SCHEMES[scheme]
     predicted = np.zeros(len(rows))
-    for name in sorted({key(row) for row in rows}):
-        places = [place for place, row in enumerate(rows) if key(row) == name]
+    for name, places in places_by(rows, key).items():
         predictor = make([row for row in rows if key(row) != name])
         predicted[places] = predictor([rows[place] for place in places])
     return predicted
@@ -51,8 +58,7 @@ def covered(rows: Sequence[Row], scheme: str) -> Mapping[float, Array]:
     """
     key = SCHEMES[scheme]
     inside = {level: np.zeros(len(rows)) for level in LEVELS}
-    for name in sorted({key(row) for row in rows}):
-        places = [place for place, row in enumerate(rows) if key(row) == name]
+    for name, places in places_by(rows, key).items():
         fitted = fit([row for row in rows if key(row) != name], "2000-01-01")
         held = [rows[place] for place in places]
         points, scale = predicted(held, fitted)
@@ -65,10 +71,7 @@ def covered(rows: Sequence[Row], scheme: str) -> Mapping[float, Array]:
 
 def settings(rows: Sequence[Row]) -> list[list[int]]:
     """Returns the places of each setting's runs, for settings with enough of them."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        found[row.run.setting].append(place)
-    return [places for places in found.values() if len(places) >= FEWEST]
+    return [places for places in places_by(rows, lambda row: row.run.setting).values() if len(places) >= FEWEST]
 
 
 @dataclass(frozen=True, kw_only=True)

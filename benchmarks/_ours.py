@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from autopeft.tuning import halving, trials
-from autopeft.tuning.budget import FORWARD_SHARE
+from autopeft.tuning.budget import FORWARD_SHARE, READ_SHARE, SCORED_SHARE
 from autopeft.tuning.halving import READINGS, REDUCTION
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
@@ -25,9 +25,9 @@ STARTS = 8
 
 TOKENS = 1_000_000
 
-READING, SCORING = FORWARD_SHARE / 8, FORWARD_SHARE / 2
-"""What a reading and the score at the end take beside training, in full trainings: they see an eighth and half of the
-rows trained on, see `autopeft.tuning.budget.trial_size`. No other search is charged for them."""
+READING, SCORING = FORWARD_SHARE * READ_SHARE, FORWARD_SHARE * SCORED_SHARE
+"""What a reading and the score at the end take beside training, in full trainings. No search of `benchmarks._others` is
+charged for them."""
 
 SEED_NOISE = 0.011
 """Standard deviation of a repeated run's accuracy, of which the published repeats give 0.8 to 1.1 points."""

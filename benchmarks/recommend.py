@@ -10,7 +10,6 @@ import argparse
 import datetime
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -40,6 +39,7 @@ from benchmarks._evaluate import (
     interval,
     missed,
     overall_best,
+    places_by,
     random_choice,
     settings,
 )
@@ -154,9 +154,7 @@ def weights(found: Sequence[Row]) -> None:
             scores = weighed(found, predicted, ruled, dict.fromkeys(UNITS, worth))
             made = [by_rules(found, places, scores) for places in settings(found) if found[places[0]].unit == unit]
             known = [choice for choice in made if choice is not None]
-            clusters = [choice.cluster for choice in known]
-            first = cell([choice.regret for choice in known], clusters)
-            three = cell([choice.best_of_three for choice in known], clusters)
+            first, three = regret_cells(known)
             print(f"{scheme:8} {unit:20} worth {worth:<4g} first {first}  best of three {three}  ({len(known)})")
 
 
@@ -175,6 +173,12 @@ def cell(values: Sequence[float], clusters: Sequence[str], form: str = ".1f") ->
     return "–" if np.isnan(mean) else f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
+def regret_cells(made: Sequence[Choice]) -> tuple[str, str]:
+    """Returns the regrets of the first suggestion and of the best of three, with their intervals."""
+    clusters = [choice.cluster for choice in made]
+    return cell([choice.regret for choice in made], clusters), cell([choice.best_of_three for choice in made], clusters)
+
+
 def regret_lines(found: Sequence[Row], scheme: str, predicted: Array, ruled: Sequence[float | None]) -> list[str]:
     """Returns the table of one scheme, a row for each policy and unit."""
     lines = [
@@ -185,11 +189,10 @@ def regret_lines(found: Sequence[Row], scheme: str, predicted: Array, ruled: Seq
     for unit in UNITS:
         for name, every in made.items():
             part = [choice for choice in every if choice.unit == unit]
-            clusters = [choice.cluster for choice in part]
             if not part:
                 continue
-            first = cell([choice.regret for choice in part], clusters)
-            three = cell([choice.best_of_three for choice in part], clusters)
+            clusters = [choice.cluster for choice in part]
+            first, three = regret_cells(part)
             hit = cell([100 * choice.hit for choice in part], clusters, ".0f")
             rank = cell([choice.rank for choice in part], clusters, ".2f")
             lines.append(f"| {unit} | {name} | {first} | {three} | {hit} % | {rank} | {len(part)} |")
@@ -209,12 +212,11 @@ def coverage_lines(found: Sequence[Row], scheme: str, predicted: Array) -> list[
 
 def alike(values: Array, found: Sequence[Row], key: Callable[[Row], str]) -> tuple[list[float], list[str]]:
     """Returns the mean over what is a number in each group of rows, and the groups' clusters."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(found):
-        if not np.isnan(values[place]):
-            groups[key(row)].append(place)
-    means = [float(values[places].mean()) for places in groups.values()]
-    return means, [found[places[0]].cluster for places in groups.values()]
+    known = np.flatnonzero(~np.isnan(values))
+    rows_known = [found[place] for place in known]
+    groups = places_by(rows_known, key).values()
+    means = [float(values[known[places]].mean()) for places in groups]
+    return means, [rows_known[places[0]].cluster for places in groups]
 
 
 def table(found: Sequence[Row]) -> str:

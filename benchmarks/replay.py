@@ -225,11 +225,11 @@ def main() -> None:
     evidence = given.evidence or sorted((resources.profiles() / "evidence").glob("*.jsonl"))
     runs = [run for path in evidence for run in read_runs(path)]
     shown = [advised(pool, runs) for pool in pools(evidence, given.study)]
+    if not shown:
+        sys.exit("None of the files and folders holds a dozen complete runs of one setting with their curves.")
     if given.variants:
         compare_variants(shown, given)
         return
-    if not shown:
-        sys.exit("None of the files and folders holds a dozen complete runs of one setting with their curves.")
     text, document = [f"# Replay over recorded runs\n\n`{_command()}`\n"], []
     for number, pool in enumerate(shown):
         text.append(f"## {pool.name}: {len(pool.arms)} runs\n\n{signal_table(list(signal_quality(pool)))}\n")

@@ -41,8 +41,9 @@ def preparation_view(prepared: Prepared) -> Iterator[Any]:
     suggestions = {s.candidate.method: s for s in reversed(prepared.recommendation.candidates)}
     for candidate in prepared.starts:
         yield Padding(f"[bold]{escape(candidate.method)}[/bold]  {escape(describe(candidate))}", (0, 0, 0, 2))
-        # A study that is gone on with keeps starts that would be advised no more, and then there are no reasons.
-        advised = suggestions.get(candidate.method)
+        # A study that is gone on with keeps starts that would be advised no more, and then there are no reasons; nor
+        # are there for a method's second start, since the first one's are of its own rate.
+        advised = suggestions.pop(candidate.method, None)
         for reason in advised.reasons[:_REASONS_SHOWN] if advised else ():
             yield Padding(f"[dim]{reason.verdict}: {escape(reason.because)}[/dim]", (0, 0, 0, 4))
     yield "  [dim]`autopeft suggest` on the same model and data names the sources.[/dim]"

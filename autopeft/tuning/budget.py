@@ -22,6 +22,9 @@ LONGEST_EPOCHS = 3
 FORWARD_SHARE = 1 / 3
 """Time of a token that is scored over that of a token trained on: a forward pass without a backward one."""
 
+READ_SHARE, SCORED_SHARE = 1 / 8, 1 / 2
+"""Of the rows trained on, so many stand behind a reading's loss and behind the score, where there are as many."""
+
 _READING_ROWS = (16, 512)
 _SCORING_ROWS = 32
 _WARM_UP_STEPS, _PROBE_STEPS, _PLANNED_STEPS = 2, 8, 20
@@ -123,8 +126,8 @@ def _sized(train: EncodedDataset, validation: EncodedDataset, tokens: float, ste
     least, most = _READING_ROWS
     return TrialSize(
         tokens=int(tokens),
-        pruning_rows=min(len(validation), max(least, min(most, int(rows / 8)))),
-        scoring_rows=min(len(validation), max(_SCORING_ROWS, int(rows / 2))),
+        pruning_rows=min(len(validation), max(least, min(most, int(rows * READ_SHARE)))),
+        scoring_rows=min(len(validation), max(_SCORING_ROWS, int(rows * SCORED_SHARE))),
         readings=readings(rows / step_rows),
     )
 

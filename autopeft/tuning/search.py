@@ -68,7 +68,7 @@ def finish(
     config = partial(tuned_config, prepared, trials=counts, seconds=study.seconds)
     config(winner).save(folder.tuned)
     baselines = train_baselines(comparison, final.winner, observer.phase)
-    offered = tuple(_offered(prepared, baselines, winner, config, folder))
+    offered = _offered(prepared, baselines, winner, config, folder)
     observer.phase("Scoring what needs no fine-tuning")
     references, unscored = _references(prepared, comparison, winner.config)
     return SearchResult(
@@ -115,8 +115,8 @@ def _offered(
     winner: Contender,
     config: Callable[[Contender], TunedConfig],
     folder: OutputFolder,
-) -> Iterator[str]:
-    """Yields a note on the baseline that is better on validation than the winner, written as a config of its own.
+) -> tuple[str, ...]:
+    """Writes the baseline that is better on validation than the winner as a config, and returns a note on it.
 
     Of several objectives the winner is no more than a knee, which any baseline may beat in one of them.
     """
@@ -124,13 +124,15 @@ def _offered(
         folder.baseline(name).unlink(missing_ok=True)  # of a final that was cut short
     better = ahead_on_validation(baselines, winner.validation, prepared.objective)
     if better is None or prepared.objectives != ("quality",):
-        return
-    path, (name, other) = folder.baseline(better[0]), better
+        return ()
+    name, other = better
+    path = folder.baseline(name)
     config(other).save(path)
-    yield (
+    note = (
         f"{name.replace('_', ' ')} scores {other.validation.value:.4f} on validation, better than the winner's "
         f"{winner.validation.value:.4f}: {path.name} beside tuned.yaml trains it in full."
     )
+    return (note,)
 
 
 def _overhead(study: TrialStudy, outcomes: Sequence[TrialOutcome]) -> float:

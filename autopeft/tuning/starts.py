@@ -17,11 +17,10 @@ from autopeft.values.candidates import Candidate
 SHORT_STEPS = 200
 """Optimizer steps up to which a trial is short: twice as many as the runs had that the rule below is drawn from."""
 
-
 HOTTER = 3.1
 """Times its rate at which short trials try the default recipe's method once more: a step of the race of its rates. In
-half of the replayed settings of 80 steps that rate wins, and what is found has to be better than a race
-(benchmarks/LOG.md, 2026-11-22)."""
+two of four replayed settings that rate wins, and what is found has to be better than a race (benchmarks/LOG.md,
+2026-11-22)."""
 
 
 def for_trials_of(tokens: int, tokens_per_row: float, proposal: Proposal) -> tuple[Candidate, ...]:
@@ -36,21 +35,18 @@ def for_trials_of(tokens: int, tokens_per_row: float, proposal: Proposal) -> tup
         tokens_per_row: mean of the training rows.
         proposal: the starts, and the spaces they lie in.
     """
-    return tuple(
-        tried
-        for name, start in proposal.starts.items()
-        for tried in (
-            _heated(start, proposal.spaces[name].learning_rate)
-            if tokens / (tokens_per_row * start.batch_size * start.accumulation) <= SHORT_STEPS
-            else (start,)
-        )
-    )
+    tried: list[Candidate] = []
+    for name, start in proposal.starts.items():
+        steps = tokens / (tokens_per_row * start.batch_size * start.accumulation)
+        tried += _heated(start, proposal.spaces[name].learning_rate) if steps <= SHORT_STEPS else [start]
+    return tuple(tried)
 
 
 def begun(prepared: Prepared, settings: Settings, spaces: Path | None) -> Prepared:
     """Returns a search that begins as it was settled, with a note on what its time has changed."""
-    notes = (*_folds_note(prepared, settings), *_rates_note(prepared, settings))
-    return replace(prepared.starting_from(settings.starts, spaces), notes=(*prepared.notes, *notes))
+    found = prepared.starting_from(settings.starts, spaces)
+    notes = (*_folds_note(prepared, settings), *_rates_note(prepared.proposal, found.proposal))
+    return replace(found, notes=(*prepared.notes, *notes))
 
 
 def _folds_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
@@ -62,26 +58,25 @@ def _folds_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
         )
 
 
-def _rates_note(prepared: Prepared, settings: Settings) -> Iterator[str]:
-    settled = {start.method: start for start in reversed(settings.starts)}
+def _rates_note(advised: Proposal, settled: Proposal) -> Iterator[str]:
     changes = [
-        f"{old.method} from {old.learning_rate:.2g} to {settled[old.method].learning_rate:.2g}"
-        for old in prepared.starts
-        if settled[old.method].learning_rate != old.learning_rate
+        f"{name} from {old.learning_rate:.2g} to {settled.starts[name].learning_rate:.2g}"
+        for name, old in advised.starts.items()
+        if name in settled.starts and settled.starts[name].learning_rate != old.learning_rate
     ]
     if changes:
         yield f"Trials are short, so starts have at least the middle of the rates searched: {', '.join(changes)}."
 
 
-def _heated(start: Candidate, searched: Range) -> tuple[Candidate, ...]:
+def _heated(start: Candidate, searched: Range) -> list[Candidate]:
     """Returns what short trials try of a method: its start, raised, and of the default recipe's a hotter one."""
     if searched.choices or not searched.low or not searched.high:
-        return (start,)
+        return [start]
     middle = math.sqrt(searched.low * searched.high)
     raised = replace(start, learning_rate=max(start.learning_rate, _rounded(middle)))
     hotter = replace(raised, learning_rate=_rounded(HOTTER * raised.learning_rate))
     default, _ = baseline("default")
-    return (raised, hotter) if start.method == default and hotter.learning_rate <= searched.high else (raised,)
+    return [raised, hotter] if start.method == default and hotter.learning_rate <= searched.high else [raised]
 
 
 def _rounded(rate: float) -> float:

@@ -90,11 +90,11 @@ class Desk:
                 study.report(trial, reading, len(curve))
                 curve.append(reading)
                 here = TrialOutcome(number=trial.number, status="pruned", candidate=candidate, curve=tuple(curve))
-                ended = [o for o in study.outcomes() if earlier is None or o.number != earlier.number]
+                seen = [*(o for o in study.outcomes() if earlier is None or o.number != earlier.number), here]
                 running = [other for other in study.running if other.number != trial.number]
-                beyond = self._beyond([*ended, here], self._deadline - time.monotonic())
+                beyond = self._beyond(seen, self._deadline - time.monotonic())
                 # Who would be promoted at once need not be taken off and put on again.
-                return study.queued or promotable([*ended, here], running, beyond) is not here
+                return study.queued or promotable(seen, running, beyond) is not here
 
         return stops
 

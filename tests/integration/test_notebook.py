@@ -15,7 +15,7 @@ CELL = """
 import autopeft
 from autopeft.values.candidates import Constraints
 result = autopeft.search(
-    {model!r}, {data!r}, output={output!r}, trials=2, trial_tokens=400, folds=1,
+    {model!r}, {data!r}, output={output!r}, trials=3, trial_tokens=400, folds=1,
     constraints=Constraints(methods=("lora", "ia3")),
 )
 result.winner.config.method
