@@ -15,6 +15,8 @@ from benchmarks._intervals import Mean, mean
 from benchmarks._plot import Point, chart
 
 BASELINES = ("default LoRA", "raced LoRA")
+OURS = "autopeft"
+"""Is compared with the other searches too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +126,24 @@ def _names(rows: Iterable[Row]) -> list[str]:
 
 
 def gains(rows: Sequence[Row]) -> dict[tuple[str, str, float], Mean]:
-    """Returns what each contender gains over each baseline by budget, paired by task and seed, higher better."""
+    """Returns what each search gains over each baseline by budget, paired by task and seed, higher better.
+
+    And what this project's gains over the other searches.
+    """
     quality = {row.key: row.quality for row in rows}
     found: dict[tuple[str, str, float], list[float]] = defaultdict(list)
     for row in rows:
-        for baseline in BASELINES:
-            other = quality.get((row.task, row.seed, row.seconds, baseline))
-            if other is not None and row.contender not in BASELINES:
-                found[(row.contender, baseline, row.seconds)].append(row.quality - other)
+        for name in _compared_with(row.contender):
+            other = quality.get((row.task, row.seed, row.seconds, name))
+            if other is not None:
+                found[(row.contender, name, row.seconds)].append(row.quality - other)
     return {key: mean(values) for key, values in found.items()}
+
+
+def _compared_with(name: str) -> Sequence[str]:
+    if name == OURS:
+        return [other for other in CONTENDERS if other != OURS]
+    return () if name in BASELINES else BASELINES
 
 
 def gain_table(rows: Sequence[Row]) -> str:

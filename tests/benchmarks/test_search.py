@@ -104,6 +104,15 @@ def test_gains_are_paired_by_seed_and_follow_the_metric(lower, expected):
     assert gains(rows)["autopeft", "default LoRA", 60.0].value == pytest.approx(expected)
 
 
+def test_this_projects_search_is_compared_with_the_others_too():
+    """They are compared with the baselines alone, which are compared with nothing."""
+    rows = [row(name, test) for name, test in (("autopeft", 0.9), ("raced LoRA", 0.8), ("random search", 0.7))]
+    found = {key[:2]: round(gain.value, 3) for key, gain in gains(rows).items()}
+    assert found == {
+        ("autopeft", "raced LoRA"): 0.1, ("autopeft", "random search"): 0.2, ("random search", "raced LoRA"): -0.1
+    }  # fmt: skip
+
+
 def test_a_table_says_how_many_seeds_stand_behind_a_mean():
     """Mean, interval and number of seeds."""
     text = table([row("autopeft", 0.9), row("autopeft", 0.7, 1)])
