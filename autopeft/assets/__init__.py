@@ -1,4 +1,4 @@
-"""Real models and data sets that a package index ships: one file each, found by walking this package."""
+"""Real models and data sets that package indexes ship: one file each, found by walking this package."""
 
 from functools import cache
 

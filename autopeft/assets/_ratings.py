@@ -26,7 +26,7 @@ def ratings_asset(*, name: str, summary: str, ratings: str) -> Asset:
         kind="data",
         summary=f"{summary} rated by people, positive against negative (Hutto & Gilbert 2014)",
         requirement="vaderSentiment==3.3.2",
-        sdist=True,
+        form="sdist",
         sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
         download_bytes=2_466_783,
         licence="MIT",

