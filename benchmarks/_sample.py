@@ -20,6 +20,8 @@ METHODS = (
 )  # fmt: skip
 """Methods sampled: of every family, those that a reader asks for first."""
 
+ALWAYS = 2
+"""Candidates that every setting has: the default recipe, and its method's first seed."""
 REFERENCE_BATCH = 16
 ROWS = (100, 4000)
 TOKENS = (6_000, 20_000)
@@ -77,7 +79,7 @@ def candidates(index: int, depth: int, count: int, seed: int, methods: Sequence[
             method=name, parameters=dict(seeded.parameters), targets=seeded.targets,
             learning_rate=seeded.learning_rate, batch_size=REFERENCE_BATCH,
         )  # fmt: skip
-    drawn = max(0, count - 2)
+    drawn = max(0, count - ALWAYS)
     for point in sobol(WIDEST, (index + 1) * drawn, seed)[index * drawn :]:
         yield candidate(_choice(methods, point[0]), depth, point[1:])
 

@@ -23,16 +23,15 @@ def model_facts(profile: ModelProfile, name: str) -> RunModel:
     )  # fmt: skip
 
 
-def task_facts(profile: TaskProfile, name: str, rows: int | None = None) -> RunTask:
+def task_facts(profile: TaskProfile, name: str) -> RunTask:
     """Returns what a run keeps of a task, under a name that means something on other machines too.
 
     Args:
         profile: of the data.
         name: of the data set.
-        rows: trained on, where they are fewer than the data has.
     """
     return RunTask(
-        name=name, task=profile.task, rows=rows or profile.training_rows, labels=len(profile.labels),
+        name=name, task=profile.task, rows=profile.training_rows, labels=len(profile.labels),
         tokens_per_row=round(profile.tokens.mean, 2), language=profile.language,
     )  # fmt: skip
 

@@ -161,7 +161,7 @@ def estimate(
 
     inputs = np.array([design(candidate, fitted.methods) for candidate in candidates])
     unseen = np.array([candidate.method.name not in fitted.methods for candidate in candidates])
-    known = ((inputs @ _covariance(fitted)) * inputs).sum(axis=1)
+    known = ((inputs @ covariance(fitted)) * inputs).sum(axis=1)
     left = fitted.setting_variance + fitted.reference_variance + np.array([fitted.noise[unit] for unit in units])
     for name, variance in fitted.rate_variance.items():
         left += variance * inputs[:, TERMS.index(name)] ** 2
@@ -197,7 +197,8 @@ def design(candidate: Described, methods: Sequence[str]) -> list[float]:
     return [*terms(candidate), *(float(candidate.method.name == name) for name in methods)]
 
 
-def _covariance(fitted: Surrogate) -> "np.ndarray[Any, Any]":
+def covariance(fitted: Surrogate) -> "np.ndarray[Any, Any]":
+    """Returns that of the effects, of shape (effects, effects): the file holds its lower half."""
     import numpy as np
 
     lower = np.zeros((len(fitted.effects),) * 2)
