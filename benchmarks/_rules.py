@@ -16,7 +16,7 @@ from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.evidence import Run
 from autopeft.values.names import Task
 from autopeft.values.profiles import HardwareProfile, ModelProfile, TaskProfile, TokenLengths
-from benchmarks._gains import Row
+from benchmarks._gains import OWN, Row
 from benchmarks._shapes import CONFIGS
 
 ROWS, TOKENS_PER_ROW = 20_000, 200.0
@@ -49,7 +49,7 @@ def score(row: Row) -> float | None:
     run, method = row.run, get_method(row.method)
     if run.model.name not in CONFIGS:
         return None
-    setting = _setting(run)
+    setting = _setting(run, cpu=row.origin == OWN)
     candidate = _candidate(run, method, setting)
     setup = plan_setup(setting, candidate)
     if method.violations(setup):
@@ -59,7 +59,7 @@ def score(row: Row) -> float | None:
     return sum(reason.weight for reason in reasons_for(case))
 
 
-def _setting(run: Run) -> Setting:
+def _setting(run: Run, *, cpu: bool) -> Setting:
     asked = _asked(run)
     labels = tuple(str(place) for place in range(run.task.labels))
     mean = run.task.tokens_per_row or TOKENS_PER_ROW
@@ -69,7 +69,7 @@ def _setting(run: Run) -> Setting:
         label_counts=dict.fromkeys(labels, 100), language=run.task.language,
     )  # fmt: skip
     return Setting(
-        hardware=_hardware(cpu=run.model.name.startswith("minilm")),
+        hardware=_hardware(cpu=cpu),
         model=_model(run.model.name, asked, run.task.labels), task=task, needs=task_needs(asked),
         constraints=Constraints(),
     )  # fmt: skip

@@ -58,5 +58,6 @@ CONFIGS: dict[str, Config] = {
     "distilbert-base-uncased": {"model_type": "distilbert", "vocab_size": 30_522},
     "t5-small": {"model_type": "t5", "vocab_size": 32_128},
     **{f"minilm-{layers}": _encoder(384, layers, 12, 30_522) for layers in (2, 4, 6)},
+    **{f"smollm2-{n}": {**_llama(576, 1536, n, 9, 3, 49_152), "tie_word_embeddings": True} for n in (4, 8, 16, 30)},
 }
 """By the name that the evidence has. What a config does not say is as the architecture has it by default."""
