@@ -226,7 +226,7 @@ def _search(path: Path, result: SearchResult, outcomes: Sequence[TrialOutcome]) 
 
 def _outcomes(path: Path) -> tuple[TrialOutcome, ...] | None:
     """Returns the outcomes of a search, None where its study is not there."""
-    from autopeft.tuning.study import kept_study
+    from autopeft.tuning.kept import kept_study
 
     study = kept_study(OutputFolder(path).study)
     return None if study is None else study.outcomes()

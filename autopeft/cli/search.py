@@ -188,7 +188,7 @@ def _begun(folder: Path) -> int:
     """Returns how many trials the search in a folder has begun."""
     from autopeft.tuning.folder import OutputFolder
     from autopeft.tuning.halving import begun
-    from autopeft.tuning.study import kept_study
+    from autopeft.tuning.kept import kept_study
 
     study = kept_study(OutputFolder(folder).study)
     return 0 if study is None else begun(study.outcomes())

@@ -11,9 +11,9 @@ from autopeft.report.clock import WallTime, search_clock
 from autopeft.report.importances import Importances, Tried, importances
 from autopeft.tasks import get_task
 from autopeft.tuning.folder import OutputFolder, Settings
+from autopeft.tuning.kept import KeptStudy, kept_study
 from autopeft.tuning.ranking import ranking
 from autopeft.tuning.stored import INTERRUPTED, place_of
-from autopeft.tuning.study import TrialStudy, kept_study
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ _Told = tuple[tuple[TrialOutcome, ...], tuple[Attempt, ...], tuple[float, ...], 
 _NOTHING: _Told = ((), (), (), [], 0.0)
 
 
-def _told(study: TrialStudy) -> _Told:
+def _told(study: KeptStudy) -> _Told:
     outcomes = study.outcomes()
     begun = [trial for trial in study.trials if trial.datetime_start is not None and "method" in trial.params]
     status = {outcome.number: outcome.status for outcome in outcomes}

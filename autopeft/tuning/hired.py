@@ -17,12 +17,13 @@ from autopeft.environment import as_told, remote_code_trusted
 from autopeft.profiling.usable import check_usable
 from autopeft.tuning.fates import DONE
 from autopeft.tuning.folder import Settings, storage_errors
+from autopeft.tuning.kept import NAME
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.runner import Runner
 from autopeft.tuning.storage import Beats, open_storage
-from autopeft.tuning.study import NAME, TrialStudy
+from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trainer import OwnTrainer
 from autopeft.tuning.trials import Trials
 

@@ -10,13 +10,14 @@ from autopeft.tuning.cluster import connected
 from autopeft.tuning.cost import cost_of, download_bytes, settle
 from autopeft.tuning.crew import Crew, crew_of, crew_unasked
 from autopeft.tuning.folder import OutputFolder, Settings, check_same, check_spaces
+from autopeft.tuning.kept import kept_study
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.starts import begun
 from autopeft.tuning.storage import Storage, open_storage
-from autopeft.tuning.study import TrialStudy, kept_study
+from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.teams import check_spread
 from autopeft.tuning.trainer import Trainer, trainer_of
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,14 +46,12 @@ class Storage:
         optuna: Optuna's storage.
         held: a context in which no other process changes any study there.
         beats: None where all workers are watched by the process that started them.
-        read_only: whether its studies are there to be read alone.
     """
 
     name: str
     optuna: "RDBStorage"
     held: Callable[[], AbstractContextManager[Any]]
     beats: Beats | None = None
-    read_only: bool = False
 
     @property
     def shared(self) -> bool:
@@ -86,7 +84,7 @@ def _open_file(path: Path) -> Storage:
     return Storage(name=str(path), optuna=storage, held=lambda: lock)
 
 
-def read_storage(path: Path) -> Storage:
+def read_storage(path: Path) -> "RDBStorage":
     """Returns a study's file for reading alone: it is not locked, no table is made, and its folder may be read-only.
 
     Raises:
@@ -104,8 +102,7 @@ def read_storage(path: Path) -> Storage:
         return sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
 
     with _opening(str(path)):
-        storage = RDBStorage(_file_url(path), engine_kwargs={"creator": connect}, skip_table_creation=True)
-    return Storage(name=str(path), optuna=storage, held=lambda: nullcontext(), read_only=True)
+        return RDBStorage(_file_url(path), engine_kwargs={"creator": connect}, skip_table_creation=True)
 
 
 def _file_url(path: Path) -> str:

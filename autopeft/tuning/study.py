@@ -16,45 +16,27 @@ from autopeft.errors import StudyError
 from autopeft.files import parse, plain
 from autopeft.tuning.folder import Settings
 from autopeft.tuning.heartbeat import Heart
+from autopeft.tuning.kept import NAME, SECONDS, WORKER_SECONDS, KeptStudy
+from autopeft.tuning.lost import LOST, SILENT, close, repeat, settle, silent
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.running import Running
-from autopeft.tuning.storage import Storage, open_storage, read_storage
-from autopeft.tuning.stored import (
-    CONTINUES,
-    INTERRUPTED,
-    OUTCOME,
-    WORKER,
-    drawn,
-    lost_outcome,
-    place_of,
-    running,
-    sampler,
-    state_of,
-    stored_outcome,
-)
+from autopeft.tuning.storage import Storage, open_storage
+from autopeft.tuning.stored import CONTINUES, OUTCOME, WORKER, place_of, running, sampler
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
 if TYPE_CHECKING:
-    from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
-NAME = "autopeft"
-
-_RETRY = "retry"
-_SPENT = "seconds"
-_WORKER_SECONDS = "worker_seconds"
 _SETTINGS = "settings"
-
-LOST, SILENT = "the process ended during the trial", "no sign of life from its worker"
 
 
 def _nothing() -> None:
     """Guards nothing."""
 
 
-class TrialStudy:
-    """One search's study: every change is durable before the next trial starts."""
+class TrialStudy(KeptStudy):
+    """One search's study, worked on: every change is durable before the next trial starts."""
 
     def __init__(
         self,
@@ -86,24 +68,17 @@ class TrialStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = open_storage(where) if isinstance(where, Path) else where
         self._proposal, self._seed = proposal, seed
-        self._place, self._guard, self._holding = place, guard, False
-        self._ended: dict[int, TrialOutcome] = {}
-        self._seen: list[FrozenTrial] | None = None
+        self._guard, self._holding = guard, False
+        self._seen: Sequence[FrozenTrial] | None = None
         try:
             with self.exclusive():
-                self._study = self._opened(name)
+                study = optuna.create_study(
+                    storage=self._storage.optuna, study_name=name, direction="minimize", load_if_exists=True
+                )
         except (StorageInternalError, SQLAlchemyError) as error:
             raise StudyError(f"{self._storage.name} cannot be opened as a study: {error}") from error
+        super().__init__(study, place)
         self._heart = Heart(self._storage)
-
-    def _opened(self, name: str) -> "Study":
-        import optuna
-
-        if self._storage.read_only:
-            return optuna.load_study(study_name=name, storage=self._storage.optuna)
-        return optuna.create_study(
-            storage=self._storage.optuna, study_name=name, direction="minimize", load_if_exists=True
-        )
 
     @property
     def place(self) -> str:
@@ -157,90 +132,46 @@ class TrialStudy:
         with self.exclusive():
             own = {self._place} if restarted else set()
             gone = [t for t in self._trials("RUNNING") if self._is_gone(t) or place_of(t) in own]
-            lost = sum(self._settle(trial, LOST, interrupted=restarted) for trial in gone)
-            lost += sum(self._settle(trial, SILENT) for trial in self._silent())
-            self._repeat()
-        return lost
+            lost = self._settle(gone, LOST, interrupted=restarted)
+            return lost + self._settle(silent(self._study, self._storage, self._trials("RUNNING")), SILENT)
 
     def lose(self, process: int, reason: str) -> int:
         """Settles the trials that a process of this place left open when it ended, and returns how many were lost."""
         with self.exclusive():
             owner = {"place": self._place, "process": process}
             gone = [t for t in self._trials("RUNNING") if t.user_attrs.get(WORKER, owner) == owner]
-            lost = sum(self._settle(trial, reason) for trial in gone)
-            self._repeat()
-        return lost
+            return self._settle(gone, reason)
 
     def give_up(self, trial: "Trial", reason: str) -> None:
         """Settles a trial of this process whose work was lost elsewhere."""
         with self.exclusive():
             self._heart.end(trial._trial_id)
-            for other in self._trials("RUNNING"):
-                if other.number == trial.number:
-                    self._settle(other, reason)
-            self._repeat()
+            self._settle([other for other in self._trials("RUNNING") if other.number == trial.number], reason)
+
+    def _settle(self, gone: Sequence["FrozenTrial"], reason: str, *, interrupted: bool = False) -> int:
+        """Settles open trials whose processes have ended, and returns how many were lost."""
+        lost = sum(settle(self._study, trial, self._proposal, reason, interrupted=interrupted) for trial in gone)
+        if gone:
+            self._seen = None
+        if repeat(self._study, self._all(), self._proposal):
+            self._seen = None
+        return lost
 
     def _is_gone(self, trial: "FrozenTrial") -> bool:
         # Whoever holds the study sees no trial half claimed, unless its process died there.
         return not self._storage.shared or OUTCOME in trial.user_attrs or WORKER not in trial.user_attrs
 
-    def _silent(self) -> list["FrozenTrial"]:
-        """Returns the open trials of a shared study whose workers have been silent for too long."""
-        if not self._storage.shared:
-            return []
-        stale = set(self._storage.optuna._get_stale_trial_ids(self._study._study_id))
-        return [trial for trial in self._trials("RUNNING") if trial._trial_id in stale]
-
-    def _settle(self, trial: "FrozenTrial", reason: str, *, interrupted: bool = False) -> bool:
-        """Closes an open trial whose process has ended, and returns whether it was lost.
-
-        Args:
-            trial: the open trial.
-            reason: why it was lost, where it was.
-            interrupted: whether the search stood still since; a trial that is closed takes no further mark.
-        """
-        import optuna
-
-        open_ = optuna.trial.Trial(self._study, trial._trial_id)
-        if interrupted:
-            open_.set_user_attr(INTERRUPTED, value=True)
-        if OUTCOME in trial.user_attrs:
-            self._close(trial.number, stored_outcome(trial))
-            return False
-        outcome = lost_outcome(trial, self._proposal, reason)
-        if outcome is not None:
-            open_.set_user_attr(OUTCOME, plain(outcome))
-        self._study.tell(trial.number, state=state_of("worker_lost"))
-        self._seen = None
-        return True
-
-    def _repeat(self) -> None:
-        """Puts each lost trial in the queue that began anew, was no second try and has none."""
-        trials = self._all()
-        repeated = {trial.user_attrs.get(_RETRY) for trial in trials}
-        for trial in trials:
-            lost = trial.state.name == "FAIL" and not {_RETRY, CONTINUES} & trial.user_attrs.keys()
-            # What was continued still waits where it stopped, so a lost continuation has nothing to repeat.
-            if lost and trial.number not in repeated and self._proposal.complete(drawn(trial)):
-                self._study.enqueue_trial(drawn(trial), user_attrs={_RETRY: trial.number})
-        self._seen = None
-
-    def _all(self) -> list["FrozenTrial"]:
+    def _all(self) -> Sequence["FrozenTrial"]:
         """Returns all trials; while this process holds the study they are read again only after it has changed them."""
         if self._seen is not None:
             return self._seen
-        trials = self._study.get_trials(deepcopy=False)
+        trials = super()._all()
         if self._holding:
             self._seen = trials
         return trials
 
     def _trials(self, state: str) -> list["FrozenTrial"]:
         return [trial for trial in self._all() if trial.state.name == state]
-
-    @property
-    def trials(self) -> tuple["FrozenTrial", ...]:
-        """All trials as Optuna has them, by number."""
-        return tuple(self._all())
 
     @property
     def queued(self) -> bool:
@@ -330,30 +261,8 @@ class TrialStudy:
             self._heart.end(trial._trial_id)
             if self.is_open(trial):
                 trial.set_user_attr(OUTCOME, plain(outcome))
-                self._close(trial.number, outcome)
-
-    def _close(self, number: int, outcome: TrialOutcome) -> None:
-        value = outcome.curve[-1].validation_loss if outcome.status == "completed" else None
-        self._study.tell(number, value, state=state_of(outcome.status))
-        self._seen = None
-
-    def outcomes(self) -> tuple[TrialOutcome, ...]:
-        """Returns the outcomes of all trials that ended, by number; one that was continued is left out.
-
-        Who was lost, or ran out of time, while going on has not replaced what it went on from.
-        """
-        found = [o for trial in self._all() if (o := self._ended_as(trial)) is not None]
-        continued = {outcome.continues for outcome in found if outcome.supersedes}
-        return tuple(outcome for outcome in found if outcome.number not in continued)
-
-    def _ended_as(self, trial: "FrozenTrial") -> TrialOutcome | None:
-        """Returns the outcome of a trial, None for one that has not ended; a finished trial never changes."""
-        known = self._ended.get(trial.number)
-        if known is None and OUTCOME in trial.user_attrs:
-            known = stored_outcome(trial)
-        if known is not None and trial.state.is_finished():
-            self._ended[trial.number] = known
-        return known
+                close(self._study, trial.number, outcome)
+                self._seen = None
 
     def own(self) -> tuple[TrialOutcome, ...]:
         """Returns the outcomes of the trials that were run in this place."""
@@ -384,43 +293,13 @@ class TrialStudy:
         copied.spend(self.seconds)
         partial.replace(path)
 
-    @property
-    def worker_seconds(self) -> float:
-        """Search seconds of all workers in all places together."""
-        spent = self._study.user_attrs.items()
-        return float(sum(value for key, value in spent if key.startswith(_WORKER_SECONDS)))
-
-    @property
-    def seconds(self) -> float:
-        """Search seconds spent so far in this place, over all runs of this study."""
-        return float(self._study.user_attrs.get(f"{_SPENT}{self._place}", 0.0))
-
-    @property
-    def longest_seconds(self) -> float:
-        """Search seconds of the place that has spent most."""
-        spent = self._study.user_attrs.items()
-        return max((float(value) for key, value in spent if key.startswith(_SPENT)), default=0.0)
-
     def spend(self, seconds: float, workers: int = 1) -> None:
         """Records the search seconds spent so far in this place, and how many workers spent them."""
         since = seconds - self.seconds
-        known = float(self._study.user_attrs.get(f"{_WORKER_SECONDS}{self._place}", self.seconds))
-        self._study.set_user_attr(f"{_WORKER_SECONDS}{self._place}", known + workers * since)
-        self._study.set_user_attr(f"{_SPENT}{self._place}", seconds)
+        known = float(self._study.user_attrs.get(f"{WORKER_SECONDS}{self._place}", self.seconds))
+        self._study.set_user_attr(f"{WORKER_SECONDS}{self._place}", known + workers * since)
+        self._study.set_user_attr(f"{SECONDS}{self._place}", seconds)
 
     def close(self) -> None:
         """Ends the signs of life; what is open is then lost in time."""
         self._heart.stop()
-
-
-def kept_study(path: Path) -> TrialStudy | None:
-    """Returns the study in a file to be read, None where there is none yet; nothing is made, locked or written.
-
-    Raises:
-        StudyError: the file is no study.
-    """
-    if not path.is_file() or not path.stat().st_size:
-        return None
-    storage = read_storage(path)
-    begun = NAME in (study.study_name for study in storage.optuna.get_all_studies())
-    return TrialStudy(storage, Proposal(spaces={}, starts={}), seed=0) if begun else None

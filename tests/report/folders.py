@@ -6,9 +6,10 @@ from typing import Any
 from autopeft.files import plain, to_json, write_text
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.folder import OutputFolder, Settings
+from autopeft.tuning.kept import kept_study
 from autopeft.tuning.proposal import proposal
 from autopeft.tuning.ranking import counted
-from autopeft.tuning.study import TrialStudy, kept_study
+from autopeft.tuning.study import TrialStudy
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Contender, Difference, Measurement, Score, SearchResult, TrialOutcome
 

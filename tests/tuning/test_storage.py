@@ -15,9 +15,10 @@ from optuna.storages import RDBStorage
 
 from autopeft.errors import InvalidValueError, StudyError
 from autopeft.tuning.folder import check_same
+from autopeft.tuning.kept import kept_study
 from autopeft.tuning.proposal import proposal
 from autopeft.tuning.storage import Beats, Storage, database_url, open_storage, public_name
-from autopeft.tuning.study import TrialStudy, kept_study
+from autopeft.tuning.study import TrialStudy
 from tests.toys import classification_csv
 from tests.tuning import database
 from tests.tuning.child import SETTINGS, STARTS, SimulatedRunner

@@ -81,7 +81,7 @@ def test_an_outcome_stored_before_the_kill_counts(tmp_path, monkeypatch):
     trial, candidate = study.ask()
     plan = type("Plan", (), {"tokens": 900})()
     outcome = SimulatedRunner(0).run(trial.number, candidate, plan, lambda _: False, 0, None)
-    monkeypatch.setattr(study, "_close", lambda *_: None)
+    monkeypatch.setattr("autopeft.tuning.study.close", lambda *_: None)
     study.tell(trial, outcome)
     study = open_study(tmp_path)
     assert study.recover() == 0
