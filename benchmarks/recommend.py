@@ -4,6 +4,7 @@ python benchmarks/recommend.py fit          writes profiles/surrogate.json
 python benchmarks/recommend.py kinds        compares kinds of models, to choose among them
 python benchmarks/recommend.py table        writes docs/recommender.md
 python benchmarks/recommend.py weights      compares what a predicted gain is worth beside rules
+python benchmarks/recommend.py kin          compares how far kin of what a search begins with are set back
 """
 
 import argparse
@@ -14,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from autopeft.recommend.evidence import read_runs, shipped_runs
 from autopeft.recommend.expect import WORTH
 from autopeft.recommend.surrogate import LEVELS
 from autopeft.values.predictions import Unit
-from benchmarks import _rates
+from benchmarks import _kin, _rates
 from benchmarks._evaluate import (
     SCHEMES,
     Array,
@@ -158,6 +158,19 @@ def weights(found: Sequence[Row]) -> None:
             print(f"{scheme:8} {unit:20} worth {worth:<4g} first {first}  best of three {three}  ({len(known)})")
 
 
+def kin(found: Sequence[Row]) -> None:
+    """Prints what the best of a search's first methods loses to the best run measured, by how far kin are set back."""
+    ruled = [score(row) or 0.0 for row in found]
+    many = [places for places in settings(found) if len({found[p].method for p in places}) >= _kin.FEWEST_METHODS]
+    for scheme in SCHEMES:
+        scores = np.array(weighed(found, held_out(found, scheme, KINDS[KEPT]), ruled), dtype=float)
+        for unit, worth in product(UNITS, _kin.KINS):
+            asked = [places for places in many if found[places[0]].unit == unit]
+            lost = [_kin.lost(found, places, scores, worth) for places in asked]
+            shown = cell(lost, [found[places[0]].cluster for places in asked])
+            print(f"{scheme:8} {unit:20} kin {worth:<4g} lost {shown}  ({len(asked)})")
+
+
 def by_rules(found: Sequence[Row], places: Sequence[int], scores: Sequence[float | None]) -> Choice | None:
     """Returns what the order of some scores comes to; None where too many of a setting's runs have none."""
     known = [value for place in places if (value := scores[place]) is not None]
@@ -247,22 +260,25 @@ def table(found: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(given: list[str] | None = None) -> Any:
-    """Runs one of the four."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("fit", "kinds", "table", "weights"))
-    parser.add_argument("--evidence", type=Path, action="append", default=[], help="a further file of runs")
-    options = parser.parse_args(given)
-    found = evidence(options.evidence)
-    if options.what == "fit":
-        return write_fit(found)
-    if options.what == "kinds":
-        return kinds(found)
-    if options.what == "weights":
-        return weights(found)
+def write_table(found: Sequence[Row]) -> None:
+    """Writes the table, and prints it."""
     text = table(found)
     write_text(ROOT / "docs" / "recommender.md", text)
-    return print(text)
+    print(text)
+
+
+WHAT: Mapping[str, Callable[[Sequence[Row]], None]] = {
+    "fit": write_fit, "kin": kin, "kinds": kinds, "table": write_table, "weights": weights
+}  # fmt: skip
+
+
+def main(given: list[str] | None = None) -> None:
+    """Runs one of these."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=WHAT)
+    parser.add_argument("--evidence", type=Path, action="append", default=[], help="a further file of runs")
+    options = parser.parse_args(given)
+    WHAT[options.what](evidence(options.evidence))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Which of the recommended candidates a search starts from."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from autopeft.errors import NothingFitsError
 from autopeft.methods import baseline, get_method
@@ -30,11 +31,8 @@ def starting_candidates(recommendation: Recommendation, setting: Setting, limit:
         raise NothingFitsError("None of the recommended candidates fits the memory there is.")
     chosen: list[Candidate] = []
     kin: Counter[str] = Counter()
-    default, back = baseline("default")[0], KIN * WORTH[unit_of(setting)]
     while first and (limit is None or len(chosen) < limit):
-        name = default
-        if default not in first:
-            name = max(first, key=lambda name: first[name].score - back * kin[get_method(name).family])
+        name = next_method({name: one.score for name, one in first.items()}, kin, KIN * WORTH[unit_of(setting)])
         suggestion = settled(first.pop(name), setting)
         if suggestion.fits:
             chosen.append(suggestion.candidate)
@@ -42,3 +40,17 @@ def starting_candidates(recommendation: Recommendation, setting: Setting, limit:
     if not chosen:
         raise NothingFitsError("None of the recommended candidates fits the memory there is, once it is traced.")
     return tuple(chosen)
+
+
+def next_method(scores: Mapping[str, float], kin: Mapping[str, int], back: float) -> str:
+    """Returns the method to begin with next: the default recipe's, then the best by its score less what kin costs.
+
+    Args:
+        scores: by method, of those that are left.
+        kin: how many of each family have been begun with.
+        back: what a score loses for each of them.
+    """
+    default, _ = baseline("default")
+    if default in scores:
+        return default
+    return max(scores, key=lambda name: scores[name] - back * kin.get(get_method(name).family, 0))

@@ -11,7 +11,7 @@ from autopeft.recommend.evidence import shipped_runs
 from autopeft.recommend.expect import WORTH
 from autopeft.recommend.surrogate import load
 from autopeft.values.evidence import RunModel, RunQuality, RunTask
-from benchmarks import _evaluate, _gains, _kinds, _mixed, _rates, _rules, import_tables, recommend
+from benchmarks import _evaluate, _gains, _kin, _kinds, _mixed, _rates, _rules, import_tables, recommend
 from tests.recommend.test_evidence import a_run, scored
 
 
@@ -221,3 +221,13 @@ def test_every_kind_predicts_every_row():
     rows = _gains.rows([run for run in shipped_runs() if run.setting.startswith("peft")])
     for make in _kinds.KINDS.values():
         assert np.isfinite(make(rows)(rows[:5])).all()
+
+
+def test_a_search_begins_with_lora_and_with_each_methods_best(monkeypatch):
+    """Then by score, of a method its best run alone; what is kin of LoRA falls behind where kin are set back."""
+    monkeypatch.setattr(_kin, "METHODS_TRIED", 2)
+    rows, scores = _gains.rows(runs()), np.array([0.0, 3.0, 2.0, 2.5])
+    assert _kin.chosen(rows, range(4), scores, 0.0) == [0, 1]
+    assert _kin.lost(rows, range(4), scores, 0.0) == pytest.approx(5)
+    assert _kin.chosen(rows, range(4), scores, 1.0) == [0, 3]
+    assert _kin.lost(rows, range(4), scores, 1.0) == 0
