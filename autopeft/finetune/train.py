@@ -29,7 +29,7 @@ from autopeft.tasks import Predictions, get_task
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.latency import adapter_bytes
 from autopeft.training.run import collate
-from autopeft.training.scoring import Objective, predict, score
+from autopeft.training.scoring import Objective, checked, predict, score
 from autopeft.training.worker import PREPARING_BATCHES
 from autopeft.tuned import TunedConfig
 from autopeft.tuning.objective import objective
@@ -240,7 +240,7 @@ def _after(work: _Work, before: dict[str, Any]) -> tuple[dict[str, Evaluation], 
     found, seconds = {}, 0.0
     for split in SPLITS:
         started = time.monotonic()
-        said = work.predictions(split)
+        said = checked(work.predictions(split))
         seconds = time.monotonic() - started
         found[split] = Evaluation(
             before=before[split],

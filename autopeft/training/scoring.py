@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autopeft.data import EncodedDataset
-from autopeft.errors import UndefinedScoreError
+from autopeft.errors import DivergedError, UndefinedScoreError
 from autopeft.tasks import Metric, Predictions, TaskType
 from autopeft.training.devices import autocast
 from autopeft.training.parallel import ALONE, Parallel
@@ -66,6 +66,17 @@ def predict(
         parts = [task.predict(model, collate(dataset, batch, device), tokenizer, longest) for batch in batches]
     position = {index: place for place, index in enumerate(order)}
     return _rearrange(_join(parts), [position[index] for index in chosen])
+
+
+def checked(predictions: Predictions) -> Predictions:
+    """Returns predictions of a trained model whose rows all have a loss.
+
+    Raises:
+        DivergedError: one has none, so that its metrics are no numbers either.
+    """
+    if not all(map(math.isfinite, predictions.losses)):
+        raise DivergedError("After its training the loss on held-out rows is no number; lower the learning rate.")
+    return predictions
 
 
 def held_out_loss(

@@ -14,7 +14,7 @@ from autopeft.tasks import Predictions
 from autopeft.training.checkpoint import save_trained
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import RunState, TrainingRun
-from autopeft.training.scoring import Objective, held_out_loss, predict
+from autopeft.training.scoring import Objective, checked, held_out_loss, predict
 from autopeft.training.worker import Worker
 from autopeft.tuning.references import untuned
 from autopeft.values.candidates import Candidate, rows_at_once
@@ -211,6 +211,4 @@ class OwnContest:
             device=worker.device,
             batch_size=rows_at_once(candidate, worker.device),
         )
-        if not all(map(math.isfinite, said.losses)):
-            raise DivergedError("After its training the loss on held-out rows is no number; lower the learning rate.")
-        return said
+        return checked(said)

@@ -13,7 +13,7 @@ from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.training.devices import memory_guard, peak_bytes, reset_peak
 from autopeft.training.run import RunState, TrainingRun
-from autopeft.training.scoring import Objective, held_out_loss, predict, standard_error
+from autopeft.training.scoring import Objective, checked, held_out_loss, predict, standard_error
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.folder import keep_states
@@ -239,6 +239,7 @@ class TorchRunner:
                 run.model, fold["validation"], worker.task, tokenizer, dtype=candidate.dtype, device=worker.device,
                 rows=self._size.scoring_rows, batch_size=rows_at_once(candidate, worker.device),
             )  # fmt: skip
+            checked(predictions)
             # The same draws for every trial, so that their errors differ by what was predicted alone.
             record.errors.append(standard_error(predictions, self._objective, seed=len(record.errors)))
         return self._objective.all_metrics(predictions)

@@ -20,9 +20,11 @@ from autopeft.finetune.checkpoints import STATE, newest, read, stalled
 from autopeft.finetune.folder import Identity, TrainedFolder, disk_guard
 from autopeft.finetune.logits import logits
 from autopeft.finetune.public import public_bytes
+from autopeft.finetune.train import SPLITS
 from autopeft.testing.models import tiny_model_folder
 from autopeft.training.checkpoint import save_state
 from autopeft.training.run import collate
+from autopeft.training.scoring import predict
 from autopeft.tuned import TunedConfig
 from tests.finetune.conftest import LORA, TOKEN
 from tests.toys import classification_csv
@@ -263,6 +265,21 @@ def test_weights_that_are_no_numbers_are_no_result(tuned, source, tmp_path):
     with pytest.raises(DivergedError, match=r"Training diverged.*\nLower `candidate\.learning_rate`"):
         train(config, source, tmp_path / "out", epochs=0.3)
     assert not list((tmp_path / "out").glob("adapter_*"))
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_predictions_that_are_no_numbers_are_no_result(tuned, source, tmp_path, monkeypatch):
+    """A trained model without a loss on a row, which no figure in a file could stand for, ends in one error."""
+    asked = []
+
+    def lost(*arguments, **options):
+        said = predict(*arguments, **options)
+        asked.append(said)
+        return said if len(asked) <= len(SPLITS) else replace(said, losses=[float("nan")] * len(said.losses))
+
+    monkeypatch.setattr(sys.modules["autopeft.finetune.train"], "predict", lost)
+    with pytest.raises(DivergedError, match="the loss on held-out rows is no number"):
+        train(tuned, source, tmp_path / "out", epochs=0.3)
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 

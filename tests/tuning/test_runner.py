@@ -10,6 +10,7 @@ from autopeft.training import worker as worker_module
 from autopeft.training.base import load_base
 from autopeft.training.forgetting import general_texts
 from autopeft.training.run import TrainingRun
+from autopeft.training.scoring import predict
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.gauge import Gauge
@@ -142,6 +143,19 @@ def test_nan_and_out_of_memory_are_outcomes(runner, monkeypatch, loss, status):
     assert outcome.reason
     monkeypatch.undo()
     assert run(runner).status == "completed"
+
+
+def test_predictions_without_a_loss_are_a_divergence(runner, monkeypatch):
+    """A trial whose predictions are no numbers on rows that no reading saw has no metrics that a file could hold."""
+
+    def lost(*arguments, **options):
+        said = predict(*arguments, **options)
+        return replace(said, losses=[math.inf, *said.losses[1:]])
+
+    monkeypatch.setattr("autopeft.tuning.runner.predict", lost)
+    outcome = run(runner)
+    assert (outcome.status, outcome.score, outcome.metrics) == ("diverged", None, {})
+    assert len(outcome.curve) == len(run(runner).curve)
 
 
 def test_a_defect_is_no_outcome(runner, monkeypatch):
