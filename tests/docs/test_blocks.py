@@ -80,11 +80,29 @@ def options(command):
     return found.union(*map(options, getattr(command, "commands", {}).values()))
 
 
+BENCHMARK = re.compile(r"`python (?:-m benchmarks\.|benchmarks/)(?P<name>\w+)(?:\.py)?(?P<words>[^`]*)`")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_option_that_a_page_names_exists(page):
     """What prose calls an option is one of a command, too."""
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
-    assert named <= options(COMMANDS) | FOREIGN
+    prose = BENCHMARK.sub("", page.read_text())
+    assert named_options(prose) <= options(COMMANDS) | FOREIGN
+
+
+def test_every_benchmark_that_a_page_names_exists():
+    """So are the files of benchmarks, with their commands and options."""
+    named = [found for page in PAGES for found in BENCHMARK.finditer(page.read_text())]
+    assert len(named) >= 5
+    for found in named:
+        code = (ROOT / "benchmarks" / f"{found['name']}.py").read_text()
+        words = [word for word in found["words"].split() if not word.isdigit()]
+        assert not [word for word in words if f'"{word}"' not in code], found[0]
+
+
+def named_options(text):
+    """The long options in a text."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text))
 
 
 @pytest.mark.parametrize("block", [b for b in EVERY if b.language == "python"], ids=lambda block: block.name)
