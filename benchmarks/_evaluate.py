@@ -61,10 +61,11 @@ def covered(rows: Sequence[Row], scheme: str) -> Mapping[float, Array]:
     for name, places in places_by(rows, key).items():
         fitted = fit([row for row in rows if key(row) != name], "2000-01-01")
         held = [rows[place] for place in places]
+        described, units = [row.described for row in held], [row.unit for row in held]
         points, scale = predicted(held, fitted)
         off = np.abs(points - np.array([row.points for row in held])) / scale
         for level in LEVELS:
-            inside[level][places] = off <= widths([row.described for row in held], level, fitted)
+            inside[level][places] = off <= widths(described, units, level, fitted)
             inside[level][[place for place in places if rows[place].run.reference]] = np.nan
     return inside
 
@@ -106,6 +107,12 @@ def followed(rows: Sequence[Row], places: Sequence[int], scores: Array) -> Choic
         best_of_three=float(best - _expected_best(points, scores, 3)), hit=float((lost <= HIT_WITHIN).mean()),
         rank=spearman(scores, points),
     )  # fmt: skip
+
+
+def unavoidable(points: Array, noise: float) -> float:
+    """Returns the regret of whoever knows each run's mean, where repeats differ by so much: some best is luck's."""
+    repeats = points + np.random.default_rng(0).normal(0, noise, (RESAMPLES, len(points)))
+    return float((repeats.max(axis=1) - repeats[:, points.argmax()]).mean())
 
 
 def _expected_best(points: Array, scores: Array, count: int) -> float:

@@ -21,7 +21,7 @@ def chosen(rows: Sequence[Row], places: Sequence[int], scores: Array, kin: float
         best.setdefault(rows[place].method, place)
     begun, families = list[int](), Counter[str]()
     while best and len(begun) < METHODS_TRIED:
-        back = kin * WORTH[rows[places[0]].unit]
+        back = kin * WORTH
         name = next_method({name: float(scores[place]) for name, place in best.items()}, families, back)
         begun.append(best.pop(name))
         families[get_method(name).family] += 1

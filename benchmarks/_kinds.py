@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from autopeft.recommend._surrogate_features import terms, vector
 from benchmarks._gains import Row
-from benchmarks._mixed import predicted, uncalibrated, weights
+from benchmarks._mixed import predicted, targets, uncalibrated, weights
 
 TREES = 24
 SHRINKAGE = 3.0
@@ -70,7 +70,7 @@ def by_method(rows: Sequence[Row]) -> Predictor:
 def forest(rows: Sequence[Row]) -> Predictor:
     """Returns the mean of trees on resampled rows, of the descriptors alone."""
     model = RandomForestRegressor(TREES, min_samples_leaf=3, max_depth=6, max_features=0.5, random_state=0)
-    model.fit(descriptors(rows), _targets(rows), sample_weight=weights(rows))
+    model.fit(descriptors(rows), targets(rows), sample_weight=weights(rows))
     return lambda others: np.asarray(model.predict(descriptors(others)))
 
 
@@ -88,9 +88,5 @@ KINDS: dict[str, Callable[[Sequence[Row]], Predictor]] = {
 
 def _fitted(model: Any, rows: Sequence[Row], key: str) -> Predictor:
     means = method_means(rows)
-    model.fit(training_inputs(rows), _targets(rows), **{key: weights(rows)})
+    model.fit(training_inputs(rows), targets(rows), **{key: weights(rows)})
     return lambda others: np.asarray(model.predict(inputs(others, means)))
-
-
-def _targets(rows: Sequence[Row]) -> Array:
-    return np.array([row.target for row in rows])

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,62 @@ from autopeft.recommend._surrogate_features import DIRECT, FAMILIES, NAMES, TERM
 from autopeft.recommend.surrogate import LEVELS, Measured, Surrogate, design, estimate
 from benchmarks._gains import Row
 
-FAMILY, METHOD, RATE, OTHER = 2.0, 2.0, 3.0, 1.0
-"""Standard deviations that effects are believed to have before any run, in points."""
+Array = np.ndarray[Any, Any]
+
 STARVED = -20.0
 """Points believed to be lost by a whole range of rates below the middle of a method's own: published runs that differ
 in the rate alone lose 14 to 29. Without this belief the few runs at low rates taught that short runs want them."""
-SETTING = 3.0
-"""By how much a method's effect differs from one model and data set to another."""
-RATES = {"starved": 30.0, "heated": 100.0}
-"""By how much what a whole range of rates too low, or too high, costs differs likewise: well above its best rate one
-method collapses where another does not, so such runs say little of either. Set with all runs at hand."""
-REFERENCE = 5.0
-"""By how much the default recipe itself is lucky or not in a setting, which moves all gains there together."""
-NOISE = {"points": 3.0, "per cent of the loss": 15.0}
-"""What repeats of a run differ by; short runs are compared by their loss, and differ more."""
-FOLDS = 3
 
-Array = np.ndarray[Any, Any]
+
+@dataclass(frozen=True, kw_only=True)
+class Beliefs:
+    """Standard deviations that are believed before any run, in points.
+
+    Set with all runs at hand, near where `likelihood` is highest and regret on what is left out is not higher.
+
+    Attributes:
+        family: of the effect of a family.
+        method: of that of a method beside its family's.
+        rate: of that of a whole range of rates.
+        other: of that of any other descriptor.
+        setting: of what a method's effect differs by from one model and data set to another.
+        starved: of what a whole range of rates too low costs differs by likewise.
+        heated: the same of rates too high: well above its best rate one method collapses where another does not, so
+            such runs say little of either.
+        reference: of the default recipe's luck in a setting, which moves all gains there together.
+        points: of repeats of a run whose metric is a share.
+        loss: of repeats of a run whose metric is a loss, in per cent of it.
+    """
+
+    family: float = 1.0
+    method: float = 1.5
+    rate: float = 6.0
+    other: float = 1.0
+    setting: float = 3.0
+    starved: float = 20.0
+    heated: float = 60.0
+    reference: float = 5.0
+    points: float = 3.0
+    loss: float = 6.0
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Those of rates, by term."""
+        return {"starved": self.starved, "heated": self.heated}
+
+    @property
+    def noise(self) -> dict[str, float]:
+        """Those of repeats, by unit."""
+        return {"points": self.points, "per cent of the loss": self.loss}
+
+    def of_effects(self, methods: int) -> Array:
+        """Those of the effects of terms and of so many methods, in the order of `design`."""
+        kinds = [self.family] * len(FAMILIES) + [self.other] * (len(DIRECT) + 2)
+        return np.array([*kinds, *[self.rate] * (len(TERMS) - len(kinds)), *[self.method] * methods])
+
+
+BELIEFS = Beliefs()
+FOLDS = 3
 
 
 def weights(rows: Sequence[Row]) -> Array:
@@ -38,16 +77,23 @@ def weights(rows: Sequence[Row]) -> Array:
     return np.array([counts[row.method, row.cluster] ** -0.5 for row in rows])
 
 
+def targets(rows: Sequence[Row]) -> Array:
+    """Returns what is fitted: the rows' gains, cut where one would outweigh the others."""
+    return np.array([row.target for row in rows])
+
+
 def fit(rows: Sequence[Row], date: str) -> Surrogate:
     """Returns the surrogate of the rows, its intervals calibrated on what its effects have not seen.
 
     On whole clusters for methods in the evidence, on whole methods for those that are not.
     """
     made = uncalibrated(rows, date)
-    known = _quantiles(*_scores(rows, lambda row: row.cluster))
-    unseen = _quantiles(*_scores(rows, lambda row: row.method))
+    known = _by_unit(*_scores(rows, lambda row: row.cluster))
     # An unseen method is no better known than a seen one.
-    unseen = {level: max(value, known[level]) for level, value in unseen.items()}
+    unseen = {
+        unit: {level: max(value, known[unit][level]) for level, value in found.items()}
+        for unit, found in _by_unit(*_scores(rows, lambda row: row.method)).items()
+    }
     return replace(made, quantiles=known, unseen_quantiles=unseen)
 
 
@@ -59,13 +105,14 @@ def uncalibrated(rows: Sequence[Row], date: str) -> Surrogate:
     centre, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 0.1)
     scaled = np.round((x - centre) / spread, 3)
     addresses = sorted({row.address for row in rows})
+    ones = dict.fromkeys(BELIEFS.noise, dict.fromkeys(map(str, LEVELS), 1.0))
     return Surrogate(
-        schema_version=4, fitted=date, descriptors=NAMES, terms=TERMS, methods=methods, effects=_floats(effects),
+        schema_version=5, fitted=date, descriptors=NAMES, terms=TERMS, methods=methods, effects=_floats(effects),
         covariance=tuple(_floats(covariance[place, : place + 1]) for place in range(len(covariance))),
-        method_variance=METHOD**2, setting_variance=SETTING**2, reference_variance=REFERENCE**2,
-        rate_variance={name: size**2 for name, size in RATES.items()},
-        noise={unit: value**2 for unit, value in NOISE.items()}, quantiles=dict.fromkeys(map(str, LEVELS), 1.0),
-        unseen_quantiles=dict.fromkeys(map(str, LEVELS), 1.0),
+        method_variance=BELIEFS.method**2, setting_variance=BELIEFS.setting**2,
+        reference_variance=BELIEFS.reference**2,
+        rate_variance={name: size**2 for name, size in BELIEFS.rates.items()},
+        noise={unit: size**2 for unit, size in BELIEFS.noise.items()}, quantiles=ones, unseen_quantiles=ones,
         centre=_floats(centre), spread=_floats(spread),
         usual=round(_usual(scaled, [row.cluster for row in rows]), 4), runs=tuple(map(_floats, scaled)),
         measured=tuple(_measured(row, addresses) for row in rows), addresses=tuple(addresses),
@@ -82,25 +129,38 @@ def _measured(row: Row, addresses: list[str]) -> Measured:
 def _posterior(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Array, Array]:
     """Returns the effects of terms and methods, and their covariance."""
     inputs = np.array([design(row.described, methods) for row in rows])
-    differ = np.full((len(rows), len(rows)), SETTING**2)
-    for name, size in RATES.items():
+    precise = np.linalg.solve(_scatter(rows, inputs, BELIEFS), inputs).T
+    covariance = np.linalg.inv(precise @ inputs + np.diag(BELIEFS.of_effects(len(methods)) ** -2))
+    believed = _believed(inputs)
+    return believed + covariance @ precise @ (targets(rows) - inputs @ believed), covariance
+
+
+def likelihood(rows: Sequence[Row], beliefs: Beliefs = BELIEFS) -> float:
+    """Returns the logarithm of the density that beliefs give to the gains of the rows, effects integrated out."""
+    methods = sorted({row.method for row in rows})
+    inputs = np.array([design(row.described, methods) for row in rows])
+    effects = inputs * beliefs.of_effects(len(methods))
+    lower = np.linalg.cholesky(_scatter(rows, inputs, beliefs) + effects @ effects.T)
+    surprise = np.linalg.solve(lower, targets(rows) - inputs @ _believed(inputs))
+    return float(-surprise @ surprise / 2 - np.log(np.diag(lower)).sum() - len(rows) / 2 * np.log(2 * np.pi))
+
+
+def _scatter(rows: Sequence[Row], inputs: Array, beliefs: Beliefs) -> Array:
+    """Returns the covariance of the rows' gains around what their effects say, of shape (rows, rows)."""
+    differ = np.full((len(rows), len(rows)), beliefs.setting**2)
+    for name, size in beliefs.rates.items():
         values = inputs[:, TERMS.index(name)]
         differ += size**2 * np.outer(values, values)
-    apart = [_equal([row.method for row in rows]) * _equal([row.cluster for row in rows]) * differ]
-    apart += [_equal([row.run.setting for row in rows]) * REFERENCE**2]
-    noise = np.array([NOISE[row.unit] ** 2 for row in rows]) / weights(rows)
-    precise = np.linalg.solve(sum(apart) + np.diag(noise), inputs).T
-    covariance = np.linalg.inv(precise @ inputs + np.diag(1 / _prior(len(methods))))
-    believed = np.zeros(len(covariance))
+    apart = _equal([row.method for row in rows]) * _equal([row.cluster for row in rows]) * differ
+    apart += _equal([row.run.setting for row in rows]) * beliefs.reference**2
+    return apart + np.diag(np.array([beliefs.noise[row.unit] ** 2 for row in rows]) / weights(rows))
+
+
+def _believed(inputs: Array) -> Array:
+    """Returns the effects that are believed before any run, of as many as the inputs have columns."""
+    believed = np.zeros(inputs.shape[1])
     believed[TERMS.index("starved")] = STARVED
-    surprise = np.array([row.target for row in rows]) - inputs @ believed
-    return believed + covariance @ precise @ surprise, covariance
-
-
-def _prior(methods: int) -> Array:
-    kinds = [FAMILY] * len(FAMILIES) + [OTHER] * (len(DIRECT) + 2)
-    kinds += [RATE] * (len(TERMS) - len(kinds)) + [METHOD] * methods
-    return np.array(kinds) ** 2
+    return believed
 
 
 def _equal(names: Sequence[str]) -> Array:
@@ -144,6 +204,16 @@ def predicted(rows: Sequence[Row], fitted: Surrogate) -> tuple[Array, Array]:
     """Returns what a surrogate expects of rows, and the scale of its doubt."""
     points, scale, _ = estimate([row.described for row in rows], [row.unit for row in rows], fitted)
     return points, scale
+
+
+def _by_unit(scores: Array, scored: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Returns the quantiles of each unit's scores, losses having longer tails; of all where it has none."""
+    places = {unit: [place for place, row in enumerate(scored) if row.unit == unit] for unit in BELIEFS.noise}
+    every = range(len(scored))
+    return {
+        unit: _quantiles(scores[list(own or every)], [scored[place] for place in own or every])
+        for unit, own in places.items()
+    }
 
 
 def _quantiles(scores: Array, scored: Sequence[Row]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What measured runs lead one to expect of suggestions: it orders what rules allow, and never overrides a violation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from autopeft.methods import get_method
@@ -14,9 +14,9 @@ from autopeft.values.predictions import Prediction, Unit
 
 RULE = "predicted-from-measured-runs"
 
-WORTH: Mapping[Unit, float] = {"points": 4.0, "per cent of the loss": 0.8}
-"""What a predicted gain of one moves a score by: a clear rule is worth a quarter of a point. Rules that weigh as much
-as predictions lose twice as much on settings held out (docs/recommender.md). Losses, of short runs, say a fifth."""
+WORTH = 8.0
+"""What a predicted gain of one moves a score by: a clear rule is worth an eighth of a point. Rules that weigh as much
+as predictions lose a third more on settings held out (``benchmarks/recommend.py weights``)."""
 
 
 def with_predictions(suggestions: Sequence[Suggestion], setting: Setting) -> tuple[Suggestion, ...]:
@@ -49,12 +49,11 @@ def repredicted(suggestion: Suggestion, prediction: Prediction) -> Suggestion:
 
 
 def _reason(prediction: Prediction) -> Reason:
-    worth = WORTH[prediction.unit]
-    weight = round(worth * prediction.points, 3)
+    weight = round(WORTH * prediction.points, 3)
     return Reason(
         rule=RULE,
         verdict="prefer" if weight > 0 else "avoid",
-        because=f"Measured runs lead one to expect {said(prediction)} to the default recipe; one counts {worth:g}.",
+        because=f"Measured runs lead one to expect {said(prediction)} to the default recipe; one counts {WORTH:g}.",
         source=SHIPPED,
         weight=weight,
     )

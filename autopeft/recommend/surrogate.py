@@ -59,7 +59,7 @@ class Surrogate:
         reference_variance: by which the default recipe is lucky or not in a setting: a gain is over what it came to.
         rate_variance: by which what a starving or heating rate costs differs likewise, by term.
         noise: variance that is left, by unit.
-        quantiles: half the interval's width in standard deviations of the prediction, by level.
+        quantiles: half the interval's width in standard deviations of the prediction, by unit and level.
         unseen_quantiles: the same for methods that are not in the evidence.
         centre: mean of each descriptor over the evidence.
         spread: its standard deviation.
@@ -80,8 +80,8 @@ class Surrogate:
     reference_variance: float
     rate_variance: Mapping[str, float]
     noise: Mapping[str, float]
-    quantiles: Mapping[str, float]
-    unseen_quantiles: Mapping[str, float]
+    quantiles: Mapping[str, Mapping[str, float]]
+    unseen_quantiles: Mapping[str, Mapping[str, float]]
     centre: tuple[float, ...]
     spread: tuple[float, ...]
     usual: float
@@ -131,9 +131,10 @@ def predict(
     fitted = surrogate or load()
     if not candidates:
         return ()
-    points, scale, distances = estimate(candidates, [unit] * len(candidates), fitted)
+    units = [unit] * len(candidates)
+    points, scale, distances = estimate(candidates, units, fitted)
     outside = _outside(np.array([vector(candidate) for candidate in candidates]), fitted)
-    half = widths(candidates, level, fitted) * scale
+    half = widths(candidates, units, level, fitted) * scale
     return tuple(
         Prediction(
             points=float(points[row]), low=float(points[row] - half[row]), high=float(points[row] + half[row]),
@@ -184,12 +185,15 @@ def _outside(described: "np.ndarray[Any, Any]", fitted: Surrogate) -> "np.ndarra
     return np.asarray(np.maximum(excess, 0.0))
 
 
-def widths(candidates: Sequence[Described], level: float, fitted: Surrogate) -> "np.ndarray[Any, Any]":
-    """Returns half of each interval in standard deviations: more for a method that is not in the evidence."""
+def widths(
+    candidates: Sequence[Described], units: Sequence[str], level: float, fitted: Surrogate
+) -> "np.ndarray[Any, Any]":
+    """Returns half of each interval in standard deviations, as calibrated for its unit and for what was measured."""
     import numpy as np
 
-    known, unseen = fitted.quantiles[str(level)], fitted.unseen_quantiles[str(level)]
-    return np.array([known if candidate.method.name in fitted.methods else unseen for candidate in candidates])
+    seen = [candidate.method.name in fitted.methods for candidate in candidates]
+    by_unit = [fitted.quantiles if known else fitted.unseen_quantiles for known in seen]
+    return np.array([found[unit][str(level)] for found, unit in zip(by_unit, units, strict=True)])
 
 
 def design(candidate: Described, methods: Sequence[str]) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from autopeft.errors import NothingFitsError
 from autopeft.methods import baseline, get_method
 from autopeft.recommend.confirm import settled
-from autopeft.recommend.expect import WORTH, unit_of
+from autopeft.recommend.expect import WORTH
 from autopeft.recommend.setting import Setting
 from autopeft.values.candidates import Candidate, Recommendation, Suggestion
 
@@ -32,7 +32,7 @@ def starting_candidates(recommendation: Recommendation, setting: Setting, limit:
     chosen: list[Candidate] = []
     kin: Counter[str] = Counter()
     while first and (limit is None or len(chosen) < limit):
-        name = next_method({name: one.score for name, one in first.items()}, kin, KIN * WORTH[unit_of(setting)])
+        name = next_method({name: one.score for name, one in first.items()}, kin, KIN * WORTH)
         suggestion = settled(first.pop(name), setting)
         if suggestion.fits:
             chosen.append(suggestion.candidate)

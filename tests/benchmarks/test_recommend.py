@@ -5,14 +5,17 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from autopeft import resources
 from autopeft.recommend.evidence import shipped_runs
 from autopeft.recommend.expect import WORTH
-from autopeft.recommend.surrogate import load
+from autopeft.recommend.surrogate import design, load
 from autopeft.values.evidence import RunModel, RunQuality, RunTask
-from benchmarks import _evaluate, _gains, _kin, _kinds, _mixed, _rates, _rules, import_tables, recommend
+from benchmarks import _evaluate, _gains, _kin, _kinds, _mixed, _page, _policies, _rates, _rules, import_tables
 from tests.recommend.test_evidence import a_run, scored
+
+logpdf = multivariate_normal.logpdf
 
 
 def runs():
@@ -45,6 +48,15 @@ def test_regret_is_what_the_best_run_had_more():
     assert tied.regret == pytest.approx(10 - (5 - 10) / 2)
     assert _evaluate.followed(rows, places, _evaluate.default_scores(rows, places)).regret == pytest.approx(10)
     assert _evaluate.random_choice(rows, places).regret == pytest.approx(10 - 1.25)
+
+
+def test_what_luck_costs_grows_with_it_and_with_the_runs_it_can_favour():
+    """Of two equal runs the better one is ahead of a given one by the noise over the root of pi, in the mean."""
+    pair = np.array([3.0, 3.0])
+    assert _evaluate.unavoidable(pair, 0.0) == 0.0
+    assert _evaluate.unavoidable(pair, 2.0) == pytest.approx(2.0 / np.pi**0.5, rel=0.1)
+    assert _evaluate.unavoidable(np.full(10, 3.0), 2.0) > 1.5 * _evaluate.unavoidable(pair, 2.0)
+    assert _evaluate.unavoidable(np.array([3.0, 30.0]), 2.0) < 0.01
 
 
 def test_ties_do_not_depend_on_the_order_of_files():
@@ -136,12 +148,12 @@ def test_the_rules_are_asked_about_one_task(monkeypatch):
 def test_what_is_said_of_suggest_is_what_it_does():
     """The table weighs predictions as the recommender does, and leaves out where rules say too little."""
     rows, places = _gains.rows(runs()), [0, 1, 2, 3]
-    scores = recommend.weighed(rows, np.array([0.0, -1.0, 2.0, 0.5]), [1.0, 2.0, -1.0, None])
-    assert scores == [1.0, 2.0 - WORTH["points"], -1.0 + 2 * WORTH["points"], None]
-    assert recommend.by_rules(rows, places, scores) is None
-    bare = recommend.weighed(rows, np.array([0.0, -1.0, 2.0, 0.5]), [1.0, 2.0, -1.0, None], dict.fromkeys(WORTH, 0.0))
+    scores = _policies.weighed(np.array([0.0, -1.0, 2.0, 0.5]), [1.0, 2.0, -1.0, None])
+    assert scores == [1.0, 2.0 - WORTH, -1.0 + 2 * WORTH, None]
+    assert _policies.by_rules(rows, places, scores) is None
+    bare = _policies.weighed(np.array([0.0, -1.0, 2.0, 0.5]), [1.0, 2.0, -1.0, None], 0.0)
     assert bare == [1.0, 2.0, -1.0, None], "or with any other weight"
-    known = recommend.by_rules(rows, [*places, 0], scores)
+    known = _policies.by_rules(rows, [*places, 0], scores)
     assert known is not None
     assert known.regret == 20.0, "what the rules cannot be asked about comes last"
 
@@ -188,12 +200,20 @@ def test_intervals_are_made_to_hold_in_every_setting_alike():
     assert _mixed._quantiles(np.array([*[9.0] * 90, 1.0, 2.0, 3.0]), rows)["0.5"] == 3.0
 
 
+def test_each_unit_has_intervals_of_its_own():
+    """Wild losses do not widen the intervals of points; a unit that nothing was measured in takes what there is."""
+    calm, wild = in_settings(1, 1, 1), [replace(row, unit="per cent of the loss") for row in in_settings(1, 1, 1)]
+    both = _mixed._by_unit(np.array([1.0, 1.0, 1.0, 9.0, 9.0, 9.0]), [*calm, *wild])
+    assert (both["points"]["0.8"], both["per cent of the loss"]["0.8"]) == (1.0, 9.0)
+    assert _mixed._by_unit(np.ones(3), calm)["per cent of the loss"] == both["points"]
+
+
 def test_what_counts_alike_is_a_mean_of_its_runs():
     """A setting of three runs counts once, and what is not a number not at all."""
     rows = in_settings(3, 1, 1)
-    means, clusters = recommend.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, recommend.COUNTED["settings"])
+    means, clusters = _page.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, _page.COUNTED["settings"])
     assert (means, clusters) == ([1.0, 5.0], [rows[0].cluster] * 2)
-    assert recommend.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, recommend.COUNTED["runs"])[0] == [0, 0, 3, 5]
+    assert _page.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, _page.COUNTED["runs"])[0] == [0, 0, 3, 5]
 
 
 def test_published_tables_are_what_their_script_writes(tmp_path):
@@ -212,8 +232,21 @@ def test_the_shipped_surrogate_is_what_the_shipped_runs_give():
     assert made.methods == shipped.methods
     assert [run.name for run in made.measured] == [run.name for run in shipped.measured]
     assert made.effects == pytest.approx(shipped.effects, abs=0.01)
-    assert made.quantiles == pytest.approx(shipped.quantiles, rel=0.01)
-    assert made.unseen_quantiles == pytest.approx(shipped.unseen_quantiles, rel=0.01)
+    for unit in ("points", "per cent of the loss"):
+        assert made.quantiles[unit] == pytest.approx(shipped.quantiles[unit], rel=0.01)
+        assert made.unseen_quantiles[unit] == pytest.approx(shipped.unseen_quantiles[unit], rel=0.01)
+
+
+def test_likelihood_and_effects_agree():
+    """Bayes: what the gains are likely by is what they are by the effects, times how likely these were, over now."""
+    rows = _gains.rows(runs())
+    methods = sorted({row.method for row in rows})
+    inputs = np.array([design(row.described, methods) for row in rows])
+    effects, covariance = _mixed._posterior(rows, methods)
+    prior = np.diag(_mixed.BELIEFS.of_effects(len(methods)) ** 2)
+    by_effects = logpdf(_mixed.targets(rows), inputs @ effects, _mixed._scatter(rows, inputs, _mixed.BELIEFS))
+    before, after = logpdf(effects, _mixed._believed(inputs), prior), logpdf(effects, effects, covariance)
+    assert _mixed.likelihood(rows) == pytest.approx(by_effects + before - after)
 
 
 def test_every_kind_predicts_every_row():

@@ -42,7 +42,7 @@ def test_predictions_reorder_what_rules_leave_equal(catalogue, predicted):
         found = recommend(hardware(), SMALL, task(), traced=0).candidates
         assert found[0].candidate.method == best
         (reason,) = (r for r in found[0].reasons if r.rule == RULE)
-        assert reason.weight == 3.0 * WORTH["points"]
+        assert reason.weight == 3.0 * WORTH
         assert found[0].prediction is not None
         assert found[0].prediction.points == 3.0
 
