@@ -73,12 +73,14 @@ class Pool:
 def pools(evidence: Sequence[Path], studies: Sequence[Path]) -> list[Pool]:
     """Returns the pools in files of measured runs, one per setting, and in folders of searches, one each.
 
-    Pools of fewer than `LEAST_ARMS` complete runs are left out.
+    Pools of fewer than `LEAST_ARMS` complete runs are left out, and measured runs whose metric is not a share: regrets
+    are in points.
     """
     by_setting: dict[str, list[Arm]] = defaultdict(list)
     for path in evidence:
         for run in read_runs(path):
-            if run.status == "completed" and run.quality and run.quality.curve and run.seconds:
+            quality = run.quality if run.status == "completed" else None
+            if quality and quality.share and quality.curve and run.seconds:
                 by_setting[run.setting].append(_arm_of_run(run))
     for folder in studies:
         story = read_story(folder)

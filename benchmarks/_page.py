@@ -39,7 +39,7 @@ hand: they are not held out. What of a configuration a table does not say is tak
 `suggest` adds the surrogate's weight to theirs. Loss settings are short runs on one CPU: they say what learns fast, not
 what ends best. Some tables are by authors of a method in them. Errors and intervals leave the reference out, which
 gains nothing by definition. Intervals are made to hold where every setting counts alike, since whoever asks comes with
-one of their own; counted besides are pairs of model and training data, and runs, a third of which are of two grids."""
+one of their own; counted besides are pairs of model and training data, and runs, a fifth of which are of two grids."""
 COUNTED: Mapping[str, Callable[[Row], str]] = {
     "settings": lambda row: row.run.setting,
     "pairs": lambda row: row.cluster,

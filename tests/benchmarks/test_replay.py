@@ -1,17 +1,19 @@
 """A replay keeps the books: time passes as recorded, and every search picks from what it has seen."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from autopeft import resources
+from autopeft.recommend.evidence import read_runs
 from autopeft.tuning import halving
 from autopeft.tuning.starts import HOTTER
 from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 from benchmarks import _advice, _others, _ours
-from benchmarks._arms import Arm, Pool, pools
+from benchmarks._arms import LEAST_ARMS, Arm, Pool, pools
 from benchmarks._intervals import mean
 from benchmarks._samplers import RandomSampler, TpeSampler, grouped_tpe, starts
 from benchmarks._signals import signal_quality
@@ -190,6 +192,14 @@ def test_the_published_curves_are_a_pool():
     found = pools([resources.profiles() / "evidence" / "peft_metamathqa.jsonl"], [])
     assert [len(each.arms) for each in found] == [63]
     assert found[0].signals == ("train_loss", "value")
+
+
+def test_runs_that_are_compared_by_their_loss_are_no_pool():
+    """Regrets are in points; one setting of the designed sample has been measured sixteen times, by its loss."""
+    paths = [resources.profiles() / "evidence" / f"own_{name}.jsonl" for name in ("cpu", "minilm")]
+    runs = [run for path in paths for run in read_runs(path)]
+    assert max(Counter(run.setting for run in runs if run.quality and run.quality.curve).values()) >= LEAST_ARMS
+    assert not pools(paths, [])
 
 
 def test_tables_show_each_search_at_each_budget(pool):
