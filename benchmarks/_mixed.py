@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autopeft.recommend._surrogate_features import DIRECT, FAMILIES, NAMES, TERMS, vector
-from autopeft.recommend.surrogate import LEVELS, Measured, Surrogate, design, estimate
+from autopeft.recommend.surrogate import LEVELS, Measured, Surrogate, design, distances, estimate
 from benchmarks._gains import Row
 
 Array = np.ndarray[Any, Any]
@@ -174,11 +174,9 @@ def _floats(values: Array) -> tuple[float, ...]:
 
 def _usual(scaled: Array, clusters: list[str]) -> float:
     """Returns the distance to the nearest run of another cluster that 19 in 20 runs stay below."""
-    lengths = (scaled**2).sum(axis=1)
-    squares = lengths[:, None] + lengths[None] - 2 * scaled @ scaled.T
-    distances = np.sqrt(np.maximum(squares, 0.0) / scaled.shape[1])
-    distances[_equal(clusters) > 0] = np.inf
-    nearest = distances.min(axis=1)
+    apart = distances(scaled, scaled)
+    apart[_equal(clusters) > 0] = np.inf
+    nearest = apart.min(axis=1)
     return float(np.quantile(nearest, 0.95)) if np.isfinite(nearest).all() else 1.0
 
 

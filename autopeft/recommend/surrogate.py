@@ -132,14 +132,14 @@ def predict(
     if not candidates:
         return ()
     units = [unit] * len(candidates)
-    points, scale, distances = estimate(candidates, units, fitted)
+    points, scale, apart = estimate(candidates, units, fitted)
     outside = _outside(np.array([vector(candidate) for candidate in candidates]), fitted)
     half = widths(candidates, units, level, fitted) * scale
     return tuple(
         Prediction(
             points=float(points[row]), low=float(points[row] - half[row]), high=float(points[row] + half[row]),
-            level=level, unit=unit, extrapolates=_doubts(candidate, float(distances[row].min()), outside[row], fitted),
-            nearest=_nearest(distances[row], fitted, neighbours),
+            level=level, unit=unit, extrapolates=_doubts(candidate, float(apart[row].min()), outside[row], fitted),
+            nearest=_nearest(apart[row], fitted, neighbours),
         )
         for row, candidate in enumerate(candidates)
     )  # fmt: skip
@@ -168,10 +168,18 @@ def estimate(
         left += variance * inputs[:, TERMS.index(name)] ** 2
     described = np.array([vector(candidate) for candidate in candidates])
     scaled = (described - np.asarray(fitted.centre)) / np.asarray(fitted.spread)
-    distances = np.sqrt(((scaled[:, None, :] - np.asarray(fitted.runs)[None]) ** 2).mean(axis=2))
-    beyond = np.maximum(distances.min(axis=1) / fitted.usual, 1 + _outside(described, fitted).max(axis=1) / 2)
+    apart = distances(scaled, np.asarray(fitted.runs))
+    beyond = np.maximum(apart.min(axis=1) / fitted.usual, 1 + _outside(described, fitted).max(axis=1) / 2)
     scale = np.sqrt(known + fitted.method_variance * unseen + left) * beyond
-    return inputs @ np.asarray(fitted.effects), scale, distances
+    return inputs @ np.asarray(fitted.effects), scale, apart
+
+
+def distances(some: "np.ndarray[Any, Any]", others: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Returns the root mean squares of the differences of all pairs of rows, of shape (some, others)."""
+    import numpy as np
+
+    squares = (some**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * some @ others.T
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0) / some.shape[1]))
 
 
 def _outside(described: "np.ndarray[Any, Any]", fitted: Surrogate) -> "np.ndarray[Any, Any]":
