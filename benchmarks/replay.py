@@ -11,10 +11,8 @@ full trainings. Advice is that of a surrogate which has seen neither the source 
 import argparse
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,39 +25,32 @@ from benchmarks import _others, _ours
 from benchmarks._advice import advised
 from benchmarks._arms import Arm, Pool, pools
 from benchmarks._intervals import Mean, mean
-from benchmarks._plot import Point, chart
+from benchmarks._replay_page import (
+    ADVISED,
+    ALONE,
+    BUDGETS,
+    LONG,
+    OPTUNA,
+    OURS,
+    PRUNED_ON,
+    QUARTERS,
+    RACE,
+    SHORT,
+    UNGUIDED,
+    Line,
+    drawing,
+    signal_table,
+    table,
+    together,
+)
 from benchmarks._samplers import RandomSampler, Sampler, TpeSampler, grouped_tpe, plain_tpe, starts
-from benchmarks._signals import SignalQuality, signal_quality
-
-BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0)
-_QUARTERS = ((1.0, 4.0), (2.0, 8.0), (4.0, 16.0))
+from benchmarks._signals import signal_quality
 
 MODELLED = "TPE"
 """What the names of searches hold that fit a model before each proposal: a hundred times slower to simulate."""
 
-OURS = "promotions, random"
-SHORT, LONG = "autopeft, read at half, guided TPE", "autopeft, from 0.12 on, guided TPE"
-UNGUIDED, ALONE = "advised starts, from 0.12 on, TPE", "no advice, from 0.12 on, TPE"
-_FLOOR = 0.05
-"""Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
-
-PRUNED_ON = "validation_loss"
-OPTUNA = "Optuna: TPE + Hyperband"
-RACE = "plain LoRA, four rates raced"
-
 Search = Callable[[Pool, str, Sequence[float], int], list[Arm | None]]
 """Receives a pool, a signal, budgets in seconds and a seed; returns the pick at each budget."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """The regret of one way to search at one budget, over all seeds."""
-
-    pool: str
-    signal: str
-    search: str
-    budget: float
-    regret: Mean
 
 
 def promoted(
@@ -174,49 +165,11 @@ def lines(pool: Pool, signal: str, measured: dict[str, list[list[float]]]) -> li
 def quarters(measured: dict[str, list[list[float]]], search: str) -> dict[str, Mean]:
     """Returns a search's regret minus plain Optuna's at four times the seconds: below zero, a quarter is enough."""
     found = {}
-    for ours, theirs in _QUARTERS:
+    for ours, theirs in QUARTERS:
         own = [row[BUDGETS.index(ours)] for row in measured[search]]
         other = [row[BUDGETS.index(theirs)] for row in measured[OPTUNA]]
         found[f"{ours:g} against {theirs:g}"] = mean([a - b for a, b in zip(own, other, strict=True)])
     return found
-
-
-def drawing(shown: Sequence[Line]) -> str:
-    """Returns the chart of regret against budget, in points where the quality is a share."""
-    by_search: dict[str, list[Point]] = defaultdict(list)
-    for each in shown:
-        r = each.regret
-        by_search[each.search].append(
-            Point(
-                x=each.budget,
-                value=max(_FLOOR, 100 * r.value),
-                low=max(_FLOOR, 100 * r.low),
-                high=max(_FLOOR, 100 * r.high),
-            )
-        )
-    return chart(by_search, "budget in full trainings", "regret in points of accuracy, log scale", log_y=True)
-
-
-def table(shown: Sequence[Line]) -> str:
-    """Returns the regrets as a Markdown table, in points with their intervals."""
-    by_search: dict[str, list[str]] = defaultdict(list)
-    for each in shown:
-        r = each.regret
-        by_search[each.search].append(f"{100 * r.value:.2f} ({100 * r.low:.2f}–{100 * r.high:.2f})")
-    head = "| search | " + " | ".join(f"{budget:g}" for budget in BUDGETS) + " |"
-    rule = "|---" * (len(BUDGETS) + 1) + "|"
-    return "\n".join([head, rule, *(f"| {name} | {' | '.join(cells)} |" for name, cells in by_search.items())])
-
-
-def signal_table(found: Sequence[SignalQuality]) -> str:
-    """Returns the signals' qualities as a Markdown table."""
-    rows = [
-        f"| {s.signal} | {s.share:g} | {s.correlation:.3f} ({s.low:.2f}–{s.high:.2f}) | {s.winner_place} "
-        f"| {100 * s.regret_of_first:.1f} |"
-        for s in found
-    ]
-    head = "| signal | after | Spearman with the final quality | place of the best run | regret of its first |"
-    return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 
 def main() -> None:
@@ -240,6 +193,7 @@ def main() -> None:
             document += measured
             write_text(given.output / "replay.md", "\n".join(text))
             write_text(given.output / "replay.json", to_json(plain(document)) + "\n")
+    write_text(given.output / "replay.md", "\n".join([*text, together(document)]))
 
 
 def compare_variants(shown: Sequence[Pool], given: argparse.Namespace) -> None:
@@ -258,7 +212,7 @@ def _replayed(pool: Pool, signal: str, given: argparse.Namespace, picture: str) 
     drawn = lines(pool, signal, measured)
     ahead = "\n".join(
         f"- {search}, {name}: {100 * m.value:+.2f} points ({100 * m.low:+.2f} to {100 * m.high:+.2f})"
-        for search in (SHORT, LONG, UNGUIDED, ALONE)
+        for search in ADVISED
         for name, m in quarters(measured, search).items()
     )
     write_text(given.output / picture, drawing(drawn))

@@ -14,10 +14,11 @@ from autopeft.values.candidates import Candidate
 from autopeft.values.plans import Plan
 from benchmarks import _advice, _others, _ours
 from benchmarks._arms import LEAST_ARMS, Arm, Pool, pools
-from benchmarks._intervals import mean
+from benchmarks._intervals import Mean, mean
+from benchmarks._replay_page import ADVISED, BUDGETS, LONG, OPTUNA, RACE, SHORT, Line, table, together
 from benchmarks._samplers import RandomSampler, TpeSampler, grouped_tpe, starts
 from benchmarks._signals import signal_quality
-from benchmarks.replay import RACE, SEARCHES, lines, quarters, regrets, table
+from benchmarks.replay import SEARCHES, lines, quarters, regrets
 
 SECONDS = 100.0
 
@@ -202,6 +203,32 @@ def test_runs_that_are_compared_by_their_loss_are_no_pool():
     assert not pools(paths, [])
 
 
+def test_pools_are_put_together_by_what_is_held_out():
+    """A quarter of the budget and an equal one, over all pools alike; readings of the training loss are not in it."""
+
+    def line(pool, search, budget, regret, signal="value"):
+        return Line(
+            pool=pool,
+            signal=signal,
+            search=search,
+            budget=budget,
+            regret=Mean(value=regret, low=0.0, high=1.0, count=1),
+        )
+
+    document = [
+        line(pool, search, budget, 0.02 if (pool, search, budget) == ("a", SHORT, 1.0) else 0.01)
+        for pool in "ab"
+        for search in (*ADVISED, OPTUNA)
+        for budget in BUDGETS
+    ]
+    trained = line("c", SHORT, 1.0, 0.9, signal="train_loss")
+    document.append(trained)
+    text = together(document)
+    assert "mean over 2 pools" in text
+    assert text.count(f"| {SHORT} | +0.50 (below zero in 0) | +0.00 (below zero in 0) |") == 2
+    assert not together([trained])
+
+
 def test_tables_show_each_search_at_each_budget(pool):
     """A row per search and a cell per budget."""
     rows = [[0.1, 0.1, 0.0, 0.0, 0.0], [0.3, 0.1, 0.0, 0.0, 0.0]]
@@ -211,8 +238,6 @@ def test_tables_show_each_search_at_each_budget(pool):
 
 def test_a_quarter_is_compared_seed_by_seed():
     """The difference to four times the seconds is taken within each seed."""
-    from benchmarks.replay import LONG, OPTUNA
-
     own, other = [[0.2, 0.2, 0.2, 0.0, 0.0]] * 3, [[0.0, 0.0, 0.5, 0.1, 0.1]] * 3
     found = quarters({LONG: own, OPTUNA: other}, LONG)
     assert [m.value for m in found.values()] == pytest.approx([-0.3, 0.1, 0.1])
