@@ -61,6 +61,7 @@ def test_it_is_suggested_estimated_and_counted_under_its_path(tiny_models):
     found = suggest(str(tiny_models["bert"]), task="classification", rows=500, tokens_per_row=32, constraints=limits)
     assert {s.candidate.method for s in found.candidates} == {PATH, "lora"}
     candidate = next(s.candidate for s in found.candidates if s.candidate.method == PATH)
+    candidate = replace(candidate, parameters={**candidate.parameters, "rank": 16}, targets="all-linear")
     setup = Setup(
         model=read_model(str(tiny_models["bert"]), "classification"), task="classification", candidate=candidate
     )
