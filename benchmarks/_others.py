@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autopeft.tuning.contest import RACE_SHARES
+from autopeft.tuning.race import RACE_SHARES
 from benchmarks._arms import Arm, Pool
 from benchmarks._ours import Clock, RecordedRunner
 from benchmarks._samplers import Sampler, TpeSampler, plain_tpe

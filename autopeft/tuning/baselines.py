@@ -11,7 +11,7 @@ from functools import partial
 from autopeft.errors import DivergedError, OutOfMemoryError, UndefinedScoreError, first_line
 from autopeft.training.scoring import Objective
 from autopeft.tuning.compare import Comparison, default_recipe
-from autopeft.tuning.contest import Performance
+from autopeft.tuning.race import Performance
 from autopeft.values.candidates import Candidate, halved
 from autopeft.values.outcomes import Contender, Difference, Score
 
@@ -43,11 +43,14 @@ def train_baselines(comparison: Comparison, winner: Performance, tell: Callable[
         tell: is told who is being trained.
     """
     recipe = default_recipe(winner.candidate)
-    found: dict[str, Baseline] = {}
-    for name, (title, phase, train) in _TRAINED.items():
+
+    def asked(name: str) -> Baseline:
+        title, phase, train = _TRAINED[name]
         tell(phase)
-        found[name] = _baseline(title, comparison, winner, partial(train, comparison, name), recipe)
-    return found
+        return _baseline(title, comparison, winner, partial(train, comparison, name), recipe)
+
+    trained = comparison.together([partial(asked, name) for name in _TRAINED])
+    return dict(zip(_TRAINED, trained, strict=True))
 
 
 def ahead_on_validation(

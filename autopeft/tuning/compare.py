@@ -8,7 +8,8 @@ from typing import TypeVar
 from autopeft.files import parse, plain, read_json, to_json, write_text
 from autopeft.methods import baseline
 from autopeft.training.scoring import Objective, difference, score
-from autopeft.tuning.contest import Contest, Performance, Rehearsal
+from autopeft.tuning.contest import Contest, Rehearsal
+from autopeft.tuning.race import Performance
 from autopeft.values.candidates import Candidate, with_rows
 from autopeft.values.outcomes import Contender, Difference, Score
 
@@ -34,6 +35,10 @@ class Comparison:
             folder: finished performances are kept here, so that a killed comparison goes on.
         """
         self._contest, self._objective, self._seed, self.folder = contest, objective, seed, folder
+
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Returns what each call returns, in order; what they train is trained at the same time where it can be."""
+        return self._contest.together(calls)
 
     def single(self, name: str, candidate: Candidate) -> Performance:
         """Returns a candidate's performance after the plan's budget."""

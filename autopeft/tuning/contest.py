@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from autopeft.data import EncodedData
 from autopeft.errors import DivergedError, TimedOutError
@@ -16,24 +16,13 @@ from autopeft.training.devices import memory_guard
 from autopeft.training.run import RunState, TrainingRun
 from autopeft.training.scoring import Objective, checked, held_out_loss, predict
 from autopeft.training.worker import Worker
+from autopeft.tuning.race import Fallen, Lap, Performance, run_race
 from autopeft.tuning.references import untuned
 from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.outcomes import Score
 from autopeft.values.plans import Plan
 
-RACE_SHARES = (0.25, 0.5, 1.0)
-"""Where a race halves its field, and its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Performance:
-    """A contender as trained: what it said on validation and on test, row by row."""
-
-    candidate: Candidate
-    validation: Predictions
-    test: Predictions
-    tokens: int
-    seconds: float
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +39,12 @@ class Rehearsal:
 class Contest(Protocol):
     """Trains whoever is compared, all for the same tokens; it keeps nothing but what a finalist trained."""
 
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Returns what each call returns, in order; they may be made at the same time."""
+        ...
+
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
-        """Returns the best rate's performance: all train to the first share, the better half to the next."""
+        """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""
         ...
 
     def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
@@ -86,51 +79,58 @@ class OwnContest:
         self._worker, self._data, self._plan, self._objective = worker, data, plan, objective
         self._seconds, self._racing_rows = seconds, racing_rows
 
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Returns what each call returns, made one after the other."""
+        return [call() for call in calls]
+
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
-        """Returns the best rate's performance: all train to the first share, the better half to the next."""
+        """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""
+        return run_race(self, candidate, rates, self._seconds)
+
+    def laps(self, field: Sequence[tuple[Candidate, RunState | None]], share: float, deadline: float) -> list[Lap]:
+        """Returns what came of a lap of each, from its state to a share of the budget."""
+        return [self.lap(candidate, state, share, deadline) for candidate, state in field]
+
+    def lap(self, candidate: Candidate, state: RunState | None, share: float, deadline: float) -> Lap:
+        """Returns what came of one lap; a rate that diverges, or has no loss, comes last."""
+        with memory_guard(), self._run(candidate, state, deadline) as run:
+            before = run.tokens
+            try:
+                with suppress(TimedOutError):
+                    run.advance(share)
+            except DivergedError:
+                return Lap(loss=math.inf, state=state, tokens=run.tokens - before)
+            loss = held_out_loss(
+                run.model,
+                self._data["validation"],
+                self._worker.task,
+                dtype=candidate.dtype,
+                device=self._worker.device,
+                rows=self._racing_rows,
+                batch_size=rows_at_once(candidate, self._worker.device),
+                parallel=self._worker.parallel,
+            )
+            ranked = loss if math.isfinite(loss) else math.inf
+            return Lap(loss=ranked, state=run.state(), tokens=run.tokens - before)
+
+    def home(self, candidate: Candidate, state: RunState | None, deadline: float) -> Performance | Fallen:
+        """Returns the performance at the end of the budget; one whose time is up is scored as it stands."""
         started = time.monotonic()
-        deadline = started + self._seconds
-        standing: list[tuple[float, RunState | None]] = [(rate, None) for rate in rates]
-        spent = 0
-        for lap, share in enumerate(RACE_SHARES[:-1] if len(rates) > 1 else ()):
-            ranked = []
-            for rate, state in standing[: max(1, len(rates) // 2**lap)]:
-                loss, after, tokens = self._lap(replace(candidate, learning_rate=rate), state, share, deadline)
-                spent += tokens
-                ranked.append((loss, rate, after))
-            ranked.sort(key=lambda entry: entry[:2])
-            standing = [(rate, state) for _, rate, state in ranked]
-        for place, (rate, state) in enumerate(standing, start=1):
-            best = replace(candidate, learning_rate=rate)
-            with memory_guard(), self._run(best, state, deadline) as run:
-                before = run.tokens
-                try:
-                    return self._home(run, best, spent - before, started)
-                except DivergedError:  # in its last lap: the next one takes its place
-                    spent += run.tokens - before
-                    if place == len(standing):
-                        raise
-        raise RuntimeError("A race was asked for without rates.")
-
-    def _home(self, run: TrainingRun, candidate: Candidate, spent: int, started: float) -> Performance:
-        """Returns the performance of a run that is taken to its end; one whose time is up is scored as it stands.
-
-        Args:
-            run: where it has come to.
-            candidate: what it trains.
-            spent: tokens that count besides the run's.
-            started: when the clock started, on ``time.monotonic``'s.
-        """
-        with suppress(TimedOutError):
-            run.advance(1.0)
-        seconds = time.monotonic() - started
-        return Performance(
-            candidate=run.candidate,
-            validation=self._predict(run, candidate, test=False),
-            test=self._predict(run, candidate, test=True),
-            tokens=spent + run.tokens,
-            seconds=seconds,
-        )
+        with memory_guard(), self._run(candidate, state, deadline) as run:
+            before = run.tokens
+            try:
+                with suppress(TimedOutError):
+                    run.advance(1.0)
+                seconds = time.monotonic() - started
+                return Performance(
+                    candidate=run.candidate,
+                    validation=self._predict(run, candidate, test=False),
+                    test=self._predict(run, candidate, test=True),
+                    tokens=run.tokens - before,
+                    seconds=seconds,
+                )
+            except DivergedError as error:
+                return Fallen(tokens=run.tokens - before, error=str(error))
 
     def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
         """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
@@ -173,29 +173,6 @@ class OwnContest:
         """Returns the base's own test score: see `autopeft.tuning.references`."""
         with memory_guard():
             return untuned(self._worker, self._data, self._objective, candidate, seed)
-
-    def _lap(
-        self, candidate: Candidate, state: RunState | None, share: float, deadline: float
-    ) -> tuple[float, RunState | None, int]:
-        """Returns validation loss, state and tokens of one lap; a rate that diverges, or has no loss, comes last."""
-        with memory_guard(), self._run(candidate, state, deadline) as run:
-            before = run.tokens
-            try:
-                with suppress(TimedOutError):
-                    run.advance(share)
-            except DivergedError:
-                return math.inf, state, run.tokens - before
-            loss = held_out_loss(
-                run.model,
-                self._data["validation"],
-                self._worker.task,
-                dtype=candidate.dtype,
-                device=self._worker.device,
-                rows=self._racing_rows,
-                batch_size=rows_at_once(candidate, self._worker.device),
-                parallel=self._worker.parallel,
-            )
-            return loss if math.isfinite(loss) else math.inf, run.state(), run.tokens - before
 
     def _run(self, candidate: Candidate, state: RunState | None, deadline: float) -> Any:
         return self._worker.attached(candidate, self._plan, self._data["train"], deadline, state)

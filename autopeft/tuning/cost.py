@@ -20,8 +20,11 @@ from autopeft.tuning.prepare import Prepared, Request
 from autopeft.tuning.starts import for_trials_of
 from autopeft.values.candidates import Candidate, Setup, halved
 
-COMPARED_BUDGETS = 4
-"""Full budgets of the comparison at the end: one finalist, the default recipe, and a race that comes to two."""
+BASELINE_BUDGETS = 3
+"""Full budgets that the baselines train on: the default recipe, and a race that comes to two."""
+
+SCORED = 4
+"""Who is scored on whole splits: the winner, two baselines, and the untuned model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +118,18 @@ def settle(
     )
 
 
-def cost_of(prepared: Prepared, settings: Settings, limits: Limits, at_once: int = 1) -> Cost:
-    """Returns what a search with these settings and limits will cost, so many trials trained at once."""
+def cost_of(
+    prepared: Prepared, settings: Settings, limits: Limits, at_once: int = 1, competing: int = 1
+) -> Cost:  # fmt: skip
+    """Returns what a search with these settings and limits will cost.
+
+    Args:
+        prepared: the search.
+        settings: of its study.
+        limits: that end its trials.
+        at_once: trials that are trained at the same time.
+        competing: contenders that are trained at the same time when it ends.
+    """
     size, speed = settings.size, settings.tokens_per_second
     training = size.tokens / speed
     scoring = evaluation_seconds(size, prepared.parts[0]["validation"], speed)
@@ -129,17 +142,26 @@ def cost_of(prepared: Prepared, settings: Settings, limits: Limits, at_once: int
         tokens=size.tokens,
         trial_seconds=trial,
         search_seconds=min(by_trials, by_tokens, by_time),
-        comparison_seconds=(COMPARED_BUDGETS + MOST_FINALISTS - 1) * training + _scoring_seconds(prepared, speed),
+        comparison_seconds=_compared_budgets(competing) * training + _scoring_seconds(prepared, speed),
         download_bytes=download_bytes(prepared),
         tokens_per_second=speed,
         at_once=at_once,
     )
 
 
+def _compared_budgets(competing: int) -> float:
+    """Returns the full budgets that pass while so many train at once: for finalists, and then for baselines.
+
+    Whoever is free takes what is next, and no baseline takes less than a budget, so the last ends within what there is
+    to do for each, and a budget's share for whom it is not divided (R. L. Graham, 1969: bounds for list schedules).
+    """
+    return math.ceil(MOST_FINALISTS / competing) + (BASELINE_BUDGETS - 1) / competing + 1
+
+
 def _scoring_seconds(prepared: Prepared, tokens_per_second: float) -> float:
-    """Returns the time for scoring whole splits: three contenders and the untuned model."""
+    """Returns the time for scoring whole splits."""
     tokens = sum(prepared.encoded["test"].lengths) + sum(prepared.encoded["validation"].lengths)
-    return COMPARED_BUDGETS * tokens * FORWARD_SHARE / tokens_per_second
+    return SCORED * tokens * FORWARD_SHARE / tokens_per_second
 
 
 def download_bytes(prepared: Prepared) -> int:

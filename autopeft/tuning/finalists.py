@@ -7,14 +7,16 @@ has trained anew is asked for the test split.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from autopeft.errors import DivergedError, OutOfMemoryError, StudyError
 from autopeft.training.scoring import Objective
 from autopeft.tuning.compare import Comparison
-from autopeft.tuning.contest import Performance, Rehearsal
+from autopeft.tuning.contest import Rehearsal
 from autopeft.tuning.pareto import indistinct
+from autopeft.tuning.race import Performance
 from autopeft.values.outcomes import Finalist, TrialOutcome
 
 Rehearsed = tuple[TrialOutcome, Rehearsal]
@@ -106,11 +108,11 @@ def rehearse(
     Raises:
         StudyError: every configuration diverged, or ran out of memory, when it was trained anew.
     """
-    rehearsed = list(_rehearsed(comparison, chosen, seed, tell))
+    rehearsed = _rehearsed(comparison, chosen, seed, tell)
     for place, outcome in enumerate(reserve, start=len(chosen)):
         if rehearsed:
             break
-        rehearsed = list(_rehearsed(comparison, [outcome], seed + place, tell))
+        rehearsed = _rehearsed(comparison, [outcome], seed + place, tell)
     if not rehearsed:
         raise StudyError(
             "Every completed trial diverged or ran out of memory when it was trained anew.\n"
@@ -139,14 +141,18 @@ def best_of(rehearsed: Sequence[Rehearsed], objective: Objective, trial_rows: in
 
 def _rehearsed(
     comparison: Comparison, outcomes: Sequence[TrialOutcome], seed: int, tell: Callable[[str], None]
-) -> Iterator[Rehearsed]:
-    """Yields who came to its end; who diverges under another seed, or no longer fits, is no winner."""
-    for place, outcome in enumerate(outcomes):
+) -> list[Rehearsed]:
+    """Returns who came to its end; who diverges under another seed, or no longer fits, is no winner."""
+
+    def asked(outcome: TrialOutcome, own_seed: int) -> Rehearsal | None:
         tell(f"Training trial {outcome.number} anew with a fresh seed")
         try:
-            yield outcome, comparison.rehearsed(_name(outcome), outcome.candidate, seed + place)
+            return comparison.rehearsed(_name(outcome), outcome.candidate, own_seed)
         except (DivergedError, OutOfMemoryError):
-            continue
+            return None
+
+    ended = comparison.together([partial(asked, outcome, seed + place) for place, outcome in enumerate(outcomes)])
+    return [(outcome, rehearsal) for outcome, rehearsal in zip(outcomes, ended, strict=True) if rehearsal is not None]
 
 
 def _name(outcome: TrialOutcome) -> str:

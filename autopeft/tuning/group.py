@@ -1,4 +1,4 @@
-"""Processes that train one model together: started as one, asked as one, ended as one.
+"""Processes that train one model together, or one that trains alone: started as one, asked as one, ended as one.
 
 Each runs `autopeft.tuning.member`. What one is asked, all are; one that dies or meets an error, or runs out of memory
 while the others wait for it, ends them all, and the next question starts new ones. They end with their owner too.
@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -17,7 +17,7 @@ from typing import Any
 
 from autopeft.errors import StudyError
 from autopeft.tuning.fates import cause_of_death, met
-from autopeft.tuning.member import Answer, Asked, Call, Done, Failed, Function, Place, environment
+from autopeft.tuning.member import Answer, Asked, Call, Done, Failed, Function, Place
 from autopeft.tuning.prepare import Prepared
 
 GRACE_SECONDS = 2.0
@@ -59,12 +59,17 @@ class _Member:
 class Group:
     """So many processes on this machine; they start with the first question."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        """Prepares the group; ``prepared`` names its size and strategy."""
-        self._prepared = prepared
+    def __init__(self, prepared: Prepared, environments: Sequence[Mapping[str, str]]) -> None:
+        """Prepares the group.
+
+        Args:
+            prepared: the search, as its processes see it.
+            environments: of each process, by rank; a search that trains on one device has groups of one.
+        """
+        self._prepared, self._environments = prepared, environments
         self._members: list[_Member] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._lost = 0
+        self._lost, self._killed = 0, False
 
     def call(
         self,
@@ -90,6 +95,8 @@ class Group:
         try:
             if not self._members:
                 self._start()
+            if self._killed:  # by another thread, which may not have seen all that were starting
+                raise LostError("it was ended")
             for member in self._members:
                 member.send(Call(function=function, arguments=arguments))
             values = self._values(answer, last)
@@ -101,6 +108,12 @@ class Group:
             raise
         self._lost = 0
         return values
+
+    def kill(self) -> None:
+        """Ends the group for good; whoever waits for its answer, in another thread, meets a `LostError`."""
+        self._killed = True
+        for member in self._members:
+            member.process.kill()
 
     def close(self) -> None:
         """Ends all processes; none is left when this returns."""
@@ -116,12 +129,12 @@ class Group:
     def _start(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
         folder = Path(self._folder.name)
-        for rank in range(self._prepared.team.devices):
+        for rank, environment in enumerate(self._environments):
             log = folder / f"{rank}.log"
             with log.open("wb") as stream:
                 process = subprocess.Popen(
                     [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream,
-                    env=environment(self._prepared, rank),
+                    env=environment,
                     start_new_session=True,  # Ctrl-C is for the process that the user sees: it stops the others
                 )  # fmt: skip
             self._members.append(_Member(process=process, log=log))

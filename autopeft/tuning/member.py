@@ -1,4 +1,4 @@
-"""One of the processes that train a model together: see `autopeft.tuning.group`, which starts and asks it.
+"""One of the processes that train a model together, or one that trains alone: `autopeft.tuning.group` asks it.
 
 All of them run the same functions with the same arguments and agree on every decision; the first one alone asks the
 owner, writes files, and has the say. A process ends when its standard input does, and so with its owner.
@@ -169,7 +169,12 @@ def _contest(here: Here, terms: Terms) -> OwnContest:
     )  # fmt: skip
 
 
-def environment(prepared: Prepared, rank: int) -> Mapping[str, str]:
+def environments(prepared: Prepared) -> list[Mapping[str, str]]:
+    """Returns the environments of a team's processes, by rank."""
+    return [_environment(prepared, rank) for rank in range(prepared.team.devices)]
+
+
+def _environment(prepared: Prepared, rank: int) -> Mapping[str, str]:
     """Returns a process's environment: torch's names for its place, its team's GPUs, its share of the processors."""
     size = prepared.team.devices
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
@@ -237,6 +242,8 @@ def _joined(place: Place, line: _Line) -> Here:
     cuda = prepared.hardware.device.kind in ("cuda", "rocm")
     if cuda:
         torch.cuda.set_device(place.rank)
+    if prepared.team.alone:
+        return Here(prepared=prepared, worker=prepared.worker(), ask=line.ask)
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", init_method=place.meeting.as_uri(), rank=place.rank, world_size=size
     )

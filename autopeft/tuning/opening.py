@@ -7,7 +7,7 @@ from typing import Any
 
 from autopeft.training.devices import threads
 from autopeft.tuning.cluster import connected
-from autopeft.tuning.cost import cost_of, download_bytes, settle
+from autopeft.tuning.cost import Cost, cost_of, download_bytes, settle
 from autopeft.tuning.crew import Crew, crew_of, crew_unasked
 from autopeft.tuning.folder import OutputFolder, Settings, check_same, check_spaces
 from autopeft.tuning.kept import kept_study
@@ -74,7 +74,7 @@ def opened(
             prepared = _going_on(prepared, first, request, folder, spread)
             settings = replace(first, tokens_per_second=settings.tokens_per_second)
         prepared = prepared.guided(settings.size.tokens)
-        observer.prepared(prepared, cost_of(prepared, settings, left_of(stops, folder), size_of(crew)))
+        observer.prepared(prepared, cost_in(prepared, settings, left_of(stops, folder), crew, spread))
         if folder.settings() is None:
             folder.begin(settings)
         prepared.rows.save()
@@ -168,6 +168,16 @@ def speed_in(crew: Crew | None, trainer: Trainer) -> float:
     """Returns training tokens per second, measured with the threads of one of a crew's processes."""
     with threads(None if crew is None else crew.threads):
         return trainer.speed()
+
+
+def cost_in(prepared: Prepared, settings: Settings, stops: Limits, crew: Crew | None, spread: Spread) -> Cost:
+    """Returns what a search will cost with a crew."""
+    return cost_of(prepared, settings, stops, size_of(crew), competing(crew, spread))
+
+
+def competing(crew: Crew | None, spread: Spread) -> int:
+    """Returns how many contenders are trained at once at the end: a cluster's search compares on this machine alone."""
+    return 1 if spread.ray is not None else size_of(crew)
 
 
 def size_of(crew: Crew | None) -> int:

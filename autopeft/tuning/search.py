@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, UndefinedScoreError, first_line
 from autopeft.tasks import get_task
@@ -19,7 +20,7 @@ from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.ranking import counted, ranking
 from autopeft.tuning.references import tfidf
 from autopeft.tuning.study import TrialStudy
-from autopeft.tuning.trainer import Trainer
+from autopeft.tuning.trainer import Contests
 from autopeft.tuning.winner import tuned_config
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Contender, Score, SearchResult, TrialOutcome
@@ -32,7 +33,7 @@ own by which it could be bounded."""
 
 def finish(
     prepared: Prepared,
-    trainer: Trainer,
+    contests: Contests,
     study: TrialStudy,
     folder: OutputFolder,
     settings: Settings,
@@ -58,7 +59,7 @@ def finish(
     plan = Plan(tokens=settings.size.tokens, seed=prepared.seed + len(prepared.parts))
     objective = prepared.objective
     seconds = _most_seconds(study, prepared, settings)
-    contest = trainer.contest(plan, seconds=seconds, racing_rows=settings.size.pruning_rows)
+    contest = contests.contest(plan, seconds=seconds, racing_rows=settings.size.pruning_rows)
     comparison = Comparison(contest, objective, plan.seed, folder.path / "comparison")
     found = search_front(outcomes, prepared.objectives)
     first, reserve = _first_and_reserve(found, ranked, seconds)
@@ -67,10 +68,12 @@ def finish(
     winner, counts = comparison.contender(final.winner), counted(outcomes)
     config = partial(tuned_config, prepared, trials=counts, seconds=study.seconds)
     config(winner).save(folder.tuned)
-    baselines = train_baselines(comparison, final.winner, observer.phase)
+    asked: list[Callable[[], Any]] = [
+        lambda: train_baselines(comparison, final.winner, observer.phase),
+        lambda: _references(prepared, comparison, winner.config, observer.phase),
+    ]
+    baselines, (references, unscored) = comparison.together(asked)
     offered = _offered(prepared, baselines, winner, config, folder)
-    observer.phase("Scoring what needs no fine-tuning")
-    references, unscored = _references(prepared, comparison, winner.config)
     return SearchResult(
         winner=winner,
         default_lora=baselines["default_lora"].contender,
@@ -142,9 +145,10 @@ def _overhead(study: TrialStudy, outcomes: Sequence[TrialOutcome]) -> float:
 
 
 def _references(
-    prepared: Prepared, comparison: Comparison, candidate: Candidate
+    prepared: Prepared, comparison: Comparison, candidate: Candidate, tell: Callable[[str], None]
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
     """Returns the scores of what needs no fine-tuning, and a note on each that could not be scored here."""
+    tell("Scoring what needs no fine-tuning")
     seed, objective = prepared.seed + 1, prepared.objective
     task = get_task(prepared.model.task)
     asked: dict[str, Callable[[], Score | None]] = {

@@ -4,14 +4,9 @@ import time
 from pathlib import Path
 
 from autopeft.errors import RunningElsewhereError, StudyError
+from autopeft.tuning.beside import CrewContests
 from autopeft.tuning.cluster import work_on_cluster
-from autopeft.tuning.cost import (
-    Cost,
-    cost_of,
-    download_bytes,
-    estimated_speed,
-    settle,
-)
+from autopeft.tuning.cost import Cost, download_bytes, estimated_speed, settle
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder, storage_errors
 from autopeft.tuning.hired import Job
@@ -19,14 +14,14 @@ from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
-from autopeft.tuning.opening import Opened, crew_for, opened, size_of, speed_in
+from autopeft.tuning.opening import Opened, competing, cost_in, crew_for, opened, size_of, speed_in
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.search import finish
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.starts import begun
 from autopeft.tuning.storage import database_url
 from autopeft.tuning.teams import check_spread
-from autopeft.tuning.trainer import trainer_of
+from autopeft.tuning.trainer import Contests, trainer_of
 from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
 from autopeft.tuning.workers import work_together
@@ -61,7 +56,7 @@ def dry_run(request: Request, stops: Limits, spread: Spread | None = None) -> tu
     speed = estimated_speed(prepared) if download_bytes(prepared) else _measured(prepared, crew)
     settings = settle(prepared, speed, request, stops, size_of(crew))
     prepared = begun(prepared, settings, request.spaces)
-    return prepared, cost_of(prepared, settings, stops, size_of(crew))
+    return prepared, cost_in(prepared, settings, stops, crew, spread)
 
 
 def _measured(prepared: Prepared, crew: Crew | None) -> float:
@@ -162,7 +157,12 @@ def _observe(search: Opened) -> None:
 
 
 def _finish(search: Opened, observer: Observer) -> SearchResult:
-    prepared, folder = search.prepared, search.folder
-    result = finish(prepared, search.trainer, search.study, folder, search.settings, observer)
+    prepared, folder, crew = search.prepared, search.folder, search.crew
+    beside = crew is not None and competing(crew, search.spread) > 1
+    contests: Contests = CrewContests(prepared, crew) if crew is not None and beside else search.trainer
+    try:
+        result = finish(prepared, contests, search.study, folder, search.settings, observer)
+    finally:
+        contests.release()
     folder.write_result(result)
     return result

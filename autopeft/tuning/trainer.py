@@ -4,24 +4,39 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from autopeft.errors import StudyError
 from autopeft.tuning import member
 from autopeft.tuning.budget import TrialSize
-from autopeft.tuning.contest import Contest, OwnContest, Performance, Rehearsal
+from autopeft.tuning.contest import Contest, OwnContest, Rehearsal
 from autopeft.tuning.cost import fitting_speed, measured_speed
 from autopeft.tuning.folder import keep_states
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.group import Group, LostError
 from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.race import Performance
 from autopeft.tuning.runner import Runner, Stops, TorchRunner
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score, TrialOutcome
 from autopeft.values.plans import Plan
 
+T = TypeVar("T")
 
-class Trainer(Protocol):
+
+class Contests(Protocol):
+    """Holds the comparison at the end of a search."""
+
+    def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
+        """Returns what trains the contenders at the end: see `autopeft.tuning.contest.OwnContest`."""
+        ...
+
+    def release(self) -> None:
+        """Gives back the memory that is held for the next training, and ends what was started for it."""
+        ...
+
+
+class Trainer(Contests, Protocol):
     """Trains for one search."""
 
     def speed(self) -> float:
@@ -30,14 +45,6 @@ class Trainer(Protocol):
 
     def runner(self, size: TrialSize, states: Path) -> Runner:
         """Returns what runs the trials, the states of stopped ones kept in a folder."""
-        ...
-
-    def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
-        """Returns what trains the contenders at the end: see `autopeft.tuning.contest.OwnContest`."""
-        ...
-
-    def release(self) -> None:
-        """Gives back the memory that is held for the next training, and ends what was started for it."""
         ...
 
 
@@ -80,7 +87,7 @@ class TeamTrainer:
 
     def __init__(self, prepared: Prepared) -> None:
         """Prepares it; the processes start with the first training."""
-        self._prepared, self._group = prepared, Group(prepared)
+        self._prepared, self._group = prepared, Group(prepared, member.environments(prepared))
 
     def speed(self) -> float:
         """Returns training tokens per second of all processes together."""
@@ -148,8 +155,12 @@ class TeamContest:
         """Prepares the contest."""
         self._group, self._terms = group, terms
 
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Returns what each call returns, made one after the other: all processes train the same."""
+        return [call() for call in calls]
+
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
-        """Returns the best rate's performance: all train to the first share, the better half to the next."""
+        """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""
         found: Performance = self._contend(OwnContest.race, candidate, rates)
         return found
 

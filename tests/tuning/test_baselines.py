@@ -9,7 +9,7 @@ from autopeft.tasks import Predictions
 from autopeft.training.scoring import Objective
 from autopeft.tuning.baselines import train_baselines
 from autopeft.tuning.compare import RACED_RATES, Comparison, default_recipe
-from autopeft.tuning.contest import Performance
+from autopeft.tuning.race import Performance
 from autopeft.values.candidates import Candidate
 
 WINNER = Candidate(method="ia3", learning_rate=1e-3, batch_size=12)
@@ -34,6 +34,9 @@ class Contest:
     def __init__(self, fails=lambda _candidate, _rates: None):
         self.fails = fails
         self.asked: list[tuple[Candidate, tuple[float, ...]]] = []
+
+    def together(self, calls):
+        return [call() for call in calls]
 
     def race(self, candidate, rates):
         self.asked.append((candidate, tuple(rates)))

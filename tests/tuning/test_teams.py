@@ -22,7 +22,7 @@ from autopeft.tuning import member, opening
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.limits import Limits
-from autopeft.tuning.member import environment
+from autopeft.tuning.member import environments
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.tuning.session import run_search
@@ -145,7 +145,7 @@ def test_what_trains_at_once_has_the_freest_cards(cards, request_):
     for prepared in (many, together):
         assert [device.uuid for device in prepared.hardware.devices] == ["GPU-2", "GPU-1"]
         assert prepared.memory_bytes == 11 * GIB
-    assert [environment(together, rank)["CUDA_VISIBLE_DEVICES"] for rank in (0, 1)] == ["GPU-2,GPU-1"] * 2
+    assert [its["CUDA_VISIBLE_DEVICES"] for its in environments(together)] == ["GPU-2,GPU-1"] * 2
     own = together.on_device(1).hardware.device
     assert (own.uuid, own.index) == ("GPU-1", 1)
     assert prepare(request_).memory_bytes == 12 * GIB

@@ -1,0 +1,162 @@
+"""The comparison at the end of a search that a crew has run: trainings side by side, each in a process of its own."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any, TypeVar
+
+from autopeft.errors import StudyError
+from autopeft.training.checkpoint import load_state, save_state
+from autopeft.tuning import member
+from autopeft.tuning.contest import Contest, OwnContest, Rehearsal
+from autopeft.tuning.crew import Crew
+from autopeft.tuning.group import Group, LostError
+from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.race import Fallen, Lap, Performance, run_race
+from autopeft.values.candidates import Candidate
+from autopeft.values.outcomes import Score
+from autopeft.values.plans import Plan
+
+T = TypeVar("T")
+
+
+class CrewContests:
+    """Holds the comparison of a search with as many processes as ran its trials."""
+
+    def __init__(self, prepared: Prepared, crew: Crew) -> None:
+        """Prepares them; a process starts with its first training."""
+        shared = crew.share(prepared)
+        self._groups = [Group(shared, [crew.environment(slot)]) for slot in range(crew.size)]
+        self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
+
+    def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
+        """Returns what trains the contenders at the end."""
+        terms = member.Terms(plan=plan, seconds=seconds, racing_rows=racing_rows)
+        return CrewContest(self._groups, terms, Path(self._folder.name))
+
+    def release(self) -> None:
+        """Ends the processes, and removes what contenders on their way have left."""
+        for group in self._groups:
+            group.close()
+        self._folder.cleanup()
+
+
+class CrewContest:
+    """Has contenders trained by whichever process is free; one that is killed is not asked again."""
+
+    def __init__(self, groups: Sequence[Group], terms: member.Terms, folder: Path) -> None:
+        """Prepares the contest.
+
+        Args:
+            groups: of one process each.
+            terms: on which all train.
+            folder: for the states between the laps of a race.
+        """
+        self._terms, self._folder, self._groups = terms, folder, list(groups)
+        self._free: SimpleQueue[Group | None] = SimpleQueue()
+        for group in groups:
+            self._free.put(group)
+        self._left, self._lock, self._states = len(self._groups), Lock(), count()
+        self._cause: BaseException | None = None
+
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Returns what each call returns, in order, all made at once; the first error ends what the others train."""
+        with ThreadPoolExecutor(max(1, len(calls))) as threads:
+            asked = [threads.submit(call) for call in calls]
+            try:
+                wait(asked, return_when=FIRST_EXCEPTION)
+                for one in asked:
+                    if one.done():
+                        one.result()
+            except BaseException as error:  # noqa: BLE001 - raised again, or what came before it
+                cause = self._end(error)
+                raise cause from cause.__cause__
+            return [one.result() for one in asked]
+
+    def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
+        """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""
+        return run_race(self, candidate, rates, self._terms.seconds)
+
+    def laps(self, field: Sequence[tuple[Candidate, Path | None]], share: float, deadline: float) -> list[Lap]:
+        """Returns what came of a lap of each, from its state to a share of the budget."""
+
+        def asked(candidate: Candidate, before: Path | None) -> Callable[[], Lap]:
+            after = self._folder / f"{next(self._states)}.safetensors"
+            return lambda: self._contend(_lap, candidate, before, after, share, deadline)
+
+        return self.together([asked(*entered) for entered in field])
+
+    def home(self, candidate: Candidate, state: Path | None, deadline: float) -> Performance | Fallen:
+        """Returns the performance at the end of the budget; one whose time is up is scored as it stands."""
+        found: Performance | Fallen = self._contend(_home, candidate, state, deadline)
+        return found
+
+    def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
+        """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
+        found: Rehearsal = self._contend(OwnContest.rehearse, candidate, seed, folder)
+        return found
+
+    def perform(self, rehearsal: Rehearsal, folder: Path) -> Performance:
+        """Returns the performance of what `rehearse` left in a folder, trained once more where it is gone."""
+        found: Performance = self._contend(OwnContest.perform, rehearsal, folder)
+        return found
+
+    def untuned(self, candidate: Candidate, seed: int) -> Score | None:
+        """Returns the base's own test score: see `autopeft.tuning.references`."""
+        found: Score | None = self._contend(OwnContest.untuned, candidate, seed)
+        return found
+
+    def _contend(self, step: Callable[..., Any], *arguments: object) -> Any:
+        """Returns what a step comes to in the first process that is free, in another one where that is killed."""
+        while True:
+            group = self._free.get()
+            if self._cause is not None or group is None:
+                self._free.put(None)  # whoever else waits is to hear of it too
+                raise self._cause or RuntimeError("Nobody is left to train.")
+            try:
+                found = group.call(member.contend, self._terms, step, *arguments)[0]
+            except LostError as error:
+                self._lose(error)
+                continue
+            except BaseException:
+                self._free.put(group)
+                raise
+            self._free.put(group)
+            return found
+
+    def _lose(self, error: LostError) -> None:
+        """Counts a process that was killed; the last one ends the contest."""
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            lost = StudyError(f"All processes that compare were lost: {error}. What is done is kept: --resume.")
+            lost.__cause__ = error
+            self._end(lost)
+
+    def _end(self, error: BaseException) -> BaseException:
+        """Ends all processes, and returns the error that was the first to ask for it."""
+        with self._lock:
+            self._cause = self._cause or error
+        self._free.put(None)
+        for group in self._groups:
+            group.kill()
+        return self._cause
+
+
+def _lap(
+    contest: OwnContest, candidate: Candidate, before: Path | None, after: Path, share: float, deadline: float
+) -> Lap:
+    """Returns what came of a lap, its states in files."""
+    lap = contest.lap(candidate, None if before is None else load_state(before), share, deadline)
+    if lap.state is not None:
+        save_state(lap.state, after)
+    return Lap(loss=lap.loss, tokens=lap.tokens, state=None if lap.state is None else after)
+
+
+def _home(contest: OwnContest, candidate: Candidate, state: Path | None, deadline: float) -> Performance | Fallen:
+    return contest.home(candidate, None if state is None else load_state(state), deadline)
