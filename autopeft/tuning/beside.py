@@ -1,6 +1,5 @@
-"""The comparison at the end of a search that a crew has run: trainings side by side, each in a process of its own."""
+"""The comparison at the end, its trainings side by side: each in a process of its own."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import count
@@ -12,37 +11,13 @@ from typing import Any, TypeVar
 from autopeft.errors import StudyError
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.tuning import member
-from autopeft.tuning.contest import Contest, OwnContest, Rehearsal
-from autopeft.tuning.crew import Crew
+from autopeft.tuning.contest import OwnContest, Rehearsal
 from autopeft.tuning.group import Group, LostError
-from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.race import Fallen, Lap, Performance, run_race
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score
-from autopeft.values.plans import Plan
 
 T = TypeVar("T")
-
-
-class CrewContests:
-    """Holds the comparison of a search with as many processes as ran its trials."""
-
-    def __init__(self, prepared: Prepared, crew: Crew) -> None:
-        """Prepares them; a process starts with its first training."""
-        shared = crew.share(prepared)
-        self._groups = [Group(shared, [crew.environment(slot)]) for slot in range(crew.size)]
-        self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
-
-    def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
-        """Returns what trains the contenders at the end."""
-        terms = member.Terms(plan=plan, seconds=seconds, racing_rows=racing_rows)
-        return CrewContest(self._groups, terms, Path(self._folder.name))
-
-    def release(self) -> None:
-        """Ends the processes, and removes what contenders on their way have left."""
-        for group in self._groups:
-            group.close()
-        self._folder.cleanup()
 
 
 class CrewContest:

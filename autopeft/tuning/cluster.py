@@ -21,7 +21,8 @@ from autopeft.errors import StudyError, invalid
 from autopeft.files import write_bytes
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder
-from autopeft.tuning.hired import Job, torch_runner
+from autopeft.tuning.hired import Job, made
+from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.runner import Runner, carrying
 from autopeft.tuning.spread import Spread
 from autopeft.tuning.study import TrialStudy
@@ -97,11 +98,12 @@ def _crew(resources: dict[str, float], spread: Spread, hardware: HardwareProfile
 
 
 def work_on_cluster(
-    job: Job, crew: Crew, study: TrialStudy, folder: OutputFolder, look: Callable[[], None]
+    prepared: Prepared, job: Job, crew: Crew, study: TrialStudy, folder: OutputFolder, look: Callable[[], None]
 ) -> None:  # fmt: skip
     """Runs trials as tasks until no trial is left.
 
     Args:
+        prepared: the search, as one of the tasks sees it.
         job: what is worked on.
         crew: how many tasks at once, and with what each.
         study: opened by this process, which alone changes it.
@@ -118,7 +120,7 @@ def work_on_cluster(
         exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ObjectLostError,
         exceptions.NodeDiedError, exceptions.LocalRayletDiedError,
     )  # fmt: skip
-    key, shared = uuid4().hex, ray.put(job)
+    search = uuid4().hex, ray.put(prepared), ray.put(job)
     devices = {"num_gpus": 1} if crew.gpus else {"num_cpus": crew.threads}
     task = ray.remote(train_rung).options(max_retries=0, **devices)
     desk = Desk(study, job.limits, job.deadline, job.settings.size.tokens)
@@ -128,7 +130,7 @@ def work_on_cluster(
         while len(open_) < crew.size and (turn := desk.next()) is not None:
             trial, candidate, earlier = turn
             begun = _Open(trial=trial, earlier=earlier, before=earlier, candidate=candidate)
-            open_[task.remote(key, shared, _rung(begun, folder, job))] = begun
+            open_[task.remote(*search, _rung(begun, folder, job))] = begun
         if not open_:
             return
         for reference in ray.wait(list(open_), timeout=LOOK_SECONDS)[0]:
@@ -145,7 +147,7 @@ def work_on_cluster(
             after = replace(at, before=outcome, candidate=outcome.candidate)
             _keep_state(folder, at.trial.number, state)
             if _goes_on(desk, at, outcome):
-                open_[task.remote(key, shared, _rung(after, folder, job))] = after
+                open_[task.remote(*search, _rung(after, folder, job))] = after
             else:
                 continues = at.earlier.number if at.earlier else None
                 desk.done(at.trial, replace(outcome, continues=continues), folder.keep_states)
@@ -192,23 +194,24 @@ _HELD: dict[str, tuple[Runner, float, Path]] = {}
 """What this process of the cluster has loaded, by search: Ray gives the same process one task after the other."""
 
 
-def train_rung(key: str, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | None]:
+def train_rung(key: str, prepared: Prepared, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | None]:
     """Returns what came of a rung, and the state to go on from: runs in a process of the cluster.
 
     Args:
         key: names this run of the search, for what its processes hold.
+        prepared: the search, as a task sees it.
         job: what is worked on.
         rung: what to train.
     """
     with as_told(trusted=job.trusted):
-        return _rung_trained(key, job, rung)
+        return _rung_trained(key, prepared, job, rung)
 
 
-def _rung_trained(key: str, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | None]:
+def _rung_trained(key: str, prepared: Prepared, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes | None]:
     if key not in _HELD:
         _HELD.clear()
         folder = Path(tempfile.mkdtemp(prefix="autopeft-"))
-        runner, speed = (job.maker or torch_runner)(replace(job, states=folder))
+        runner, speed = made(prepared, replace(job, states=folder))
         _HELD[key] = runner, min(speed, job.settings.tokens_per_second), folder
     runner, speed, states = _HELD[key]
     settings = replace(job.settings, tokens_per_second=speed)
@@ -217,21 +220,21 @@ def _rung_trained(key: str, job: Job, rung: Rung) -> tuple[TrialOutcome, bytes |
     try:
         if rung.before is not None and rung.state is not None:
             (states / f"{rung.before.number}.safetensors").write_bytes(rung.state)
-        outcome = _trained(runner, replace(job, settings=settings), rung)
+        outcome = _trained(runner, prepared, replace(job, settings=settings), rung)
         path = states / f"{rung.number}.safetensors"
         return outcome, path.read_bytes() if outcome.status == "pruned" and path.exists() else None
     finally:
         shutil.rmtree(states)
 
 
-def _trained(runner: Runner, job: Job, rung: Rung) -> TrialOutcome:
-    plan, deadline = plan_of(job.settings, job.prepared), time.monotonic() + rung.seconds
+def _trained(runner: Runner, prepared: Prepared, job: Job, rung: Rung) -> TrialOutcome:
+    plan, deadline = plan_of(job.settings, prepared), time.monotonic() + rung.seconds
 
     def train(candidate: Candidate, before: TrialOutcome | None) -> TrialOutcome:
         outcome = runner.run(rung.number, candidate, plan, _always, deadline, before)
         return told_apart(outcome, plan, deadline, before)
 
-    outcome = attempt(rung.number, rung.candidate, rung.before, job.prepared, train)
+    outcome = attempt(rung.number, rung.candidate, rung.before, prepared, train)
     own = rung.before is not None and rung.before.number == rung.number
     if not own or outcome.status != "timed_out" or outcome.too_slow:
         return outcome

@@ -1,10 +1,8 @@
-"""How a process that another one started has ended: done, with an error, or without a word."""
+"""How a process that another one started has ended: with an error, or without a word."""
 
 import signal
 
 from autopeft import errors
-
-DONE = "done"
 
 
 class WorkerTraceback(Exception):  # noqa: N818 - it is no error of its own, but the cause of one

@@ -51,6 +51,7 @@ class OutputFolder:
         self.trials = path / "trials.csv"
         self.result = path / "result.json"
         self.states = path / "states"
+        self.workers = path / "workers"
         self.encoded = path / "encoded"
         self._settings = path / "search.json"
 

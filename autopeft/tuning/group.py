@@ -15,16 +15,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from autopeft.errors import StudyError
 from autopeft.tuning.fates import cause_of_death, met
 from autopeft.tuning.member import Answer, Asked, Call, Done, Failed, Function, Place
 from autopeft.tuning.prepare import Prepared
 
 GRACE_SECONDS = 2.0
 """After one process has failed, another one that was killed and so caused it shows within these."""
-
-MOST_LOST = 8
-"""Groups in a row that lose a process before the search gives up."""
 
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from autopeft.tuning.member import main; main()"
@@ -33,7 +29,17 @@ _LAST_WORDS = 1000
 
 
 class LostError(Exception):
-    """One of the processes ended without a word; the message says how."""
+    """One of the processes ended without a word; the message says how.
+
+    Attributes:
+        process: its number.
+        words: the end of its log.
+    """
+
+    def __init__(self, message: str, process: int = 0, words: str = "") -> None:
+        """Says how it ended."""
+        super().__init__(message)
+        self.process, self.words = process, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +65,20 @@ class _Member:
 class Group:
     """So many processes on this machine; they start with the first question."""
 
-    def __init__(self, prepared: Prepared, environments: Sequence[Mapping[str, str]]) -> None:
+    def __init__(
+        self, prepared: Prepared, environments: Sequence[Mapping[str, str]], logs: Sequence[Path] = ()
+    ) -> None:  # fmt: skip
         """Prepares the group.
 
         Args:
             prepared: the search, as its processes see it.
             environments: of each process, by rank; a search that trains on one device has groups of one.
+            logs: where each writes what is not for the user; a temporary file by default.
         """
-        self._prepared, self._environments = prepared, environments
+        self._prepared, self._environments, self._logs = prepared, environments, logs
         self._members: list[_Member] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._lost, self._killed = 0, False
+        self._killed = False
 
     def call(
         self,
@@ -88,7 +97,6 @@ class Group:
 
         Raises:
             LostError: a process was killed.
-            StudyError: that has happened too often.
             AutopeftError: a process met it.
             RuntimeError: a process met a defect; its traceback is the cause.
         """
@@ -96,17 +104,13 @@ class Group:
             if not self._members:
                 self._start()
             if self._killed:  # by another thread, which may not have seen all that were starting
-                raise LostError("it was ended")
+                raise LostError("its search was ended")
             for member in self._members:
                 member.send(Call(function=function, arguments=arguments))
             values = self._values(answer, last)
-        except LostError as error:
-            self._give_up_in_time(error)
-            raise
         except BaseException:
             self.close()
             raise
-        self._lost = 0
         return values
 
     def kill(self) -> None:
@@ -129,9 +133,9 @@ class Group:
     def _start(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
         folder = Path(self._folder.name)
-        for rank, environment in enumerate(self._environments):
-            log = folder / f"{rank}.log"
-            with log.open("wb") as stream:
+        logs = self._logs or [folder / f"{rank}.log" for rank in range(len(self._environments))]
+        for environment, log in zip(self._environments, logs, strict=True):
+            with log.open("ab") as stream:
                 process = subprocess.Popen(
                     [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream,
                     env=environment,
@@ -163,16 +167,14 @@ class Group:
     def _end_of(self, rank: int, said: Any) -> Exception:
         """Returns why a process ended: its own error, unless another one was killed and took it along."""
         if not isinstance(said, Failed):
-            return LostError(cause_of_death(self._members[rank].process.wait()))
+            return _lost(self._members[rank])
         for member in (*self._members[:rank], *self._members[rank + 1 :]):
             with suppress(subprocess.TimeoutExpired):
-                if (code := member.process.wait(timeout=GRACE_SECONDS)) < 0:
-                    return LostError(cause_of_death(code))
+                if member.process.wait(timeout=GRACE_SECONDS) < 0:
+                    return _lost(member)
         return met(said.name, said.message, said.traceback)
 
-    def _give_up_in_time(self, error: LostError) -> None:
-        self._lost += 1
-        words = self._members[0].log.read_text(errors="replace")[-_LAST_WORDS:]
-        self.close()
-        if self._lost > MOST_LOST:
-            raise StudyError(f"Processes that train together end again and again: {error}.\n{words}") from error
+
+def _lost(member: _Member) -> LostError:
+    words = member.log.read_text(errors="replace")[-_LAST_WORDS:]
+    return LostError(cause_of_death(member.process.wait()), member.process.pid, words)

@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from autopeft.environment import as_told, remote_code_trusted
 from autopeft.profiling.usable import check_usable
-from autopeft.training.parallel import Parallel
+from autopeft.training.parallel import ALONE, Parallel
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize, measure_speed
 from autopeft.tuning.contest import OwnContest
@@ -42,12 +43,14 @@ class Place:
         prepared: the search.
         meeting: the file in which all processes meet.
         trusted: whether code that the model brings along may run, as in the owner.
+        owner: the process that has started it.
     """
 
     prepared: Prepared
     rank: int
     meeting: Path
     trusted: bool = field(default_factory=remote_code_trusted)
+    owner: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +93,23 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Here:
-    """What a call finds in its process."""
+    """What a call finds in its process.
+
+    Attributes:
+        parallel: its place among those that train together.
+        ask: asks the owner, in the first process alone.
+        owner: the process that has started it.
+    """
 
     prepared: Prepared
-    worker: Worker
+    parallel: Parallel
     ask: Callable[[Any], Any]
+    owner: int
 
-    @property
-    def parallel(self) -> Parallel:
-        """This process's place among those that train together."""
-        return self.worker.parallel
+    @cached_property
+    def worker(self) -> Worker:
+        """What holds the base model, from one call to the next."""
+        return self.prepared.worker(self.parallel)
 
     @property
     def first(self) -> bool:
@@ -210,7 +220,16 @@ class _Line:
                 message = pickle.load(sys.stdin.buffer)
             except EOFError:
                 os._exit(1)
+            except BaseException as error:  # noqa: BLE001 - a function or a value of a module that is not here
+                self.fail(error)
             self.heard.put(message)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Ends the process with an error, for its owner to raise."""
+        self.say(Failed(name=type(error).__name__, message=str(error), traceback=traceback.format_exc()))
+        traceback.print_exc()
+        # The thread that listens holds the standard input, over which the interpreter would stumble on its way out.
+        os._exit(1)
 
 
 def main() -> None:
@@ -227,13 +246,12 @@ def main() -> None:
                 call = line.heard.get()
                 line.say(Done(value=call.function(here, *call.arguments)))
     except BaseException as error:  # noqa: BLE001 - the owner raises it
-        line.say(Failed(name=type(error).__name__, message=str(error), traceback=traceback.format_exc()))
-        traceback.print_exc()
-        # The thread that listens holds the standard input, over which the interpreter would stumble on its way out.
-        os._exit(1)
+        line.fail(error)
 
 
 def _joined(place: Place, line: _Line) -> Here:
+    if place.prepared.team.alone:
+        return Here(prepared=place.prepared, parallel=ALONE, ask=line.ask, owner=place.owner)
     import torch
 
     size = place.prepared.team.devices
@@ -242,10 +260,8 @@ def _joined(place: Place, line: _Line) -> Here:
     cuda = prepared.hardware.device.kind in ("cuda", "rocm")
     if cuda:
         torch.cuda.set_device(place.rank)
-    if prepared.team.alone:
-        return Here(prepared=prepared, worker=prepared.worker(), ask=line.ask)
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", init_method=place.meeting.as_uri(), rank=place.rank, world_size=size
     )
     parallel = Parallel(rank=place.rank, size=size, strategy=prepared.team.strategy)
-    return Here(prepared=prepared, worker=prepared.worker(parallel), ask=line.ask)
+    return Here(prepared=prepared, parallel=parallel, ask=line.ask, owner=place.owner)

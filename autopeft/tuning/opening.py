@@ -10,6 +10,7 @@ from autopeft.tuning.cluster import connected
 from autopeft.tuning.cost import Cost, cost_of, download_bytes, settle
 from autopeft.tuning.crew import Crew, crew_of, crew_unasked
 from autopeft.tuning.folder import OutputFolder, Settings, check_same, check_spaces
+from autopeft.tuning.hands import Hands
 from autopeft.tuning.kept import kept_study
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Observer
@@ -29,6 +30,7 @@ class Opened:
     Attributes:
         trainer: of this process, or of those that train together; it holds nothing where others train.
         crew: the processes that train, None where this one does.
+        hands: those of them that this machine has; none has started yet.
         study: with its starts in the queue, and what a killed run left open settled.
         known: numbers of the trials that were there before.
     """
@@ -39,6 +41,7 @@ class Opened:
     spread: Spread
     trainer: Trainer
     crew: Crew | None
+    hands: Hands | None
     study: TrialStudy
     known: frozenset[int]
 
@@ -81,12 +84,15 @@ def opened(
         study = _study(prepared, folder, spread, storage)
         study.enqueue(prepared.starts)
         study.recover(restarted=True)
+        hands = None if crew is None or not here else Hands(crew.share(prepared), crew, folder.workers)
         try:
             yield Opened(
                 prepared=prepared, settings=settings, folder=folder, spread=spread, trainer=trainer, crew=crew,
-                study=study, known=frozenset(outcome.number for outcome in study.outcomes()),
+                hands=hands, study=study, known=frozenset(outcome.number for outcome in study.outcomes()),
             )  # fmt: skip
         finally:
+            if hands is not None:
+                hands.release()
             # A notebook lives on: a trial that was broken off there shows no further sign of life to other machines.
             study.close()
             trainer.release()

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 from autopeft.errors import RunningElsewhereError, StudyError
-from autopeft.tuning.beside import CrewContests
 from autopeft.tuning.cluster import work_on_cluster
 from autopeft.tuning.cost import Cost, download_bytes, estimated_speed, settle
 from autopeft.tuning.crew import Crew
@@ -14,7 +13,7 @@ from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
-from autopeft.tuning.opening import Opened, competing, cost_in, crew_for, opened, size_of, speed_in
+from autopeft.tuning.opening import Opened, cost_in, crew_for, opened, size_of, speed_in
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.search import finish
 from autopeft.tuning.spread import Spread
@@ -24,7 +23,6 @@ from autopeft.tuning.teams import check_spread
 from autopeft.tuning.trainer import Contests, trainer_of
 from autopeft.tuning.trials import Trials, deadline_of
 from autopeft.tuning.watch import Watch
-from autopeft.tuning.workers import work_together
 from autopeft.values.outcomes import SearchResult
 
 DEFAULT_SECONDS = 1800.0
@@ -134,17 +132,17 @@ def _run_crew(search: Opened, crew: Crew, stops: Limits, began: float, observer:
     """Runs the trials in processes of their own."""
     study, folder, spread, before = search.study, search.folder, search.spread, search.study.seconds
     job = Job(
-        prepared=crew.share(search.prepared), settings=search.settings, where=spread.storage or folder.study,
+        settings=search.settings, where=spread.storage or folder.study,
         beats=spread.beats, name=spread.study, place=study.place, limits=stops,
         deadline=deadline_of(stops, began, before), states=folder.states,
     )  # fmt: skip
     watch = Watch(study, observer, lambda: before + time.monotonic() - began, crew.size)
-    if spread.ray is not None:
+    if search.hands is None:
         observer.phase(f"Training {crew.size} trials at once on the Ray cluster")
-        work_on_cluster(job, crew, study, folder, watch.look)
+        work_on_cluster(crew.share(search.prepared), job, crew, study, folder, watch.look)
     else:
         observer.phase(f"Starting {crew.size} workers")
-        work_together(job, crew, study, watch.look)
+        search.hands.work(job, study, watch.look)
     study.spend(before + time.monotonic() - began, crew.size)
 
 
@@ -157,12 +155,8 @@ def _observe(search: Opened) -> None:
 
 
 def _finish(search: Opened, observer: Observer) -> SearchResult:
-    prepared, folder, crew = search.prepared, search.folder, search.crew
-    beside = crew is not None and competing(crew, search.spread) > 1
-    contests: Contests = CrewContests(prepared, crew) if crew is not None and beside else search.trainer
-    try:
-        result = finish(prepared, contests, search.study, folder, search.settings, observer)
-    finally:
-        contests.release()
+    prepared, folder = search.prepared, search.folder
+    contests: Contests = search.hands or search.trainer
+    result = finish(prepared, contests, search.study, folder, search.settings, observer)
     folder.write_result(result)
     return result

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from autopeft.errors import StudyError
+from autopeft.training.worker import Worker
 from autopeft.tuning import member
 from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.contest import Contest, OwnContest, Rehearsal
@@ -22,6 +23,9 @@ from autopeft.values.outcomes import Score, TrialOutcome
 from autopeft.values.plans import Plan
 
 T = TypeVar("T")
+
+MOST_LOST = 8
+"""Trials in a row that lose a process before the search gives up."""
 
 
 class Contests(Protocol):
@@ -56,9 +60,9 @@ def trainer_of(prepared: Prepared) -> Trainer:
 class OwnTrainer:
     """Trains in this process, which keeps one base model loaded."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        """Prepares it; nothing is loaded yet."""
-        self._prepared, self._worker = prepared, prepared.worker()
+    def __init__(self, prepared: Prepared, worker: Worker | None = None) -> None:
+        """Prepares it; nothing is loaded yet, unless a worker is given that has its base."""
+        self._prepared, self._worker = prepared, worker or prepared.worker()
 
     def speed(self) -> float:
         """Returns training tokens per second of the first candidate, measured here; loads the weights."""
@@ -113,6 +117,7 @@ class TeamRunner:
     def __init__(self, group: Group, size: TrialSize, states: Path) -> None:
         """Prepares the runner: see `autopeft.tuning.runner.TorchRunner`."""
         self._group, self._size, self._states = group, size, states
+        self._lost = 0
 
     def run(
         self,
@@ -123,7 +128,11 @@ class TeamRunner:
         deadline: float,
         earlier: TrialOutcome | None,
     ) -> TrialOutcome:
-        """Returns the outcome as the first process has it, with the largest peak of all."""
+        """Returns the outcome as the first process has it, with the largest peak of all.
+
+        Raises:
+            StudyError: a process was lost again and again.
+        """
         trial = member.Trial(
             number=number, candidate=candidate, plan=plan, size=self._size, states=self._states, deadline=deadline,
             asked=time.monotonic(), earlier=earlier,
@@ -131,10 +140,15 @@ class TeamRunner:
         try:
             outcomes: list[TrialOutcome] = self._group.call(member.train, trial, answer=stops, last=_ran_out)
         except LostError as error:
+            self._lost += 1
+            if self._lost > MOST_LOST:
+                message = f"Processes that train together end again and again: {error}.\n{error.words}"
+                raise StudyError(message) from error
             continues = earlier.number if earlier else None
             return TrialOutcome(
                 number=number, status="worker_lost", candidate=candidate, reason=str(error), continues=continues
             )
+        self._lost = 0
         peaks = [outcome.peak_bytes for outcome in outcomes if outcome.peak_bytes is not None]
         return replace(outcomes[0], peak_bytes=max(peaks, default=None))
 

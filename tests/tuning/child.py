@@ -11,6 +11,7 @@ from autopeft.tuning.budget import TrialSize
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.halving import READINGS
+from autopeft.tuning.hands import Hands
 from autopeft.tuning.hired import Job
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
@@ -18,8 +19,7 @@ from autopeft.tuning.proposal import proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Trials
 from autopeft.tuning.watch import Watch
-from autopeft.tuning.workers import work_together
-from autopeft.values.candidates import Candidate
+from autopeft.values.candidates import ONE_DEVICE, Candidate
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
 STARTS = (
@@ -72,7 +72,12 @@ def nothing(_candidate) -> list[str]:
 def prepared(obstacles: Any = nothing) -> Any:
     data = {"validation": SimpleNamespace(lengths=(1,))}
     return SimpleNamespace(
-        obstacles=obstacles, seed=0, parts=(data,), proposal=proposal(STARTS, depth=4), memory_bytes=2**30
+        team=ONE_DEVICE,
+        obstacles=obstacles,
+        seed=0,
+        parts=(data,),
+        proposal=proposal(STARTS, depth=4),
+        memory_bytes=2**30,
     )
 
 
@@ -90,7 +95,7 @@ def job(folder: Path, trials: int, maker: Any = simulated, **elsewhere: Any) -> 
     limits = Limits(trials=trials, seconds=None)
     where = {"where": folder / "study.db", **elsewhere}
     return Job(
-        prepared=prepared(), settings=SETTINGS, limits=limits, deadline=float("inf"), states=folder / "states",
+        settings=SETTINGS, limits=limits, deadline=float("inf"), states=folder / "states",
         maker=maker, **where,
     )  # fmt: skip
 
@@ -100,8 +105,11 @@ def search_together(folder: Path, trials: int, workers: int, maker: Any = simula
     with OutputFolder(folder).locked():
         study = open_study(folder)
         study.recover()
-        crew = Crew(size=workers, gpus=(), threads=1)
-        work_together(job(folder, trials, maker), crew, study, Watch(study, Silent(), lambda: 0.0, workers).look)
+        hands = Hands(prepared(), Crew(size=workers, gpus=(), threads=1), folder / "workers")
+        try:
+            hands.work(job(folder, trials, maker), study, Watch(study, Silent(), lambda: 0.0, workers).look)
+        finally:
+            hands.release()
     return study
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 from autopeft.tuning.hired import work
 from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.study import TrialStudy
-from tests.tuning.child import SimulatedRunner, job, open_study
+from tests.tuning.child import SimulatedRunner, job, open_study, prepared
 
 
 @event.listens_for(Engine, "connect")
@@ -61,7 +61,7 @@ def start(folder: Path, trials: int, maker: Any = stateful, **elsewhere: Any) ->
         return process
     code = 1
     try:
-        work(job(folder, trials, maker, **elsewhere), lambda: None)
+        work(prepared(), job(folder, trials, maker, **elsewhere), lambda: None)
         code = 0
     finally:
         if code:

@@ -9,11 +9,12 @@ import pytest
 
 from autopeft.errors import OutOfMemoryError, StudyError
 from autopeft.training.worker import Worker
-from autopeft.tuning.beside import CrewContest, CrewContests
+from autopeft.tuning.beside import CrewContest
 from autopeft.tuning.contest import OwnContest
 from autopeft.tuning.cost import _compared_budgets
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.group import LostError
+from autopeft.tuning.hands import Hands
 from autopeft.tuning.member import Terms
 from autopeft.tuning.prepare import Request, prepare
 from autopeft.values.candidates import Candidate, Constraints
@@ -164,9 +165,9 @@ def test_processes_train_what_one_would(tiny_models, tmp_path):
         Worker(prepared.model, prepared.hardware, head_seed=0), prepared.encoded, plan, prepared.objective,
         seconds=600.0, racing_rows=16,
     )  # fmt: skip
-    contests = CrewContests(prepared, Crew(size=2, gpus=(), threads=1))
+    hands = Hands(prepared, Crew(size=2, gpus=(), threads=1), tmp_path / "workers")
     try:
-        made = contests.contest(plan, seconds=600.0, racing_rows=16)
+        made = hands.contest(plan, seconds=600.0, racing_rows=16)
         asked: list[Callable[[], Any]] = [
             lambda: made.race(LORA, RATES),
             lambda: made.rehearse(LORA, 7, tmp_path / "finalist"),
@@ -174,9 +175,9 @@ def test_processes_train_what_one_would(tiny_models, tmp_path):
         ]
         raced, rehearsed, frozen = made.together(asked)
         performed = made.perform(rehearsed, tmp_path / "finalist")
-        processes = [member.process for group in contests._groups for member in group._members]
+        processes = [member.process for group in hands._groups for member in group._members]
     finally:
-        contests.release()
+        hands.release()
     alone = own.race(LORA, RATES)
     assert replace(raced, seconds=0.0) == replace(alone, seconds=0.0)
     again = own.rehearse(LORA, 7, tmp_path / "own")

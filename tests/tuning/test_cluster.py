@@ -17,7 +17,7 @@ from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.halving import READINGS
 from autopeft.tuning.spread import Spread
 from tests.environments import ROOT, ray_folder
-from tests.tuning.child import STARTS, job, open_study
+from tests.tuning.child import STARTS, job, open_study, prepared
 from tests.tuning.swarm import stateful
 from tests.tuning.test_crew import machine
 
@@ -61,7 +61,7 @@ def test_nothing_lies_on_a_node_between_two_tasks(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for number in range(2):
         rung = Rung(number=number, candidate=STARTS[0], before=None, state=None, seconds=60.0)
-        outcome, state = train_rung("key", job(tmp_path / "out", 2, stateful), rung)
+        outcome, state = train_rung("key", prepared(), job(tmp_path / "out", 2, stateful), rung)
         assert (outcome.status, state) == ("pruned", b"")
         assert list(tmp_path.iterdir()) == []
 
@@ -92,17 +92,18 @@ from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.watch import Watch
 from tests.tuning import doomed
-from tests.tuning.child import job, open_study
+from tests.tuning.child import job, open_study, prepared
 from tests.tuning.swarm import told
 from tests.tuning.test_crew import machine
 where = Path(sys.argv[1])
 folder, study = OutputFolder(where), open_study(where)
 with connected(Spread(ray="", workers=2), machine(0)) as crew:
-    work_on_cluster(job(where, 12, doomed.maker), crew, study, folder, Watch(study, Silent(), lambda: 0.0, 2).look)
+    look = Watch(study, Silent(), lambda: 0.0, 2).look
+    work_on_cluster(prepared(), job(where, 12, doomed.maker), crew, study, folder, look)
     told_now = {"ended": [o.status for o in study.outcomes()], "trials": told(study, where)}
     told_now["curves"] = [len(o.curve) for o in study.outcomes() if o.status == "completed"]
     try:
-        work_on_cluster(job(where, 14, doomed.broken), crew, study, folder, lambda: None)
+        work_on_cluster(prepared(), job(where, 14, doomed.broken), crew, study, folder, lambda: None)
     except KeyError as error:
         told_now["error"] = str(error)
 print(json.dumps(told_now))
@@ -165,7 +166,7 @@ def test_a_node_that_is_lost_takes_no_search_along(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", fake)
     study = open_study(tmp_path)
     crew = Crew(size=1, gpus=(), threads=1)
-    work_on_cluster(job(tmp_path, 4, stateful), crew, study, OutputFolder(tmp_path), lambda: None)
+    work_on_cluster(prepared(), job(tmp_path, 4, stateful), crew, study, OutputFolder(tmp_path), lambda: None)
     outcomes = study.outcomes()
     lost = [outcome for outcome in outcomes if outcome.status == "worker_lost"]
     assert [outcome.reason.rpartition(" ")[2] for outcome in lost] == ["NodeDiedError", "LocalRayletDiedError"]

@@ -15,7 +15,7 @@ from autopeft.profiling.hardware import among_freest, probe_hardware
 from autopeft.profiling.usable import claim
 from autopeft.tuning.cluster import Rung, train_rung
 from autopeft.tuning.crew import crew_of, crew_unasked
-from autopeft.tuning.hired import torch_runner, work
+from autopeft.tuning.hired import made, work
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.member import Place
 from autopeft.tuning.spread import Spread
@@ -148,9 +148,10 @@ def test_a_process_claims_no_slice_but_its_own():
 def test_a_worker_whose_gpu_torch_cannot_use_says_so(monkeypatch):
     """It would train on the processor instead, and nobody would know why the search is slow."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    job: Any = SimpleNamespace(prepared=Search(hardware=machine(1)))
+    search: Any = Search(hardware=machine(1))
+    job: Any = SimpleNamespace(maker=None)
     with pytest.raises(DeviceError, match="card is here, but torch"):
-        torch_runner(job)
+        made(search, job)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +184,9 @@ def test_leave_to_run_code_reaches_workers_and_tasks(tmp_path):
     open_study(tmp_path)
     with trust_remote_code():
         told, place = job(tmp_path, 1, trusting), Place(prepared=prepared(), rank=0, meeting=tmp_path)
-    work(told, lambda: None)
-    train_rung("told", told, Rung(number=0, candidate=STARTS[0], before=None, state=None, seconds=60.0))
-    work(job(tmp_path, 2, trusting), lambda: None)
+    work(prepared(), told, lambda: None)
+    train_rung("told", prepared(), told, Rung(number=0, candidate=STARTS[0], before=None, state=None, seconds=60.0))
+    work(prepared(), job(tmp_path, 2, trusting), lambda: None)
     assert trusted == [True, True, False]
     assert place.trusted
     assert not Place(prepared=prepared(), rank=0, meeting=tmp_path).trusted

@@ -1,24 +1,24 @@
 """Several workers on one study: each trial once, none lost, and what happens when one of them dies or errs."""
 
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from autopeft.errors import StudyError
+from autopeft.tuning.group import Group, LostError
 from autopeft.tuning.halving import promotable
+from autopeft.tuning.hired import serve
 from autopeft.tuning.running import Running
-from autopeft.tuning.workers import Hand, _came_to_its_end
-from tests.tuning.child import STARTS, SimulatedRunner, open_study, search, search_together
+from tests.tuning.child import STARTS, SimulatedRunner, job, open_study, prepared, search, search_together
 from tests.tuning.test_halving import trial
 
 
@@ -163,7 +163,7 @@ def test_a_defect_in_a_worker_stops_the_search_with_its_traceback(tmp_path):
 @pytest.mark.slow
 def test_workers_that_cannot_start_end_the_search(tmp_path):
     """A machine on which every worker dies before its first trial is no endless loop."""
-    with pytest.raises(StudyError, match=r"Workers end before they have begun a trial\. .*\.log says more"):
+    with pytest.raises(StudyError, match="before they have begun a trial: its process ended with exit code 3"):
         search_together(tmp_path, 8, 1, stillborn)
 
 
@@ -188,9 +188,26 @@ def test_workers_end_with_the_search_that_started_them(tmp_path):
 
 def test_a_worker_that_died_before_it_read_its_job_is_lost_and_no_error(tmp_path):
     """What is still to be written to a dead worker breaks its pipe: what counts is that it died; its log says why."""
+    broken_python = {**os.environ, "PYTHONHOME": str(tmp_path / "nowhere")}
+    group = Group(prepared(), [broken_python], [tmp_path / "0.log"])
+    with pytest.raises(LostError, match="its process ended with exit code 1") as lost:
+        group.call(serve, job(tmp_path, 1))
+    assert lost.value.process > 0
+    assert "encodings" in lost.value.words
+    assert (tmp_path / "0.log").exists()
 
-    def close():
-        raise BrokenPipeError
 
-    process: Any = SimpleNamespace(stdout=io.BytesIO(), stdin=SimpleNamespace(close=close), wait=lambda: 3)
-    assert not _came_to_its_end(Hand(process=process, log=tmp_path / "0.log"))
+def test_what_a_worker_cannot_read_is_an_error(tmp_path):
+    """A function of a module that it cannot import ends it with the reason, and nobody waits for its answer."""
+    group = Group(prepared(), [os.environ])
+    unknown = types.FunctionType(serve.__code__, {}, "unknown")
+    unknown.__module__, unknown.__qualname__ = "tests_unheard_of", "unknown"
+    known: Any = types.ModuleType("tests_unheard_of")
+    known.unknown = unknown
+    sys.modules["tests_unheard_of"] = known
+    try:
+        with pytest.raises(RuntimeError, match="A worker met ModuleNotFoundError: No module named 'tests_unheard_of'"):
+            group.call(unknown)
+    finally:
+        del sys.modules["tests_unheard_of"]
+    assert group._members == []
