@@ -10,7 +10,7 @@ from functools import partial
 
 from autopeft.errors import DivergedError, OutOfMemoryError, UndefinedScoreError, first_line
 from autopeft.training.scoring import Objective
-from autopeft.tuning.compare import Comparison, default_recipe
+from autopeft.tuning.compare import Comparison
 from autopeft.tuning.race import Performance
 from autopeft.values.candidates import Candidate, halved
 from autopeft.values.outcomes import Contender, Difference, Score
@@ -25,6 +25,14 @@ class Baseline:
     note: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A baseline as it was trained; None, with a note that says why, where it was left out."""
+
+    performance: Performance | None = None
+    note: str = ""
+
+
 Train = Callable[[Candidate], Performance]
 
 _TRAINED: Mapping[str, tuple[str, str, Callable[[Comparison, str, Candidate], Performance]]] = {
@@ -34,23 +42,32 @@ _TRAINED: Mapping[str, tuple[str, str, Callable[[Comparison, str, Candidate], Pe
 """What each baseline is called and what is said while it trains, by its key in the result, and how it is trained."""
 
 
-def train_baselines(comparison: Comparison, winner: Performance, tell: Callable[[str], None]) -> dict[str, Baseline]:
+def train_baselines(
+    comparison: Comparison, recipe: Candidate, tell: Callable[[str], None]
+) -> dict[str, Trained]:  # fmt: skip
     """Returns the baselines by their keys in the result.
 
     Args:
-        comparison: trains and scores.
-        winner: what they are compared with, on whose base they train.
+        comparison: trains.
+        recipe: the default one, on the base of whoever it is compared with.
         tell: is told who is being trained.
     """
-    recipe = default_recipe(winner.candidate)
 
-    def asked(name: str) -> Baseline:
+    def asked(name: str) -> Trained:
         title, phase, train = _TRAINED[name]
         tell(phase)
-        return _baseline(title, comparison, winner, partial(train, comparison, name), recipe)
+        try:
+            return Trained(performance=_fitting(partial(train, comparison, name), recipe))
+        except (DivergedError, OutOfMemoryError) as error:
+            return Trained(note=_left_out(title, error))
 
     trained = comparison.together([partial(asked, name) for name in _TRAINED])
     return dict(zip(_TRAINED, trained, strict=True))
+
+
+def beside(comparison: Comparison, winner: Performance, trained: Mapping[str, Trained]) -> dict[str, Baseline]:
+    """Returns what a winner has over each baseline."""
+    return {name: _beside(_TRAINED[name][0], comparison, winner, other) for name, other in trained.items()}
 
 
 def ahead_on_validation(
@@ -65,12 +82,18 @@ def ahead_on_validation(
     return max(better, key=lambda each: objective.signed(each[1].validation.value), default=None)
 
 
-def _baseline(title: str, comparison: Comparison, winner: Performance, train: Train, recipe: Candidate) -> Baseline:
+def _beside(title: str, comparison: Comparison, winner: Performance, trained: Trained) -> Baseline:
+    if trained.performance is None:
+        return Baseline(note=trained.note)
     try:
-        trained = _fitting(train, recipe)
-        return Baseline(contender=comparison.contender(trained), difference=comparison.difference(winner, trained))
-    except (DivergedError, OutOfMemoryError, UndefinedScoreError) as error:
-        return Baseline(note=f"{title} is left out of the comparison: {first_line(error)}")
+        contender = comparison.contender(trained.performance)
+        return Baseline(contender=contender, difference=comparison.difference(winner, trained.performance))
+    except UndefinedScoreError as error:
+        return Baseline(note=_left_out(title, error))
+
+
+def _left_out(title: str, error: Exception) -> str:
+    return f"{title} is left out of the comparison: {first_line(error)}"
 
 
 def _fitting(train: Train, recipe: Candidate) -> Performance:

@@ -3,26 +3,23 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
-from autopeft.errors import NothingFitsError, OutOfMemoryError, StudyError, UndefinedScoreError, first_line
-from autopeft.tasks import get_task
+from autopeft.errors import NothingFitsError, StudyError
 from autopeft.training.scoring import Objective
 from autopeft.tuned import TunedConfig
-from autopeft.tuning.baselines import Baseline, ahead_on_validation, train_baselines
+from autopeft.tuning.baselines import Baseline, ahead_on_validation, beside
 from autopeft.tuning.budget import scored_rows, trial_seconds
 from autopeft.tuning.compare import Comparison
-from autopeft.tuning.finalists import finalists, hold_final
+from autopeft.tuning.finalists import Final, finalists, hold_final
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.observer import Observer
 from autopeft.tuning.pareto import Front, explained, search_front, unmeasured
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.ranking import counted, ranking
-from autopeft.tuning.references import tfidf
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trainer import Contests
 from autopeft.tuning.winner import tuned_config
-from autopeft.values.candidates import Candidate
+from autopeft.tuning.yardsticks import final_and_yardsticks, yardsticks
 from autopeft.values.outcomes import Contender, Score, SearchResult, TrialOutcome
 from autopeft.values.plans import Plan
 
@@ -64,22 +61,25 @@ def finish(
     found = search_front(outcomes, prepared.objectives)
     first, reserve = _first_and_reserve(found, ranked, seconds)
     rows = scored_rows(settings.size, prepared.parts)
-    final = hold_final(comparison, first, reserve, objective, plan.seed, rows, observer.phase)
-    winner, counts = comparison.contender(final.winner), counted(outcomes)
+    counts = counted(outcomes)
     config = partial(tuned_config, prepared, trials=counts, seconds=study.seconds)
-    config(winner).save(folder.tuned)
-    asked: list[Callable[[], Any]] = [
-        lambda: train_baselines(comparison, final.winner, observer.phase),
-        lambda: _references(prepared, comparison, winner.config, observer.phase),
-    ]
-    baselines, (references, unscored) = comparison.together(asked)
+
+    def hold() -> Final:
+        final = hold_final(comparison, first, reserve, objective, plan.seed, rows, observer.phase)
+        config(comparison.contender(final.winner)).save(folder.tuned)
+        return final
+
+    measure = partial(yardsticks, prepared, comparison, tell=observer.phase)
+    contenders = [outcome.candidate for outcome in first]
+    final, measured = final_and_yardsticks(comparison, hold, measure, contenders)
+    winner, baselines = comparison.contender(final.winner), beside(comparison, final.winner, measured.trained)
     offered = _offered(prepared, baselines, winner, config, folder)
     return SearchResult(
         winner=winner,
         default_lora=baselines["default_lora"].contender,
         raced_lora=baselines["raced_lora"].contender,
         difference={name: gap for name, other in baselines.items() if (gap := other.difference) is not None},
-        references=references,
+        references=measured.references,
         trials=counts,
         seconds=study.seconds,
         comparison_seconds=time.monotonic() - started,
@@ -88,10 +88,10 @@ def finish(
         notes=(
             *prepared.notes,
             *unmeasured(found),
-            *_outdone(winner.test, references, objective),
+            *_outdone(winner.test, measured.references, objective),
             *(b.note for b in baselines.values() if b.note),
             *offered,
-            *unscored,
+            *measured.notes,
         ),
         winner_trial=final.chosen.number,
         finalists=final.finalists,
@@ -142,30 +142,6 @@ def _overhead(study: TrialStudy, outcomes: Sequence[TrialOutcome]) -> float:
     """Returns the seconds of a search in which a worker, in the mean over all of them, neither trained nor scored."""
     busy, there = sum(o.seconds - o.overhead_seconds for o in outcomes), study.worker_seconds
     return study.seconds * (there - busy) / there if there else 0.0
-
-
-def _references(
-    prepared: Prepared, comparison: Comparison, candidate: Candidate, tell: Callable[[str], None]
-) -> tuple[dict[str, Score], tuple[str, ...]]:
-    """Returns the scores of what needs no fine-tuning, and a note on each that could not be scored here."""
-    tell("Scoring what needs no fine-tuning")
-    seed, objective = prepared.seed + 1, prepared.objective
-    task = get_task(prepared.model.task)
-    asked: dict[str, Callable[[], Score | None]] = {
-        "untuned": lambda: comparison.untuned(candidate, seed),
-        "tfidf_logistic_regression": lambda: tfidf(prepared.data, task, objective, seed),
-    }
-    found: dict[str, Score] = {}
-    notes = []
-    for name, ask in asked.items():
-        try:
-            scored = ask()
-        except (OutOfMemoryError, UndefinedScoreError) as error:
-            notes.append(f"There is no score of {name.replace('_', ' ')}: {first_line(error)}")
-            continue
-        if scored is not None:
-            found[name] = scored
-    return found, tuple(notes)
 
 
 def _outdone(winner: Score, references: Mapping[str, Score], objective: Objective) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from autopeft.errors import DivergedError, OutOfMemoryError
 from autopeft.tasks import Predictions
 from autopeft.training.scoring import Objective
-from autopeft.tuning.baselines import train_baselines
+from autopeft.tuning.baselines import beside, train_baselines
 from autopeft.tuning.compare import RACED_RATES, Comparison, default_recipe
 from autopeft.tuning.race import Performance
 from autopeft.values.candidates import Candidate
@@ -51,7 +51,9 @@ def compared(folder, contest):
 
 def baselines(folder, fails=lambda _candidate, _rates: None):
     contest = Contest(fails)
-    return train_baselines(compared(folder, contest), performance(WINNER), lambda _: None), contest.asked
+    made = compared(folder, contest)
+    trained = train_baselines(made, default_recipe(WINNER), lambda _: None)
+    return beside(made, performance(WINNER), trained), contest.asked
 
 
 def test_a_baseline_that_diverges_is_left_out(tmp_path):

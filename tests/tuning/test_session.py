@@ -27,7 +27,7 @@ from autopeft.training.run import TrainingRun
 from autopeft.tuned import TunedConfig
 from autopeft.tuning import folder as folder_module
 from autopeft.tuning import observations, session
-from autopeft.tuning.baselines import Baseline
+from autopeft.tuning.baselines import Trained
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.limits import Limits
@@ -339,13 +339,13 @@ def test_the_winner_is_written_before_anything_is_compared(request_, tmp_path, m
     def cut(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autopeft.tuning.search.train_baselines", cut)
+    monkeypatch.setattr("autopeft.tuning.yardsticks.train_baselines", cut)
     with pytest.raises(KeyboardInterrupt):
         run_search(only, tmp_path / "out", one, resume=False, observer=Silent())
     tuned = TunedConfig.load(tmp_path / "out" / "tuned.yaml")
     assert not (tmp_path / "out" / "result.json").exists()
-    left_out = {"default_lora": Baseline(note="It diverged."), "raced_lora": Baseline(note="It did not fit.")}
-    monkeypatch.setattr("autopeft.tuning.search.train_baselines", lambda *_: left_out)
+    left_out = {"default_lora": Trained(note="It diverged."), "raced_lora": Trained(note="It did not fit.")}
+    monkeypatch.setattr("autopeft.tuning.yardsticks.train_baselines", lambda *_: left_out)
     result = run_search(only, tmp_path / "out", one, resume=True, observer=Silent())
     assert result.winner.config == tuned.candidate
     assert (result.default_lora, result.raced_lora, dict(result.difference)) == (None, None, {})
