@@ -135,7 +135,7 @@ def _final(given: Bench, outcomes: Sequence[TrialOutcome], began: float) -> Cand
     seed, left = given.last_seed + 1, began + given.seconds - time.monotonic()
     comparison = given.trained(seed, "final", left, given.prepared.encoded)
     first = finalists(ranked, given.seconds)
-    rehearsed = rehearse(comparison, first, ranked[len(first) :], seed, lambda _: None)
+    rehearsed = rehearse(comparison, first, ranked[len(first) :], seed)
     trial_rows = scored_rows(given.settings.size, given.prepared.parts)
     return best_of(rehearsed, given.prepared.objective, trial_rows)[0].candidate
 

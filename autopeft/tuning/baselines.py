@@ -42,20 +42,17 @@ _TRAINED: Mapping[str, tuple[str, str, Callable[[Comparison, str, Candidate], Pe
 """What each baseline is called and what is said while it trains, by its key in the result, and how it is trained."""
 
 
-def train_baselines(
-    comparison: Comparison, recipe: Candidate, tell: Callable[[str], None]
-) -> dict[str, Trained]:  # fmt: skip
+def train_baselines(comparison: Comparison, recipe: Candidate) -> dict[str, Trained]:
     """Returns the baselines by their keys in the result.
 
     Args:
         comparison: trains.
         recipe: the default one, on the base of whoever it is compared with.
-        tell: is told who is being trained.
     """
 
     def asked(name: str) -> Trained:
         title, phase, train = _TRAINED[name]
-        tell(phase)
+        comparison.begins(phase)
         try:
             return Trained(performance=_fitting(partial(train, comparison, name), recipe))
         except (DivergedError, OutOfMemoryError) as error:

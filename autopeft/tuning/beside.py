@@ -19,6 +19,9 @@ from autopeft.values.outcomes import Score
 
 T = TypeVar("T")
 
+LOOK_SECONDS = 0.5
+"""Between two looks at what has begun, for whoever is told."""
+
 
 class CrewContest:
     """Has contenders trained by whichever process is free; one that is killed is not asked again."""
@@ -38,32 +41,37 @@ class CrewContest:
         self._left, self._lock, self._states = len(self._groups), Lock(), count()
         self._cause: BaseException | None = None
 
-    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+    def together(self, calls: Sequence[Callable[[], T]], look: Callable[[], None]) -> list[T]:
         """Returns what each call returns, in order, all made at once; the first error ends what the others train."""
         with ThreadPoolExecutor(max(1, len(calls))) as threads:
             asked = [threads.submit(call) for call in calls]
             try:
-                wait(asked, return_when=FIRST_EXCEPTION)
-                for one in asked:
-                    if one.done():
+                while (seen := wait(asked, timeout=LOOK_SECONDS, return_when=FIRST_EXCEPTION)).not_done:
+                    for one in seen.done:
                         one.result()
+                    look()
+                return [one.result() for one in asked]
             except BaseException as error:  # noqa: BLE001 - raised again, or what came before it
                 cause = self._end(error)
                 raise cause from cause.__cause__
-            return [one.result() for one in asked]
 
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
         """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""
         return run_race(self, candidate, rates, self._terms.seconds)
 
     def laps(self, field: Sequence[tuple[Candidate, Path | None]], share: float, deadline: float) -> list[Lap]:
-        """Returns what came of a lap of each, from its state to a share of the budget."""
+        """Returns what came of a lap of each, from its state to a share of the budget.
 
-        def asked(candidate: Candidate, before: Path | None) -> Callable[[], Lap]:
+        One that does not fit ends no more than the race, which may be run again with half the rows at once.
+        """
+
+        def lap(candidate: Candidate, before: Path | None) -> Lap:
             after = self._folder / f"{next(self._states)}.safetensors"
-            return lambda: self._contend(_lap, candidate, before, after, share, deadline)
+            found: Lap = self._contend(_lap, candidate, before, after, share, deadline)
+            return found
 
-        return self.together([asked(*entered) for entered in field])
+        with ThreadPoolExecutor(len(field)) as threads:
+            return list(threads.map(lap, *zip(*field, strict=True)))
 
     def home(self, candidate: Candidate, state: Path | None, deadline: float) -> Performance | Fallen:
         """Returns the performance at the end of the budget; one whose time is up is scored as it stands."""

@@ -22,6 +22,7 @@ from autopeft.files import write_bytes
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.hired import Job, made
+from autopeft.tuning.member import alone
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.runner import Runner, carrying
 from autopeft.tuning.spread import Spread
@@ -211,7 +212,7 @@ def _rung_trained(key: str, prepared: Prepared, job: Job, rung: Rung) -> tuple[T
     if key not in _HELD:
         _HELD.clear()
         folder = Path(tempfile.mkdtemp(prefix="autopeft-"))
-        runner, speed = made(prepared, replace(job, states=folder))
+        runner, speed = made(alone(prepared), replace(job, states=folder))
         _HELD[key] = runner, min(speed, job.settings.tokens_per_second), folder
     runner, speed, states = _HELD[key]
     settings = replace(job.settings, tokens_per_second=speed)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
+from threading import get_ident
 from typing import TypeVar
 
 from autopeft.files import parse, plain, read_json, to_json, write_text
@@ -25,7 +27,10 @@ RACED_RATES = (1e-4, 3.1e-4, 9.65e-4, 3e-3)
 class Comparison:
     """Compares contenders that one contest trains, and keeps each performance in a file."""
 
-    def __init__(self, contest: Contest, objective: Objective, seed: int, folder: Path) -> None:
+    def __init__(
+        self, contest: Contest, objective: Objective, seed: int, folder: Path,
+        tell: Callable[[str], None] = lambda _phase: None,
+    ) -> None:  # fmt: skip
         """Prepares the comparison.
 
         Args:
@@ -33,12 +38,26 @@ class Comparison:
             objective: the metric that decides.
             seed: of the intervals.
             folder: finished performances are kept here, so that a killed comparison goes on.
+            tell: is told what begins, in this thread.
         """
+        self._tell, self._owner, self._begun = tell, get_ident(), SimpleQueue[str]()
         self._contest, self._objective, self._seed, self.folder = contest, objective, seed, folder
 
     def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Returns what each call returns, in order; what they train is trained at the same time where it can be."""
-        return self._contest.together(calls)
+        found = self._contest.together(calls, self._say)
+        self._say()
+        return found
+
+    def begins(self, phase: str) -> None:
+        """Has it told that a part of the comparison begins."""
+        self._begun.put(phase)
+        self._say()
+
+    def _say(self) -> None:
+        # Who watches a search in a notebook, or in a terminal, is not made for several threads.
+        while get_ident() == self._owner and not self._begun.empty():
+            self._tell(self._begun.get())
 
     def single(self, name: str, candidate: Candidate) -> Performance:
         """Returns a candidate's performance after the plan's budget."""

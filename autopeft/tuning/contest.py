@@ -39,8 +39,11 @@ class Rehearsal:
 class Contest(Protocol):
     """Trains whoever is compared, all for the same tokens; it keeps nothing but what a finalist trained."""
 
-    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Returns what each call returns, in order; they may be made at the same time."""
+    def together(self, calls: Sequence[Callable[[], T]], look: Callable[[], None]) -> list[T]:
+        """Returns what each call returns, in order.
+
+        They may be made at the same time, each in a thread; ``look`` is called now and then in the one that waits.
+        """
         ...
 
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
@@ -58,6 +61,15 @@ class Contest(Protocol):
     def untuned(self, candidate: Candidate, seed: int) -> Score | None:
         """Returns the base's own test score: see `autopeft.tuning.references`."""
         ...
+
+
+def one_by_one(calls: Sequence[Callable[[], T]], look: Callable[[], None]) -> list[T]:
+    """Returns what each call returns, with a look after each."""
+    found = []
+    for call in calls:
+        found.append(call())
+        look()
+    return found
 
 
 class OwnContest:
@@ -79,9 +91,9 @@ class OwnContest:
         self._worker, self._data, self._plan, self._objective = worker, data, plan, objective
         self._seconds, self._racing_rows = seconds, racing_rows
 
-    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+    def together(self, calls: Sequence[Callable[[], T]], look: Callable[[], None]) -> list[T]:
         """Returns what each call returns, made one after the other."""
-        return [call() for call in calls]
+        return one_by_one(calls, look)
 
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
         """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""

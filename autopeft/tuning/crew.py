@@ -18,6 +18,10 @@ SHORTEST_SPREAD = 60.0
 """Seconds below which a search starts none by itself: they load the libraries for a quarter of a minute each."""
 
 
+LIBRARY_BYTES = 2**30
+"""Memory that is to be free for each process which loads its libraries before the search is planned."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Crew:
     """The processes that a search starts on this machine.
@@ -87,14 +91,30 @@ def crew_unasked(prepared: Prepared, stops: Limits) -> Crew | None:
     tokens of one process with two (benchmarks/LOG.md, 2026-11-22). What is counted in trials or tokens stays with one
     process, so that it comes to the same each time. All starts have to fit into each process's share of the memory.
     """
-    hardware = prepared.hardware
+    return next((crew for crew in _unasked(prepared.hardware, stops) if _fit(crew.share(prepared))), None)
+
+
+def crew_expected(spread: Spread, hardware: HardwareProfile, stops: Limits) -> Crew | None:
+    """Returns the processes of a search on processors, as far as that can be told before model and data are read.
+
+    None where there will be none, or where what they load might itself be too much for the memory.
+
+    Raises:
+        InvalidValueError: GPUs are named that are not there.
+    """
+    if hardware.device.kind != "cpu":
+        return None
+    crew = crew_of(spread, hardware) or next(iter(_unasked(hardware, stops)), None)
+    return crew if crew and crew.size * LIBRARY_BYTES <= hardware.device.free_memory_bytes else None
+
+
+def _unasked(hardware: HardwareProfile, stops: Limits) -> list[Crew]:
+    """Returns what a search may start by itself: first who leaves the fewest cores idle, of those the largest crew."""
     timed = (stops.seconds or 0.0) >= SHORTEST_SPREAD and stops.trials is None and stops.tokens is None
     if not timed or os.name != "posix" or hardware.device.kind != "cpu":
-        return None
+        return []
     crews = [_on_processors(size, hardware) for size in range(2, min(MOST_UNASKED, hardware.cpu_count) + 1)]
-    # Of those that leave the fewest cores idle, the largest.
-    crews.sort(key=lambda crew: (crew.size * crew.threads, crew.size), reverse=True)
-    return next((crew for crew in crews if _fit(crew.share(prepared))), None)
+    return sorted(crews, key=lambda crew: (crew.size * crew.threads, crew.size), reverse=True)
 
 
 def _on_processors(size: int, hardware: HardwareProfile) -> Crew:

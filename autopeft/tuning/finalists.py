@@ -7,7 +7,7 @@ has trained anew is asked for the test split.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -66,13 +66,12 @@ def hold_final(
     objective: Objective,
     seed: int,
     trial_rows: int,
-    tell: Callable[[str], None],
 ) -> Final:
     """Returns the winner of the final: trained anew, the best on validation, and only then scored on test.
 
     Arguments and errors are those of `rehearse` and `best_of`.
     """
-    rehearsed = rehearse(comparison, chosen, reserve, seed, tell)
+    rehearsed = rehearse(comparison, chosen, reserve, seed)
     told = [
         Finalist(
             number=outcome.number,
@@ -94,7 +93,6 @@ def rehearse(
     chosen: Sequence[TrialOutcome],
     reserve: Sequence[TrialOutcome],
     seed: int,
-    tell: Callable[[str], None],
 ) -> list[Rehearsed]:
     """Returns who came to the end of a fresh training, in order; the test split is not touched.
 
@@ -103,16 +101,15 @@ def rehearse(
         chosen: the trials whose configurations are trained anew.
         reserve: who comes after them, one by one, where all of them diverge.
         seed: the first that no trial has used; each finalist takes the next one.
-        tell: is told who is being trained.
 
     Raises:
         StudyError: every configuration diverged, or ran out of memory, when it was trained anew.
     """
-    rehearsed = _rehearsed(comparison, chosen, seed, tell)
+    rehearsed = _rehearsed(comparison, chosen, seed)
     for place, outcome in enumerate(reserve, start=len(chosen)):
         if rehearsed:
             break
-        rehearsed = _rehearsed(comparison, [outcome], seed + place, tell)
+        rehearsed = _rehearsed(comparison, [outcome], seed + place)
     if not rehearsed:
         raise StudyError(
             "Every completed trial diverged or ran out of memory when it was trained anew.\n"
@@ -139,13 +136,11 @@ def best_of(rehearsed: Sequence[Rehearsed], objective: Objective, trial_rows: in
     return max(rehearsed, key=both)
 
 
-def _rehearsed(
-    comparison: Comparison, outcomes: Sequence[TrialOutcome], seed: int, tell: Callable[[str], None]
-) -> list[Rehearsed]:
+def _rehearsed(comparison: Comparison, outcomes: Sequence[TrialOutcome], seed: int) -> list[Rehearsed]:
     """Returns who came to its end; who diverges under another seed, or no longer fits, is no winner."""
 
     def asked(outcome: TrialOutcome, own_seed: int) -> Rehearsal | None:
-        tell(f"Training trial {outcome.number} anew with a fresh seed")
+        comparison.begins(f"Training trial {outcome.number} anew with a fresh seed")
         try:
             return comparison.rehearsed(_name(outcome), outcome.candidate, own_seed)
         except (DivergedError, OutOfMemoryError):

@@ -23,7 +23,8 @@ GRACE_SECONDS = 2.0
 """After one process has failed, another one that was killed and so caused it shows within these."""
 
 _START = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from autopeft.tuning.member import main; main()"
+    "import pickle, sys; sys.path[:], ahead = pickle.load(sys.stdin.buffer);"
+    "from autopeft.tuning.member import main; main(ahead)"
 )
 _LAST_WORDS = 1000
 
@@ -63,19 +64,20 @@ class _Member:
 
 
 class Group:
-    """So many processes on this machine; they start with the first question."""
+    """So many processes on this machine; they start with the first question, or ahead of it."""
 
     def __init__(
-        self, prepared: Prepared, environments: Sequence[Mapping[str, str]], logs: Sequence[Path] = ()
+        self, prepared: Prepared | None, environments: Sequence[Mapping[str, str]], logs: Sequence[Path] = ()
     ) -> None:  # fmt: skip
         """Prepares the group.
 
         Args:
-            prepared: the search, as its processes see it.
+            prepared: the search, as its processes see it; None where it is to come.
             environments: of each process, by rank; a search that trains on one device has groups of one.
             logs: where each writes what is not for the user; a temporary file by default.
         """
-        self._prepared, self._environments, self._logs = prepared, environments, logs
+        self.prepared, self._environments, self._logs = prepared, environments, logs
+        self._placed = False
         self._members: list[_Member] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._killed = False
@@ -102,7 +104,9 @@ class Group:
         """
         try:
             if not self._members:
-                self._start()
+                self.start()
+            if not self._placed:
+                self._place()
             if self._killed:  # by another thread, which may not have seen all that were starting
                 raise LostError("its search was ended")
             for member in self._members:
@@ -125,16 +129,18 @@ class Group:
             member.process.kill()
         for member in self._members:
             member.process.communicate()
-        self._members = []
+        self._members, self._placed = [], False
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
 
-    def _start(self) -> None:
+    def start(self, ahead: Sequence[str] = ()) -> None:
+        """Starts the processes; they load modules ahead of the first question."""
         self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
         folder = Path(self._folder.name)
         logs = self._logs or [folder / f"{rank}.log" for rank in range(len(self._environments))]
         for environment, log in zip(self._environments, logs, strict=True):
+            log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as stream:
                 process = subprocess.Popen(
                     [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream,
@@ -142,9 +148,16 @@ class Group:
                     start_new_session=True,  # Ctrl-C is for the process that the user sees: it stops the others
                 )  # fmt: skip
             self._members.append(_Member(process=process, log=log))
+        for member in self._members:
+            member.send((sys.path, ahead))
+
+    def _place(self) -> None:
+        if self.prepared is None or self._folder is None:
+            raise RuntimeError("A group is asked before it was told of its search.")
+        meeting = Path(self._folder.name) / "meeting"
         for rank, member in enumerate(self._members):
-            member.send(sys.path)
-            member.send(Place(prepared=self._prepared, rank=rank, meeting=folder / "meeting"))
+            member.send(Place(prepared=self.prepared, rank=rank, meeting=meeting))
+        self._placed = True
 
     def _values(self, answer: Callable[[Any], Any] | None, last: Callable[[Any], bool]) -> list[Any]:
         values: dict[int, Any] = {}

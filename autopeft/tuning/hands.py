@@ -2,40 +2,75 @@
 
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import fmean
 
+from autopeft.errors import StudyError
 from autopeft.tuning import member
 from autopeft.tuning.beside import CrewContest
 from autopeft.tuning.contest import Contest
 from autopeft.tuning.crew import Crew
-from autopeft.tuning.group import Group
-from autopeft.tuning.hired import Job
+from autopeft.tuning.group import Group, LostError
+from autopeft.tuning.hired import Job, own_speed
 from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.workers import work_together
 from autopeft.values.plans import Plan
+
+AHEAD = ("torch", "transformers.models.auto.modeling_auto", "peft")
+"""What takes longest to load of what a training needs: half a process's way to its first step on a CPU."""
 
 
 class Hands:
     """As many processes as a crew has, each with its own GPU or its share of the processor; they start when asked."""
 
-    def __init__(self, shared: Prepared, crew: Crew, logs: Path) -> None:
+    def __init__(self, crew: Crew, logs: Path | None = None) -> None:
         """Prepares them.
 
         Args:
-            shared: the search, as one of the processes sees it.
             crew: how many, and where.
-            logs: folder in which each writes what is not for the user.
+            logs: folder in which each writes what is not for the user; a temporary one by default.
         """
-        logs.mkdir(parents=True, exist_ok=True)
+        self.crew = crew
         self._groups = [
-            Group(shared, [crew.environment(slot)], [logs / f"{slot}.log"]) for slot in range(crew.size)
-        ]  # fmt: skip
+            Group(None, [crew.environment(slot)], [] if logs is None else [logs / f"{slot}.log"])
+            for slot in range(crew.size)
+        ]
         self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
 
-    def work(self, job: Job, study: TrialStudy, look: Callable[[], None]) -> None:
+    def start(self) -> None:
+        """Starts the processes ahead of their first question: they load libraries meanwhile."""
+        for group in self._groups:
+            group.start(AHEAD)
+
+    def tell(self, prepared: Prepared) -> None:
+        """Tells them of the search, as it is before its trials are settled."""
+        shared = self.crew.share(prepared)
+        for group in self._groups:
+            group.prepared = shared
+
+    def speed(self) -> float:
+        """Returns training tokens per second of a process: the mean of all, which measure at the same time.
+
+        Raises:
+            OutOfMemoryError: one row at a time does not fit.
+            StudyError: a process was killed.
+        """
+        with ThreadPoolExecutor(len(self._groups)) as threads:
+            asked = [threads.submit(group.call, own_speed) for group in self._groups]
+            try:
+                return fmean(one.result()[0] for one in asked)
+            except LostError as lost:
+                raise StudyError(f"A worker ended while its speed was measured: {lost}.\n{lost.words}") from lost
+            finally:
+                if any(not one.done() for one in asked):
+                    self._kill()
+
+    def work(self, job: Job, proposal: Proposal, study: TrialStudy, look: Callable[[], None]) -> None:
         """Runs trials until none is left: see `autopeft.tuning.workers.work_together`."""
-        work_together(job, self._groups, study, look)
+        work_together(job, proposal, self._groups, study, look)
 
     def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
         """Returns what trains the contenders at the end."""
@@ -47,3 +82,7 @@ class Hands:
         for group in self._groups:
             group.close()
         self._folder.cleanup()
+
+    def _kill(self) -> None:
+        for group in self._groups:
+            group.kill()

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autopeft.environment import as_told, remote_code_trusted
-from autopeft.profiling.usable import check_usable
-from autopeft.training.worker import Worker
 from autopeft.tuning.folder import Settings, storage_errors
 from autopeft.tuning.kept import NAME
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.member import Here
 from autopeft.tuning.observer import Silent
-from autopeft.tuning.prepare import Prepared
+from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.runner import Runner
 from autopeft.tuning.storage import Beats, open_storage
 from autopeft.tuning.study import TrialStudy
@@ -45,55 +43,58 @@ class Job:
     trusted: bool = field(default_factory=remote_code_trusted)
 
 
-def made(prepared: Prepared, job: Job, worker: Callable[[], Worker] | None = None) -> tuple[Runner, float]:
+def made(here: Here, job: Job) -> tuple[Runner, float]:
     """Returns what trains, its base loaded, and its speed beside the other workers.
-
-    Args:
-        prepared: the search.
-        job: what to work on.
-        worker: gives what holds the base, where torch trains; one of its own by default.
 
     Raises:
         DeviceError: torch cannot use the GPU of this process.
     """
     if job.maker is not None:
         return job.maker(job)
-    check_usable(prepared.hardware.device)
-    trainer = OwnTrainer(prepared, worker and worker())
     # What loading takes is no trial's time, and processes that share a processor are slower than one alone.
-    speed = trainer.speed()
-    return trainer.runner(job.settings.size, job.states), speed
+    speed = here.own_speed
+    return OwnTrainer(here.prepared, here.worker).runner(job.settings.size, job.states), speed
 
 
-def work(
-    prepared: Prepared, job: Job, guard: Callable[[], None], worker: Callable[[], Worker] | None = None
-) -> None:  # fmt: skip
+def work(here: Here, job: Job, guard: Callable[[], None]) -> None:
     """Runs trials until none is left for this process.
 
     Args:
-        prepared: the search.
+        here: with the search as it was settled.
         job: what to work on.
         guard: called whenever the study is taken for a change.
-        worker: as `made` takes it.
     """
+    prepared = here.prepared
     with storage_errors(job.states.parent), as_told(trusted=job.trusted):
         storage = open_storage(job.where, job.beats)
         study = TrialStudy(
             storage, prepared.proposal, seed=prepared.seed, name=job.name, place=job.place, guard=guard
         )  # fmt: skip
-        runner, speed = made(prepared, job, worker)
+        runner, speed = made(here, job)
         settings = replace(job.settings, tokens_per_second=min(speed, job.settings.tokens_per_second))
         trials = Trials(study, runner, prepared, settings, Silent())
         trials.work(job.limits, job.deadline, lambda _outcome: None)
         study.close()
 
 
-def serve(here: Here, job: Job) -> None:
-    """Runs trials as `work` does, with the base that this process keeps for whatever it is asked next."""
+def serve(here: Here, job: Job, proposal: Proposal) -> None:
+    """Runs trials as `work` does, in a process that was started before the search was settled.
+
+    Args:
+        here: of this process, which keeps its base for whatever it is asked next.
+        job: what to work on.
+        proposal: the spaces as they were settled.
+    """
 
     def guard() -> None:
         # A search that goes on after its owner was killed would be in the way of the one that resumes it.
         if os.getppid() != here.owner:
             os._exit(1)
 
-    work(here.prepared, job, guard, lambda: here.worker)
+    here.prepared = here.prepared.settled(job.settings.starts, proposal, job.settings.size.tokens)
+    work(here, job, guard)
+
+
+def own_speed(here: Here) -> float:
+    """Returns training tokens per second of the first candidate, measured while other processes measure theirs."""
+    return here.own_speed

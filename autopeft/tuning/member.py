@@ -11,8 +11,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from autopeft.training.parallel import ALONE, Parallel
 from autopeft.training.worker import Worker
 from autopeft.tuning.budget import TrialSize, measure_speed
 from autopeft.tuning.contest import OwnContest
+from autopeft.tuning.cost import measured_speed
 from autopeft.tuning.gauge import Gauge
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.runner import TorchRunner
@@ -91,11 +93,12 @@ class Failed:
     traceback: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Here:
     """What a call finds in its process.
 
     Attributes:
+        prepared: the search, as far as it is settled.
         parallel: its place among those that train together.
         ask: asks the owner, in the first process alone.
         owner: the process that has started it.
@@ -111,10 +114,25 @@ class Here:
         """What holds the base model, from one call to the next."""
         return self.prepared.worker(self.parallel)
 
+    @cached_property
+    def own_speed(self) -> float:
+        """Training tokens per second of the first candidate, as this process measured it when first asked.
+
+        Raises:
+            DeviceError: torch cannot use the GPU of this process.
+        """
+        check_usable(self.prepared.hardware.device)
+        return measured_speed(self.prepared, self.worker)
+
     @property
     def first(self) -> bool:
         """Whether this process has the say."""
         return self.parallel.rank == 0
+
+
+def alone(prepared: Prepared) -> Here:
+    """Returns what a process finds that nobody asks and that trains by itself."""
+    return Here(prepared=prepared, parallel=ALONE, ask=lambda _value: None, owner=os.getppid())
 
 
 def speed(here: Here, candidate: Candidate) -> float:
@@ -232,11 +250,18 @@ class _Line:
         os._exit(1)
 
 
-def main() -> None:
-    """Joins the others and answers calls until the owner is gone."""
+def main(ahead: Sequence[str] = ()) -> None:
+    """Joins the others and answers calls until the owner is gone.
+
+    Args:
+        ahead: modules to load before anything is asked.
+    """
     # Whatever libraries print goes where errors go; the pipe is for messages.
     line = _Line(out=os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
+    # One thread loads them, for two that load parts of one library may wait for each other.
+    for module in ahead:
+        import_module(module)
     threading.Thread(target=line.listen, daemon=True).start()
     try:
         place = line.heard.get()
@@ -251,7 +276,7 @@ def main() -> None:
 
 def _joined(place: Place, line: _Line) -> Here:
     if place.prepared.team.alone:
-        return Here(prepared=place.prepared, parallel=ALONE, ask=line.ask, owner=place.owner)
+        return replace(alone(place.prepared), ask=line.ask, owner=place.owner)
     import torch
 
     size = place.prepared.team.devices

@@ -1,14 +1,15 @@
 """How a search opens: what it was asked for is prepared, what the folder or the database holds is joined or settled."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from autopeft.profiling.hardware import probe_hardware
 from autopeft.training.devices import threads
 from autopeft.tuning.cluster import connected
 from autopeft.tuning.cost import Cost, cost_of, download_bytes, settle
-from autopeft.tuning.crew import Crew, crew_of, crew_unasked
+from autopeft.tuning.crew import Crew, crew_expected, crew_of, crew_unasked
 from autopeft.tuning.folder import OutputFolder, Settings, check_same, check_spaces
 from autopeft.tuning.hands import Hands
 from autopeft.tuning.kept import kept_study
@@ -56,10 +57,7 @@ def opened(
         AutopeftError: bad input, nothing fits, or another study in the folder or the database.
     """
     check_spread(request.constraints.team, spread)
-    prepared = prepare(request, folder.encoded, processes=spread.processes)
-    here = spread.ray is None
-    crews = nullcontext(crew_for(spread, prepared, stops)) if here else connected(spread, prepared.hardware)
-    with crews as crew:
+    with _manned(request, folder, stops, spread) as (prepared, crew, hands):
         storage = None if spread.storage is None else open_storage(spread.storage, spread.beats)
         identity = prepared.identity(request)
         held = _held(prepared, identity, folder, spread, storage, resume=resume)
@@ -68,7 +66,9 @@ def opened(
         trainer = trainer_of(prepared)
         if missing := download_bytes(prepared):
             observer.phase(f"Downloading {missing / 1e6:,.0f} MB of weights")
-        settings = _settled(prepared, trainer, request, stops, crew, held, shared=storage is not None)
+        settings = _settled(
+            prepared, lambda: speed_of(hands, crew, trainer), request, stops, crew, held, shared=storage is not None
+        )
         if held is None:
             prepared = begun(prepared, settings, request.spaces)
         if storage is not None:
@@ -84,18 +84,57 @@ def opened(
         study = _study(prepared, folder, spread, storage)
         study.enqueue(prepared.starts)
         study.recover(restarted=True)
-        hands = None if crew is None or not here else Hands(crew.share(prepared), crew, folder.workers)
         try:
             yield Opened(
                 prepared=prepared, settings=settings, folder=folder, spread=spread, trainer=trainer, crew=crew,
                 hands=hands, study=study, known=frozenset(outcome.number for outcome in study.outcomes()),
             )  # fmt: skip
         finally:
-            if hands is not None:
-                hands.release()
             # A notebook lives on: a trial that was broken off there shows no further sign of life to other machines.
             study.close()
             trainer.release()
+
+
+@contextmanager
+def _manned(
+    request: Request, folder: OutputFolder, stops: Limits, spread: Spread
+) -> Iterator[tuple[Prepared, Crew | None, Hands | None]]:  # fmt: skip
+    """Gives a search that is prepared, with who trains: a cluster's crew, or a crew and its processes, or nobody else.
+
+    Processes that it will most likely have load their libraries while it is prepared.
+    """
+    with ExitStack() as ends:
+        ahead = _ahead(request, folder, stops, spread)
+        ends.callback(_release, ahead)
+        prepared = prepare(request, folder.encoded, processes=spread.processes)
+        if spread.ray is not None:
+            yield prepared, ends.enter_context(connected(spread, prepared.hardware)), None
+            return
+        crew, hands = crew_for(spread, prepared, stops), ahead
+        if ahead is None or ahead.crew != crew:
+            _release(ahead)
+            hands = None if crew is None else Hands(crew, folder.workers)
+            ends.callback(_release, hands)
+        if hands is not None:
+            hands.tell(prepared)
+        yield prepared, crew, hands
+
+
+def _ahead(request: Request, folder: OutputFolder, stops: Limits, spread: Spread) -> Hands | None:
+    """Returns the processes that the search will most likely have, None where that cannot be told yet."""
+    if spread.ray is not None or not request.constraints.team.alone:
+        return None
+    crew = crew_expected(spread, probe_hardware(), stops)
+    if crew is None:
+        return None
+    hands = Hands(crew, folder.workers)
+    hands.start()
+    return hands
+
+
+def _release(hands: Hands | None) -> None:
+    if hands is not None:
+        hands.release()
 
 
 def crew_for(spread: Spread, prepared: Prepared, stops: Limits) -> Crew | None:
@@ -158,20 +197,22 @@ def _going_on(prepared: Prepared, held: Settings, request: Request, folder: Outp
 
 
 def _settled(
-    prepared: Prepared, trainer: Trainer, request: Request, stops: Limits, crew: Crew | None, held: Settings | None,
-    *, shared: bool,
+    prepared: Prepared, measure: Callable[[], float], request: Request, stops: Limits, crew: Crew | None,
+    held: Settings | None, *, shared: bool,
 ) -> Settings:  # fmt: skip
     """Returns the settings of a search; the speed of a new one, and of each machine, as one of its processes has it."""
     if held is not None and not shared:
         return held
-    speed = speed_in(crew, trainer)
+    speed = measure()
     if held is not None:
         return replace(held, tokens_per_second=speed)
     return settle(prepared, speed, request, stops, size_of(crew))
 
 
-def speed_in(crew: Crew | None, trainer: Trainer) -> float:
-    """Returns training tokens per second, measured with the threads of one of a crew's processes."""
+def speed_of(hands: Hands | None, crew: Crew | None, trainer: Trainer) -> float:
+    """Returns training tokens per second, measured by whoever trains; of a cluster, with the threads of a task."""
+    if hands is not None:
+        return hands.speed()
     with threads(None if crew is None else crew.threads):
         return trainer.speed()
 

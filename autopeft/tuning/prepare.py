@@ -165,7 +165,11 @@ class Prepared:
     def guided(self, tokens: int) -> "Prepared":
         """Returns the same search with draws judged before they are tried, as trials of so many tokens."""
         guide = Guide(model=self.model, task=self.task, tokens=tokens)
-        return replace(self, proposal=replace(self.proposal, guide=guide), trial_tokens=tokens)
+        return self.settled(self.starts, replace(self.proposal, guide=guide), tokens)
+
+    def settled(self, starts: tuple[Candidate, ...], proposal: Proposal, tokens: int) -> "Prepared":
+        """Returns the same search as it begins: with these starts and spaces, and so many tokens of a full trial."""
+        return replace(self, starts=starts, proposal=proposal, trial_tokens=tokens)
 
     @property
     def searched(self) -> dict[str, str]:

@@ -57,7 +57,7 @@ def finish(
     objective = prepared.objective
     seconds = _most_seconds(study, prepared, settings)
     contest = contests.contest(plan, seconds=seconds, racing_rows=settings.size.pruning_rows)
-    comparison = Comparison(contest, objective, plan.seed, folder.path / "comparison")
+    comparison = Comparison(contest, objective, plan.seed, folder.path / "comparison", observer.phase)
     found = search_front(outcomes, prepared.objectives)
     first, reserve = _first_and_reserve(found, ranked, seconds)
     rows = scored_rows(settings.size, prepared.parts)
@@ -65,11 +65,11 @@ def finish(
     config = partial(tuned_config, prepared, trials=counts, seconds=study.seconds)
 
     def hold() -> Final:
-        final = hold_final(comparison, first, reserve, objective, plan.seed, rows, observer.phase)
+        final = hold_final(comparison, first, reserve, objective, plan.seed, rows)
         config(comparison.contender(final.winner)).save(folder.tuned)
         return final
 
-    measure = partial(yardsticks, prepared, comparison, tell=observer.phase)
+    measure = partial(yardsticks, prepared, comparison)
     contenders = [outcome.candidate for outcome in first]
     final, measured = final_and_yardsticks(comparison, hold, measure, contenders)
     winner, baselines = comparison.contender(final.winner), beside(comparison, final.winner, measured.trained)

@@ -8,12 +8,13 @@ from autopeft.tuning.cluster import work_on_cluster
 from autopeft.tuning.cost import Cost, download_bytes, estimated_speed, settle
 from autopeft.tuning.crew import Crew
 from autopeft.tuning.folder import OutputFolder, storage_errors
+from autopeft.tuning.hands import Hands
 from autopeft.tuning.hired import Job
 from autopeft.tuning.lessons import keep_lessons
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observations import keep_observations
 from autopeft.tuning.observer import Observer
-from autopeft.tuning.opening import Opened, cost_in, crew_for, opened, size_of, speed_in
+from autopeft.tuning.opening import Opened, cost_in, crew_for, opened, size_of, speed_of
 from autopeft.tuning.prepare import Prepared, Request, prepare
 from autopeft.tuning.search import finish
 from autopeft.tuning.spread import Spread
@@ -58,11 +59,15 @@ def dry_run(request: Request, stops: Limits, spread: Spread | None = None) -> tu
 
 
 def _measured(prepared: Prepared, crew: Crew | None) -> float:
-    trainer = trainer_of(prepared)
+    trainer, hands = trainer_of(prepared), None if crew is None else Hands(crew)
     try:
-        return speed_in(crew, trainer)
+        if hands is not None:
+            hands.tell(prepared)
+        return speed_of(hands, crew, trainer)
     finally:
         trainer.release()
+        if hands is not None:
+            hands.release()
 
 
 def run_search(
@@ -141,8 +146,8 @@ def _run_crew(search: Opened, crew: Crew, stops: Limits, began: float, observer:
         observer.phase(f"Training {crew.size} trials at once on the Ray cluster")
         work_on_cluster(crew.share(search.prepared), job, crew, study, folder, watch.look)
     else:
-        observer.phase(f"Starting {crew.size} workers")
-        search.hands.work(job, study, watch.look)
+        observer.phase(f"Training {crew.size} trials at once")
+        search.hands.work(job, search.prepared.proposal, study, watch.look)
     study.spend(before + time.monotonic() - began, crew.size)
 
 

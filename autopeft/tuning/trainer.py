@@ -10,7 +10,7 @@ from autopeft.errors import StudyError
 from autopeft.training.worker import Worker
 from autopeft.tuning import member
 from autopeft.tuning.budget import TrialSize
-from autopeft.tuning.contest import Contest, OwnContest, Rehearsal
+from autopeft.tuning.contest import Contest, OwnContest, Rehearsal, one_by_one
 from autopeft.tuning.cost import fitting_speed, measured_speed
 from autopeft.tuning.folder import keep_states
 from autopeft.tuning.gauge import Gauge
@@ -169,9 +169,9 @@ class TeamContest:
         """Prepares the contest."""
         self._group, self._terms = group, terms
 
-    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+    def together(self, calls: Sequence[Callable[[], T]], look: Callable[[], None]) -> list[T]:
         """Returns what each call returns, made one after the other: all processes train the same."""
-        return [call() for call in calls]
+        return one_by_one(calls, look)
 
     def race(self, candidate: Candidate, rates: Sequence[float]) -> Performance:
         """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""

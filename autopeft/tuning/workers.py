@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from autopeft.errors import StudyError
 from autopeft.tuning.group import Group, LostError
 from autopeft.tuning.hired import Job, serve
+from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.study import TrialStudy
 
 LOOK_SECONDS = 0.5
@@ -15,11 +16,14 @@ MOST_IDLE_DEATHS = 3
 """Workers that may die outside a trial before the search gives up: a machine on which none can start."""
 
 
-def work_together(job: Job, hands: Sequence[Group], study: TrialStudy, look: Callable[[], None]) -> None:
+def work_together(
+    job: Job, proposal: Proposal, hands: Sequence[Group], study: TrialStudy, look: Callable[[], None]
+) -> None:  # fmt: skip
     """Runs trials in several processes until no trial is left; a process that dies is replaced.
 
     Args:
         job: what each works on.
+        proposal: the spaces that trials are drawn from, as they were settled.
         hands: groups of one process each, which live on; all end with an error.
         study: the same study, opened by this process.
         look: called every half second.
@@ -31,7 +35,7 @@ def work_together(job: Job, hands: Sequence[Group], study: TrialStudy, look: Cal
     idle_deaths = 0
     # A thread waits for each process; what is decided from the study is decided here.
     with ThreadPoolExecutor(len(hands)) as threads:
-        asked = {threads.submit(hand.call, serve, job): hand for hand in hands}
+        asked = {threads.submit(hand.call, serve, job, proposal): hand for hand in hands}
         try:
             while asked:
                 for one in wait(asked, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED).done:
@@ -42,7 +46,7 @@ def work_together(job: Job, hands: Sequence[Group], study: TrialStudy, look: Cal
                         idle_deaths += not study.lose(lost.process, str(lost))
                         if idle_deaths > MOST_IDLE_DEATHS:
                             raise StudyError(_IDLE.format(lost, lost.words)) from lost
-                        asked[threads.submit(hand.call, serve, job)] = hand
+                        asked[threads.submit(hand.call, serve, job, proposal)] = hand
                 look()
         except BaseException:
             for hand in hands:

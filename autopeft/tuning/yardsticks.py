@@ -33,20 +33,17 @@ class Yardsticks:
     notes: tuple[str, ...]
 
 
-def yardsticks(
-    prepared: Prepared, comparison: Comparison, recipe: Candidate, tell: Callable[[str], None]
-) -> Yardsticks:  # fmt: skip
+def yardsticks(prepared: Prepared, comparison: Comparison, recipe: Candidate) -> Yardsticks:
     """Returns what the winners on a base are measured by.
 
     Args:
         prepared: the search.
         comparison: trains and scores.
         recipe: the default recipe on that base.
-        tell: is told what is being done.
     """
     asked: list[Callable[[], Any]] = [
-        lambda: train_baselines(comparison, recipe, tell),
-        lambda: _references(prepared, comparison, recipe, tell),
+        lambda: train_baselines(comparison, recipe),
+        lambda: _references(prepared, comparison, recipe),
     ]
     trained, (references, notes) = comparison.together(asked)
     return Yardsticks(trained=trained, references=references, notes=notes)
@@ -76,10 +73,10 @@ def final_and_yardsticks(
 
 
 def _references(
-    prepared: Prepared, comparison: Comparison, candidate: Candidate, tell: Callable[[str], None]
+    prepared: Prepared, comparison: Comparison, candidate: Candidate
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
     """Returns the scores of what needs no fine-tuning, and a note on each that could not be scored here."""
-    tell("Scoring what needs no fine-tuning")
+    comparison.begins("Scoring what needs no fine-tuning")
     seed, objective = prepared.seed + 1, prepared.objective
     task = get_task(prepared.model.task)
     asked: dict[str, Callable[[], Score | None]] = {

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from autopeft.tuning.proposal import proposal
 from autopeft.tuning.study import TrialStudy
 from autopeft.tuning.trials import Trials
 from autopeft.tuning.watch import Watch
-from autopeft.values.candidates import ONE_DEVICE, Candidate
+from autopeft.values.candidates import ONE_DEVICE, Candidate, Team
 from autopeft.values.outcomes import Measurement, TrialOutcome
 
 STARTS = (
@@ -69,16 +70,24 @@ def nothing(_candidate) -> list[str]:
     return []
 
 
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """What a played search needs of a prepared one."""
+
+    obstacles: Any
+    proposal: Any
+    parts: tuple[Any, ...]
+    seed: int = 0
+    team: Team = ONE_DEVICE
+    memory_bytes: int = 2**30
+
+    def settled(self, *_settings) -> "Played":
+        return self
+
+
 def prepared(obstacles: Any = nothing) -> Any:
     data = {"validation": SimpleNamespace(lengths=(1,))}
-    return SimpleNamespace(
-        team=ONE_DEVICE,
-        obstacles=obstacles,
-        seed=0,
-        parts=(data,),
-        proposal=proposal(STARTS, depth=4),
-        memory_bytes=2**30,
-    )
+    return Played(obstacles=obstacles, proposal=proposal(STARTS, depth=4), parts=(data,))
 
 
 SETTINGS = Settings(
@@ -105,9 +114,15 @@ def search_together(folder: Path, trials: int, workers: int, maker: Any = simula
     with OutputFolder(folder).locked():
         study = open_study(folder)
         study.recover()
-        hands = Hands(prepared(), Crew(size=workers, gpus=(), threads=1), folder / "workers")
+        hands = Hands(Crew(size=workers, gpus=(), threads=1), folder / "workers")
+        hands.tell(prepared())
         try:
-            hands.work(job(folder, trials, maker), study, Watch(study, Silent(), lambda: 0.0, workers).look)
+            hands.work(
+                job(folder, trials, maker),
+                prepared().proposal,
+                study,
+                Watch(study, Silent(), lambda: 0.0, workers).look,
+            )
         finally:
             hands.release()
     return study

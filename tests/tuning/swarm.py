@@ -18,6 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from autopeft.tuning.hired import work
+from autopeft.tuning.member import alone
 from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.study import TrialStudy
 from tests.tuning.child import SimulatedRunner, job, open_study, prepared
@@ -61,7 +62,7 @@ def start(folder: Path, trials: int, maker: Any = stateful, **elsewhere: Any) ->
         return process
     code = 1
     try:
-        work(prepared(), job(folder, trials, maker, **elsewhere), lambda: None)
+        work(alone(prepared()), job(folder, trials, maker, **elsewhere), lambda: None)
         code = 0
     finally:
         if code:

@@ -35,7 +35,7 @@ class Contest:
         self.fails = fails
         self.asked: list[tuple[Candidate, tuple[float, ...]]] = []
 
-    def together(self, calls):
+    def together(self, calls, _look):
         return [call() for call in calls]
 
     def race(self, candidate, rates):
@@ -52,7 +52,7 @@ def compared(folder, contest):
 def baselines(folder, fails=lambda _candidate, _rates: None):
     contest = Contest(fails)
     made = compared(folder, contest)
-    trained = train_baselines(made, default_recipe(WINNER), lambda _: None)
+    trained = train_baselines(made, default_recipe(WINNER))
     return beside(made, performance(WINNER), trained), contest.asked
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from autopeft.errors import OutOfMemoryError, StudyError
+from autopeft.training.scoring import Objective
 from autopeft.training.worker import Worker
 from autopeft.tuning.beside import CrewContest
+from autopeft.tuning.compare import Comparison
 from autopeft.tuning.contest import OwnContest
 from autopeft.tuning.cost import _compared_budgets
 from autopeft.tuning.crew import Crew
@@ -17,6 +19,7 @@ from autopeft.tuning.group import LostError
 from autopeft.tuning.hands import Hands
 from autopeft.tuning.member import Terms
 from autopeft.tuning.prepare import Request, prepare
+from autopeft.tuning.race import Lap
 from autopeft.values.candidates import Candidate, Constraints
 from autopeft.values.plans import Plan
 from tests.toys import classification_csv
@@ -49,6 +52,10 @@ def contest(groups, folder):
     return CrewContest(groups, TERMS, folder)
 
 
+def together(made, calls):
+    return made.together(calls, lambda: None)
+
+
 def asking(made, step):
     return lambda: made._contend(step)
 
@@ -62,8 +69,8 @@ def test_as_many_train_at_once_as_there_are_processes(tmp_path):
         meeting.wait()
         return "met"
 
-    assert made.together([asking(made, meet)] * 2) == ["met", "met"]
-    assert made.together([asking(made, lambda _group: "alone")] * 5) == ["alone"] * 5
+    assert together(made, [asking(made, meet)] * 2) == ["met", "met"]
+    assert together(made, [asking(made, lambda _group: "alone")] * 5) == ["alone"] * 5
     assert sum(group.steps for group in groups) == 7
 
 
@@ -79,7 +86,7 @@ def test_answers_come_in_the_order_of_the_questions(tmp_path):
         first.set()
         return "quick"
 
-    assert made.together([asking(made, slow), asking(made, quick)]) == ["slow", "quick"]
+    assert together(made, [asking(made, slow), asking(made, quick)]) == ["slow", "quick"]
 
 
 def test_a_process_that_is_killed_is_not_asked_again(tmp_path):
@@ -87,11 +94,11 @@ def test_a_process_that_is_killed_is_not_asked_again(tmp_path):
     groups = [Group(), Group()]
     groups[0].kill()
     made = contest(groups, tmp_path)
-    assert made.together([asking(made, lambda group: groups.index(group))] * 3) == [1, 1, 1]
+    assert together(made, [asking(made, lambda group: groups.index(group))] * 3) == [1, 1, 1]
     assert groups[0].steps == 1
     groups[1].kill()
     with pytest.raises(StudyError, match=r"All processes that compare were lost: it was ended. .*--resume"):
-        made.together([asking(made, lambda group: groups.index(group))])
+        together(made, [asking(made, lambda group: groups.index(group))])
 
 
 def test_an_expected_error_leaves_the_process_to_others(tmp_path):
@@ -104,6 +111,24 @@ def test_an_expected_error_leaves_the_process_to_others(tmp_path):
     with pytest.raises(OutOfMemoryError):
         made._contend(full)
     assert made._contend(lambda _group: "half") == "half"
+
+
+def test_a_lap_that_does_not_fit_ends_the_race_alone(tmp_path, monkeypatch):
+    """Its baseline is tried again with half the rows at once, and whatever trains beside it trains on."""
+    groups = [Group(), Group()]
+    made = contest(groups, tmp_path)
+
+    def lap(_group, candidate, *_):
+        if candidate.learning_rate > 1e-2:
+            raise OutOfMemoryError("full")
+        return Lap(loss=1.0, tokens=1, state=None)
+
+    monkeypatch.setattr("autopeft.tuning.beside._lap", lap)
+    field = [(replace(LORA, learning_rate=rate), None) for rate in RATES]
+    with pytest.raises(OutOfMemoryError):
+        made.laps(field, 0.25, 0.0)
+    assert len(made.laps(field[:2], 0.25, 0.0)) == 2
+    assert not any(group.killed.is_set() for group in groups)
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -123,10 +148,28 @@ def test_the_first_error_ends_all(tmp_path, nested):
 
     calls = [asking(made, long), asking(made, broken), asking(made, lambda _group: pytest.fail("it was begun"))]
     with pytest.raises(KeyError, match="a typo"):
-        made.together([lambda: made.together(calls)] if nested else calls)
+        together(made, [lambda: together(made, calls)] if nested else calls)
     assert all(group.killed.is_set() for group in groups)
     with pytest.raises(KeyError, match="a typo"):
         made._contend(lambda _group: pytest.fail("it was begun"))
+
+
+def test_phases_are_told_where_the_comparison_was_made(tmp_path):
+    """Who watches a search hears of all that begins, in its own thread, whichever thread begins it."""
+    told: list[tuple[str, int]] = []
+    objective = Objective(name="accuracy", metrics={}, lower_is_better=False)
+    made = Comparison(
+        contest([Group()], tmp_path), objective, 0, tmp_path, lambda phase: told.append((phase, threading.get_ident()))
+    )
+
+    def outer():
+        made.begins("outer")
+        return made.together([lambda: made.begins("inner"), lambda: made.begins("inner")])
+
+    made.begins("first")
+    made.together([outer])
+    here = threading.get_ident()
+    assert told == [("first", here), ("outer", here), ("inner", here), ("inner", here)]
 
 
 def test_ctrl_c_ends_all(tmp_path, monkeypatch):
@@ -143,7 +186,7 @@ def test_ctrl_c_ends_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr("autopeft.tuning.beside.wait", pressed)
     with pytest.raises(KeyboardInterrupt):
-        made.together([asking(made, long)] * 3)
+        together(made, [asking(made, long)] * 3)
     assert all(group.killed.is_set() for group in groups)
 
 
@@ -165,7 +208,8 @@ def test_processes_train_what_one_would(tiny_models, tmp_path):
         Worker(prepared.model, prepared.hardware, head_seed=0), prepared.encoded, plan, prepared.objective,
         seconds=600.0, racing_rows=16,
     )  # fmt: skip
-    hands = Hands(prepared, Crew(size=2, gpus=(), threads=1), tmp_path / "workers")
+    hands = Hands(Crew(size=2, gpus=(), threads=1), tmp_path / "workers")
+    hands.tell(prepared)
     try:
         made = hands.contest(plan, seconds=600.0, racing_rows=16)
         asked: list[Callable[[], Any]] = [
@@ -173,7 +217,7 @@ def test_processes_train_what_one_would(tiny_models, tmp_path):
             lambda: made.rehearse(LORA, 7, tmp_path / "finalist"),
             lambda: made.untuned(LORA, 0),
         ]
-        raced, rehearsed, frozen = made.together(asked)
+        raced, rehearsed, frozen = together(made, asked)
         performed = made.perform(rehearsed, tmp_path / "finalist")
         processes = [member.process for group in hands._groups for member in group._members]
     finally:

@@ -17,7 +17,7 @@ from autopeft.tuning.cluster import Rung, train_rung
 from autopeft.tuning.crew import crew_of, crew_unasked
 from autopeft.tuning.hired import made, work
 from autopeft.tuning.limits import Limits
-from autopeft.tuning.member import Place
+from autopeft.tuning.member import Place, alone
 from autopeft.tuning.spread import Spread
 from autopeft.values.profiles import Device, HardwareProfile
 from tests.profiling.fake_nvml import GIB, Card, FakeNvml
@@ -151,7 +151,7 @@ def test_a_worker_whose_gpu_torch_cannot_use_says_so(monkeypatch):
     search: Any = Search(hardware=machine(1))
     job: Any = SimpleNamespace(maker=None)
     with pytest.raises(DeviceError, match="card is here, but torch"):
-        made(search, job)
+        made(alone(search), job)
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_leave_to_run_code_reaches_workers_and_tasks(tmp_path):
     open_study(tmp_path)
     with trust_remote_code():
         told, place = job(tmp_path, 1, trusting), Place(prepared=prepared(), rank=0, meeting=tmp_path)
-    work(prepared(), told, lambda: None)
+    work(alone(prepared()), told, lambda: None)
     train_rung("told", prepared(), told, Rung(number=0, candidate=STARTS[0], before=None, state=None, seconds=60.0))
-    work(prepared(), job(tmp_path, 2, trusting), lambda: None)
+    work(alone(prepared()), job(tmp_path, 2, trusting), lambda: None)
     assert trusted == [True, True, False]
     assert place.trusted
     assert not Place(prepared=prepared(), rank=0, meeting=tmp_path).trusted

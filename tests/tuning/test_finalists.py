@@ -95,7 +95,7 @@ def test_validation_chooses_and_the_test_split_is_touched_once(ready, tmp_path, 
         trial(number, 0.9 - number / 100, candidate=Candidate(method="ia3", learning_rate=rate, batch_size=8))
         for number, rate in enumerate((1e-3, 2e-3, 3e-3))
     ]
-    final = hold_final(made, trials, [], ready[0].objective, 7, 16, lambda _: None)
+    final = hold_final(made, trials, [], ready[0].objective, 7, 16)
     assert final.chosen.number == 1
     assert [finalist.number for finalist in final.finalists] == [0, 1, 2]
     assert [finalist.trial_score for finalist in final.finalists] == [0.9, 0.89, 0.88]
@@ -130,12 +130,12 @@ def test_who_diverges_is_no_winner(ready, tmp_path, monkeypatch):
     )
     wild = trial(0, 0.9, candidate=Candidate(method="ia3", learning_rate=1e-1, batch_size=8))
     tame = trial(1, 0.8, candidate=Candidate(method="ia3", learning_rate=1e-3, batch_size=8))
-    final = hold_final(made, [wild], [tame], ready[0].objective, 7, 16, lambda _: None)
+    final = hold_final(made, [wild], [tame], ready[0].objective, 7, 16)
     assert (final.chosen.number, len(final.finalists)) == (1, 1)
     with pytest.raises(
         StudyError, match="Every completed trial diverged or ran out of memory when it was trained anew"
     ):
-        hold_final(made, [wild], [wild], ready[0].objective, 7, 16, lambda _: None)
+        hold_final(made, [wild], [wild], ready[0].objective, 7, 16)
 
 
 def test_a_rate_without_a_loss_comes_last_in_its_race(ready, tmp_path, monkeypatch):

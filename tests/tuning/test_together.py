@@ -191,7 +191,7 @@ def test_a_worker_that_died_before_it_read_its_job_is_lost_and_no_error(tmp_path
     broken_python = {**os.environ, "PYTHONHOME": str(tmp_path / "nowhere")}
     group = Group(prepared(), [broken_python], [tmp_path / "0.log"])
     with pytest.raises(LostError, match="its process ended with exit code 1") as lost:
-        group.call(serve, job(tmp_path, 1))
+        group.call(serve, job(tmp_path, 1), prepared().proposal)
     assert lost.value.process > 0
     assert "encodings" in lost.value.words
     assert (tmp_path / "0.log").exists()
