@@ -153,7 +153,8 @@ def gain_table(rows: Sequence[Row]) -> str:
         parts.append(f"### Gain in {scale}, all its tasks and seeds\n\n| contender | over | seconds | gain |")
         parts[-1] += "\n|---|---|---|---|"
         for (name, baseline, seconds), gain in gains([row for row in rows if row.scale == scale]).items():
-            said = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}, {gain.count})"
+            spread = f"{gain.low:+.4f} to {gain.high:+.4f}, {gain.count}" if gain.count > 1 else "one pair"
+            said = f"{gain.value:+.4f} ({spread})"
             parts[-1] += f"\n| {name} | {baseline} | {seconds:g} | {said} |"
     return "\n\n".join(parts)
 

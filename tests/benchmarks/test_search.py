@@ -128,3 +128,4 @@ def test_perplexities_are_compared_on_their_logarithm():
     assert gains(rows)["autopeft", "default LoRA", 60.0].value == pytest.approx(3.5)
     assert "| default LoRA | 5.5000 (one seed) |" in table(rows)
     assert "Gain in log perplexity" in gain_table(rows)
+    assert "+3.5000 (one pair) |" in gain_table(rows), "which says nothing of how pairs differ"
