@@ -25,7 +25,7 @@ Rehearsed = tuple[TrialOutcome, Rehearsal]
 MOST_FINALISTS = 3
 
 SHARE = 0.25
-"""Share of the search's seconds that the finalists' training may take, the first one's aside."""
+"""Share of the search's seconds that the finalists' training may take; the first one is trained whatever it takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +37,20 @@ class Final:
     finalists: tuple[Finalist, ...]
 
 
-def finalists(ranked: Sequence[TrialOutcome], seconds: float) -> list[TrialOutcome]:
+def finalists(ranked: Sequence[TrialOutcome], seconds: float, at_once: int = 1) -> list[TrialOutcome]:
     """Returns who is trained anew: the first, and who lies within one standard error of its score; at most three.
 
     Args:
         ranked: the completed trials, best first.
         seconds: of the search; with the second and the third, training may take a quarter of them.
+        at_once: how many are trained side by side, each in the time of one.
     """
     first, *others = ranked
     chosen, spent = [first], _training_seconds(first)
     for outcome in others:
         gap = (first.score or 0.0) - (outcome.score or 0.0)
         spent += _training_seconds(outcome)
-        if len(chosen) == MOST_FINALISTS or gap > indistinct(first, outcome) or spent > SHARE * seconds:
+        if len(chosen) == MOST_FINALISTS or gap > indistinct(first, outcome) or spent > SHARE * seconds * at_once:
             break
         chosen.append(outcome)
     return chosen

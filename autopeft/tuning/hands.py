@@ -40,6 +40,11 @@ class Hands:
         ]
         self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
 
+    @property
+    def at_once(self) -> int:
+        """How many contenders are trained side by side."""
+        return self.crew.size
+
     def start(self) -> None:
         """Starts the processes ahead of their first question: they load libraries meanwhile."""
         for group in self._groups:

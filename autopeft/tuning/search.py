@@ -59,7 +59,7 @@ def finish(
     contest = contests.contest(plan, seconds=seconds, racing_rows=settings.size.pruning_rows)
     comparison = Comparison(contest, objective, plan.seed, folder.path / "comparison", observer.phase)
     found = search_front(outcomes, prepared.objectives)
-    first, reserve = _first_and_reserve(found, ranked, seconds)
+    first, reserve = _first_and_reserve(found, ranked, seconds, contests.at_once)
     rows = scored_rows(settings.size, prepared.parts)
     counts = counted(outcomes)
     config = partial(tuned_config, prepared, trials=counts, seconds=study.seconds)
@@ -102,13 +102,13 @@ def finish(
 
 
 def _first_and_reserve(
-    found: Front, ranked: Sequence[TrialOutcome], seconds: float
+    found: Front, ranked: Sequence[TrialOutcome], seconds: float, at_once: int
 ) -> tuple[Sequence[TrialOutcome], Sequence[TrialOutcome]]:
     """Returns who is trained anew at the end, and who comes next should all of them diverge."""
     if found.preferred:
         # Fresh scores say nothing on costs, so a front has no final: its knee is trained anew, and stands.
         return found.preferred[:1], found.preferred[1:]
-    first = finalists(ranked, seconds)
+    first = finalists(ranked, seconds, at_once)
     return first, ranked[len(first) :]
 
 

@@ -31,6 +31,11 @@ MOST_LOST = 8
 class Contests(Protocol):
     """Holds the comparison at the end of a search."""
 
+    @property
+    def at_once(self) -> int:
+        """How many contenders are trained side by side."""
+        ...
+
     def contest(self, plan: Plan, *, seconds: float, racing_rows: int) -> Contest:
         """Returns what trains the contenders at the end: see `autopeft.tuning.contest.OwnContest`."""
         ...
@@ -60,6 +65,8 @@ def trainer_of(prepared: Prepared) -> Trainer:
 class OwnTrainer:
     """Trains in this process, which keeps one base model loaded."""
 
+    at_once = 1
+
     def __init__(self, prepared: Prepared, worker: Worker | None = None) -> None:
         """Prepares it; nothing is loaded yet, unless a worker is given that has its base."""
         self._prepared, self._worker = prepared, worker or prepared.worker()
@@ -88,6 +95,8 @@ class OwnTrainer:
 
 class TeamTrainer:
     """Has everything trained by processes that each take their share of a batch, and under FSDP of the model."""
+
+    at_once = 1
 
     def __init__(self, prepared: Prepared) -> None:
         """Prepares it; the processes start with the first training."""

@@ -27,6 +27,7 @@ def test_who_validation_cannot_tell_from_the_first_is_trained_anew():
     assert numbers == [0, 1, 2], "the fourth is as near, and one too many"
     assert [o.number for o in finalists(ranked, 90.0)] == [0, 1], "thirty seconds of training do not fit into 22.5"
     assert [o.number for o in finalists(ranked, 10.0)] == [0], "the first is always trained"
+    assert [o.number for o in finalists(ranked, 90.0, at_once=2)] == [0, 1, 2], "side by side they fit"
     sure = [trial(0, 0.90, error=0.001), trial(1, 0.88, error=0.001)]
     assert [o.number for o in finalists(sure, 1000.0)] == [0]
 
