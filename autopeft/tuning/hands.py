@@ -20,7 +20,7 @@ from autopeft.tuning.workers import work_together
 from autopeft.values.plans import Plan
 
 AHEAD = ("torch", "transformers.models.auto.modeling_auto", "peft")
-"""What takes longest to load of what a training needs: half a process's way to its first step on a CPU."""
+"""What takes longest to load of what a training needs."""
 
 
 class Hands:
