@@ -46,7 +46,7 @@ class LostError(Exception):
 @dataclass(frozen=True, kw_only=True)
 class _Member:
     process: "subprocess.Popen[bytes]"
-    log: Path
+    logs: list[Path]
 
     def send(self, message: Any) -> None:
         if self.process.stdin is None:
@@ -74,7 +74,8 @@ class Group:
         Args:
             prepared: the search, as its processes see it; None where it is to come.
             environments: of each process, by rank; a search that trains on one device has groups of one.
-            logs: where each writes what is not for the user; a temporary file by default.
+            logs: where each writes what is not for the user once it is asked; a temporary file until then, and by
+                default.
         """
         self.prepared, self._environments, self._logs = prepared, environments, logs
         self._placed = False
@@ -137,17 +138,15 @@ class Group:
     def start(self, ahead: Sequence[str] = ()) -> None:
         """Starts the processes; they load modules ahead of the first question."""
         self._folder = tempfile.TemporaryDirectory(prefix="autopeft-")
-        folder = Path(self._folder.name)
-        logs = self._logs or [folder / f"{rank}.log" for rank in range(len(self._environments))]
-        for environment, log in zip(self._environments, logs, strict=True):
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("ab") as stream:
+        for rank, environment in enumerate(self._environments):
+            log = Path(self._folder.name) / f"{rank}.log"
+            with log.open("wb") as stream:
                 process = subprocess.Popen(
                     [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream,
                     env=environment,
                     start_new_session=True,  # Ctrl-C is for the process that the user sees: it stops the others
                 )  # fmt: skip
-            self._members.append(_Member(process=process, log=log))
+            self._members.append(_Member(process=process, logs=[log]))
         for member in self._members:
             member.send((sys.path, ahead))
 
@@ -156,7 +155,11 @@ class Group:
             raise RuntimeError("A group is asked before it was told of its search.")
         meeting = Path(self._folder.name) / "meeting"
         for rank, member in enumerate(self._members):
-            member.send(Place(prepared=self.prepared, rank=rank, meeting=meeting))
+            log = self._logs[rank] if self._logs else None
+            if log is not None:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                member.logs.append(log)
+            member.send(Place(prepared=self.prepared, rank=rank, meeting=meeting, log=log))
         self._placed = True
 
     def _values(self, answer: Callable[[Any], Any] | None, last: Callable[[Any], bool]) -> list[Any]:
@@ -189,5 +192,5 @@ class Group:
 
 
 def _lost(member: _Member) -> LostError:
-    words = member.log.read_text(errors="replace")[-_LAST_WORDS:]
-    return LostError(cause_of_death(member.process.wait()), member.process.pid, words)
+    words = "".join(log.read_text(errors="replace") for log in member.logs if log.exists())
+    return LostError(cause_of_death(member.process.wait()), member.process.pid, words[-_LAST_WORDS:])

@@ -44,6 +44,7 @@ class Place:
     Attributes:
         prepared: the search.
         meeting: the file in which all processes meet.
+        log: where it writes from here on what is not for the user, None to go on where it does.
         trusted: whether code that the model brings along may run, as in the owner.
         owner: the process that has started it.
     """
@@ -51,6 +52,7 @@ class Place:
     prepared: Prepared
     rank: int
     meeting: Path
+    log: Path | None = None
     trusted: bool = field(default_factory=remote_code_trusted)
     owner: int = field(default_factory=os.getpid)
 
@@ -265,6 +267,8 @@ def main(ahead: Sequence[str] = ()) -> None:
     threading.Thread(target=line.listen, daemon=True).start()
     try:
         place = line.heard.get()
+        if place.log is not None:
+            _write_to(place.log)
         with as_told(trusted=place.trusted):
             here = _joined(place, line)
             while True:
@@ -272,6 +276,13 @@ def main(ahead: Sequence[str] = ()) -> None:
                 line.say(Done(value=call.function(here, *call.arguments)))
     except BaseException as error:  # noqa: BLE001 - the owner raises it
         line.fail(error)
+
+
+def _write_to(log: Path) -> None:
+    """Has whatever libraries print go to a file."""
+    with log.open("ab") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
 
 
 def _joined(place: Place, line: _Line) -> Here:

@@ -187,14 +187,30 @@ def test_workers_end_with_the_search_that_started_them(tmp_path):
 
 
 def test_a_worker_that_died_before_it_read_its_job_is_lost_and_no_error(tmp_path):
-    """What is still to be written to a dead worker breaks its pipe: what counts is that it died; its log says why."""
+    """What is still to be written to a dead worker breaks its pipe: what counts is that it died, and its last words."""
     broken_python = {**os.environ, "PYTHONHOME": str(tmp_path / "nowhere")}
     group = Group(prepared(), [broken_python], [tmp_path / "0.log"])
     with pytest.raises(LostError, match="its process ended with exit code 1") as lost:
         group.call(serve, job(tmp_path, 1), prepared().proposal)
     assert lost.value.process > 0
     assert "encodings" in lost.value.words
-    assert (tmp_path / "0.log").exists()
+
+
+def cry(_here):
+    """Says something and dies."""
+    print("heard last", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_writes_into_its_log_once_it_is_asked(tmp_path):
+    """What is started ahead leaves the folder as it is: its search may yet be refused."""
+    log = tmp_path / "workers" / "0.log"
+    group = Group(prepared(), [os.environ], [log])
+    group.start(("json",))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LostError) as lost:
+        group.call(cry)
+    assert lost.value.words == log.read_text() == "heard last\n"
 
 
 def test_what_a_worker_cannot_read_is_an_error(tmp_path):
