@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -59,7 +60,7 @@ class CrewContest:
         """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""
         return run_race(self, candidate, rates, self._terms.seconds)
 
-    def laps(self, field: Sequence[tuple[Candidate, Path | None]], share: float, deadline: float) -> list[Lap]:
+    def laps(self, field: Sequence[tuple[Candidate, Path | None]], share: float, seconds: float) -> list[Lap]:
         """Returns what came of a lap of each, from its state to a share of the budget.
 
         One that does not fit ends no more than the race, which may be run again with half the rows at once.
@@ -67,15 +68,15 @@ class CrewContest:
 
         def lap(candidate: Candidate, before: Path | None) -> Lap:
             after = self._folder / f"{next(self._states)}.safetensors"
-            found: Lap = self._contend(_lap, candidate, before, after, share, deadline)
+            found: Lap = self._contend(_lap, candidate, before, after, share, seconds)
             return found
 
         with ThreadPoolExecutor(len(field)) as threads:
             return list(threads.map(lap, *zip(*field, strict=True)))
 
-    def home(self, candidate: Candidate, state: Path | None, deadline: float) -> Performance | Fallen:
+    def home(self, candidate: Candidate, state: Path | None, seconds: float) -> Performance | Fallen:
         """Returns the performance at the end of the budget; one whose time is up is scored as it stands."""
-        found: Performance | Fallen = self._contend(_home, candidate, state, deadline)
+        found: Performance | Fallen = self._contend(_home, candidate, state, seconds)
         return found
 
     def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
@@ -132,14 +133,14 @@ class CrewContest:
 
 
 def _lap(
-    contest: OwnContest, candidate: Candidate, before: Path | None, after: Path, share: float, deadline: float
+    contest: OwnContest, candidate: Candidate, before: Path | None, after: Path, share: float, seconds: float
 ) -> Lap:
     """Returns what came of a lap, its states in files."""
-    lap = contest.lap(candidate, None if before is None else load_state(before), share, deadline)
+    lap = contest.lap(candidate, None if before is None else load_state(before), share, seconds)
     if lap.state is not None:
         save_state(lap.state, after)
-    return Lap(loss=lap.loss, tokens=lap.tokens, state=None if lap.state is None else after)
+    return replace(lap, state=None if lap.state is None else after)
 
 
-def _home(contest: OwnContest, candidate: Candidate, state: Path | None, deadline: float) -> Performance | Fallen:
-    return contest.home(candidate, None if state is None else load_state(state), deadline)
+def _home(contest: OwnContest, candidate: Candidate, state: Path | None, seconds: float) -> Performance | Fallen:
+    return contest.home(candidate, None if state is None else load_state(state), seconds)

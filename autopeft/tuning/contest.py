@@ -99,50 +99,42 @@ class OwnContest:
         """Returns the performance of the best of several learning rates: see `autopeft.tuning.race`."""
         return run_race(self, candidate, rates, self._seconds)
 
-    def laps(self, field: Sequence[tuple[Candidate, RunState | None]], share: float, deadline: float) -> list[Lap]:
+    def laps(self, field: Sequence[tuple[Candidate, RunState | None]], share: float, seconds: float) -> list[Lap]:
         """Returns what came of a lap of each, from its state to a share of the budget."""
-        return [self.lap(candidate, state, share, deadline) for candidate, state in field]
+        deadline = time.monotonic() + seconds
+        return [self.lap(candidate, state, share, deadline - time.monotonic()) for candidate, state in field]
 
-    def lap(self, candidate: Candidate, state: RunState | None, share: float, deadline: float) -> Lap:
+    def lap(self, candidate: Candidate, state: RunState | None, share: float, seconds: float) -> Lap:
         """Returns what came of one lap; a rate that diverges, or has no loss, comes last."""
-        with memory_guard(), self._run(candidate, state, deadline) as run:
+        started = time.monotonic()
+        with memory_guard(), self._run(candidate, state, started + seconds) as run:
             before = run.tokens
             try:
                 with suppress(TimedOutError):
                     run.advance(share)
+                loss, reached = self._held_out(run, candidate), run.state()
             except DivergedError:
-                return Lap(loss=math.inf, state=state, tokens=run.tokens - before)
-            loss = held_out_loss(
-                run.model,
-                self._data["validation"],
-                self._worker.task,
-                dtype=candidate.dtype,
-                device=self._worker.device,
-                rows=self._racing_rows,
-                batch_size=rows_at_once(candidate, self._worker.device),
-                parallel=self._worker.parallel,
-            )
-            ranked = loss if math.isfinite(loss) else math.inf
-            return Lap(loss=ranked, state=run.state(), tokens=run.tokens - before)
+                loss, reached = math.inf, state
+            return Lap(loss=loss, state=reached, tokens=run.tokens - before, seconds=time.monotonic() - started)
 
-    def home(self, candidate: Candidate, state: RunState | None, deadline: float) -> Performance | Fallen:
+    def home(self, candidate: Candidate, state: RunState | None, seconds: float) -> Performance | Fallen:
         """Returns the performance at the end of the budget; one whose time is up is scored as it stands."""
         started = time.monotonic()
-        with memory_guard(), self._run(candidate, state, deadline) as run:
+        with memory_guard(), self._run(candidate, state, started + seconds) as run:
             before = run.tokens
             try:
                 with suppress(TimedOutError):
                     run.advance(1.0)
-                seconds = time.monotonic() - started
+                trained = time.monotonic() - started
                 return Performance(
                     candidate=run.candidate,
                     validation=self._predict(run, candidate, test=False),
                     test=self._predict(run, candidate, test=True),
                     tokens=run.tokens - before,
-                    seconds=seconds,
+                    seconds=trained,
                 )
             except DivergedError as error:
-                return Fallen(tokens=run.tokens - before, error=str(error))
+                return Fallen(tokens=run.tokens - before, seconds=time.monotonic() - started, error=str(error))
 
     def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
         """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
@@ -188,6 +180,20 @@ class OwnContest:
 
     def _run(self, candidate: Candidate, state: RunState | None, deadline: float) -> Any:
         return self._worker.attached(candidate, self._plan, self._data["train"], deadline, state)
+
+    def _held_out(self, run: TrainingRun, candidate: Candidate) -> float:
+        worker = self._worker
+        loss = held_out_loss(
+            run.model,
+            self._data["validation"],
+            worker.task,
+            dtype=candidate.dtype,
+            device=worker.device,
+            rows=self._racing_rows,
+            batch_size=rows_at_once(candidate, worker.device),
+            parallel=worker.parallel,
+        )
+        return loss if math.isfinite(loss) else math.inf
 
     def _predict(self, run: TrainingRun, candidate: Candidate, *, test: bool) -> Predictions:
         worker = self._worker

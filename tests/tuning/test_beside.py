@@ -121,7 +121,7 @@ def test_a_lap_that_does_not_fit_ends_the_race_alone(tmp_path, monkeypatch):
     def lap(_group, candidate, *_):
         if candidate.learning_rate > 1e-2:
             raise OutOfMemoryError("full")
-        return Lap(loss=1.0, tokens=1, state=None)
+        return Lap(loss=1.0, tokens=1, seconds=1.0, state=None)
 
     monkeypatch.setattr("autopeft.tuning.beside._lap", lap)
     field = [(replace(LORA, learning_rate=rate), None) for rate in RATES]

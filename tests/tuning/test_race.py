@@ -21,23 +21,23 @@ class Track:
     def __init__(self, losses, falls=()):
         self.losses, self.falls = losses, falls
         self.trained: list[tuple[float, list[float]]] = []
-        self.deadlines: set[float] = set()
+        self.left: list[float] = []
 
-    def laps(self, field, share, deadline):
+    def laps(self, field, share, seconds):
         self.trained.append((share, [entered.learning_rate for entered, _ in field]))
-        self.deadlines.add(deadline)
+        self.left.append(seconds)
         ends = int(share * BUDGET)
         return [
-            Lap(loss=self.losses[entered.learning_rate], tokens=ends - (state or 0), state=ends)
+            Lap(loss=self.losses[entered.learning_rate], tokens=ends - (state or 0), seconds=2.0, state=ends)
             for entered, state in field
         ]
 
-    def home(self, candidate, state, deadline):
+    def home(self, candidate, state, seconds):
         self.trained.append((1.0, [candidate.learning_rate]))
-        self.deadlines.add(deadline)
+        self.left.append(seconds)
         tokens = BUDGET - (state or 0)
         if candidate.learning_rate in self.falls:
-            return Fallen(tokens=tokens, error=f"{candidate.learning_rate} fell")
+            return Fallen(tokens=tokens, seconds=4.0, error=f"{candidate.learning_rate} fell")
         return Performance(candidate=candidate, validation=SAID, test=SAID, tokens=tokens, seconds=5.0)
 
 
@@ -47,8 +47,8 @@ def test_the_better_half_goes_on():
     won = run_race(track, LORA, RATES, 60.0)
     assert track.trained == [(0.25, list(RATES)), (0.5, [1e-3, 3e-4]), (1.0, [1e-3])]
     assert (won.candidate.learning_rate, won.tokens) == (1e-3, 2 * BUDGET)
-    assert len(track.deadlines) == 1, "one clock for all laps"
-    assert won.seconds >= 5.0
+    assert track.left == [60.0, 52.0, 48.0], "what was trained is counted, and no time at which others had the process"
+    assert won.seconds == 8.0 + 4.0 + 5.0
 
 
 def test_of_equals_the_lower_rate_goes_on():
@@ -70,6 +70,6 @@ def test_who_falls_gives_way():
     losses = {1e-4: 0.9, 3e-4: 0.2, 1e-3: 0.1, 3e-3: 0.8}
     track = Track(losses, falls=(1e-3,))
     won = run_race(track, LORA, RATES, 60.0)
-    assert (won.candidate.learning_rate, won.tokens) == (3e-4, 2 * BUDGET + BUDGET // 2)
+    assert (won.candidate.learning_rate, won.tokens, won.seconds) == (3e-4, 2 * BUDGET + BUDGET // 2, 8 + 4 + 4 + 5)
     with pytest.raises(DivergedError, match=r"^0\.0003 fell$"):
         run_race(Track(losses, falls=RATES), LORA, RATES, 60.0)
