@@ -108,15 +108,21 @@ def search(
     task: Task | None = None,
     columns: Mapping[str, str] | None = None,
     metric: str | None = None,
+    token_limit: int | None = None,
+    class_weights: bool = False,
     folds: int | None = None,
     repeats: int | None = None,
     trial_tokens: int | None = None,
     seed: int = 0,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
+    max_trainable: str | None = None,
+    search_spaces: str | Path | None = None,
+    keep_evidence: bool = True,
     objectives: Sequence[str] = ("quality",),
     general_text: str | Path | None = None,
     track: Sequence[str] = (),
     workers: int | None = None,
+    gpus: Sequence[str] = (),
     storage: str | None = None,
     study: str = "autopeft",
     ray: str | None = None,
@@ -140,17 +146,23 @@ def search(
         task: the task type, detected by default.
         columns: column by role, such as ``{"text": "review"}``, detected by default.
         metric: one of the task's metrics, or ``package.module:function``.
+        token_limit: cut rows at so many tokens; by default at what nearly all of them, and the model, hold.
+        class_weights: weigh the classes in the loss by how rare they are.
         folds: cross-validation folds per trial; by default 1, or below 3,000 training rows 3, fewer in a short time.
         repeats: of the cross-validation, each time with other folds; 2 by default.
         trial_tokens: training tokens of a full trial; sized from the time by default.
         seed: of everything random.
         constraints: memory, trainable parameters, methods.
+        max_trainable: most trained parameters, as ``5M`` or ``1%``; wins over the constraints'.
+        search_spaces: folder of search-space files to use in place of the project's own.
+        keep_evidence: keep the trials among your own measured runs, which later advice rests on.
         objectives: ``quality`` with any of ``memory``, ``time``, ``forgetting`` and ``latency``; the result then has
             their Pareto front, and its knee is the winner.
         general_text: file to measure forgetting on, one text per line; the project's own sentences by default.
         track: ``mlflow``, ``wandb``, ``tensorboard`` or ``trackio``, to log each trial and the winner to.
         workers: run trials in so many processes, one for each GPU; by default in this one, and on a machine without a
             GPU in up to four that share its cores, where only the time is limited.
+        gpus: train on these alone, by number or UUID, one process for each.
         storage: URL of a PostgreSQL database in which any number of machines join one study.
         study: its name there.
         ray: address of a Ray cluster to train on, empty for the one that Ray finds or starts.
@@ -177,16 +189,21 @@ def search(
         task=task,
         columns=columns,
         metric=metric,
+        token_limit=token_limit,
+        class_weights=class_weights,
         folds=folds,
         repeats=repeats,
         tokens=trial_tokens,
         seed=seed,
         constraints=constraints,
+        max_trainable=max_trainable,
+        spaces=None if search_spaces is None else Path(search_spaces),
+        teach=keep_evidence,
         objectives=tuple(objectives),
         general_text=None if general_text is None else Path(general_text),
     )
     stops = limits(trials, seconds, tokens, when_flat=stop_when_flat)
-    spread = Spread(workers=workers, storage=storage, study=study, ray=ray)
+    spread = Spread(workers=workers, gpus=tuple(gpus), storage=storage, study=study, ray=ray)
     watched = Tracked(observer(show=show), track, Path(output))
     result = run_search(request, Path(output), stops, resume=resume, observer=watched, spread=spread)
     watched.finished(result)

@@ -11,7 +11,7 @@ from typing import Any
 
 from autopeft.data import EncodedData
 from autopeft.training.worker import Worker
-from autopeft.tuning.budget import scored_rows
+from autopeft.tuning.budget import scored_rows, trial_seconds
 from autopeft.tuning.compare import RACED_RATES, Comparison, default_recipe
 from autopeft.tuning.contest import OwnContest
 from autopeft.tuning.cost import measured_speed, settle
@@ -30,8 +30,9 @@ from autopeft.values.outcomes import Measurement, TrialOutcome
 from autopeft.values.plans import Plan
 from benchmarks.collect import fewer
 
-HYPERBAND_STEPS = 9
-"""Reports per trial to Optuna's Hyperband: brackets that begin at a ninth, a third and the whole of a trial."""
+HYPERBAND_STEPS = (1, 3, 9)
+"""Ninths of a trial at which Optuna's Hyperband looks at it: its brackets begin at the first, the second and the last.
+Whatever is read between them it pays for, and decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,8 @@ def autopeft(given: Bench) -> Chosen:
     study = TrialStudy(path, proposal, seed=given.prepared.seed)
     study.enqueue(given.prepared.starts)
     trials = Trials(study, given.runner, given.prepared, given.settings, Silent())
-    final_seconds = MOST_FINALISTS * size.tokens / given.settings.tokens_per_second
+    one = trial_seconds(size, given.prepared.parts, given.settings.tokens_per_second)
+    final_seconds = MOST_FINALISTS * one
     trials.run(Limits(seconds=max(given.seconds - final_seconds, given.seconds / 2)), began)
     outcomes = study.outcomes()
     return _chosen(_final(given, outcomes, began), outcomes, began)
@@ -133,8 +135,8 @@ def _final(given: Bench, outcomes: Sequence[TrialOutcome], began: float) -> Cand
         return given.default
     shutil.rmtree(given.folder / "final", ignore_errors=True)
     seed, left = given.last_seed + 1, began + given.seconds - time.monotonic()
-    comparison = given.trained(seed, "final", left, given.prepared.encoded)
     first = finalists(ranked, given.seconds)
+    comparison = given.trained(seed, "final", left / len(first), given.prepared.encoded)
     rehearsed = rehearse(comparison, first, ranked[len(first) :], seed)
     trial_rows = scored_rows(given.settings.size, given.prepared.parts)
     return best_of(rehearsed, given.prepared.objective, trial_rows)[0].candidate
@@ -144,15 +146,25 @@ def random_search(given: Bench) -> Chosen:
     """Returns the best of configurations drawn by chance, each trained to the end."""
     import optuna
 
-    return _sampled(given, optuna.samplers.RandomSampler(seed=given.prepared.seed), optuna.pruners.NopPruner(), 1)
+    return _sampled(given, optuna.samplers.RandomSampler(seed=given.prepared.seed), optuna.pruners.NopPruner(), (1,))
 
 
 def optuna_hyperband(given: Bench) -> Chosen:
     """Returns what Optuna's TPE and Hyperband choose as they come, over the same space."""
+    return _hyperband(given, ())
+
+
+def optuna_hyperband_advised(given: Bench) -> Chosen:
+    """Returns what they choose when they begin with the configurations that this project's search begins with."""
+    return _hyperband(given, given.prepared.starts)
+
+
+def _hyperband(given: Bench, starts: Sequence[Candidate]) -> Chosen:
     import optuna
 
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=HYPERBAND_STEPS, reduction_factor=3)
-    return _sampled(given, optuna.samplers.TPESampler(seed=given.prepared.seed), pruner, HYPERBAND_STEPS)
+    last = HYPERBAND_STEPS[-1]
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=last, reduction_factor=3)
+    return _sampled(given, optuna.samplers.TPESampler(seed=given.prepared.seed), pruner, HYPERBAND_STEPS, starts)
 
 
 def default(given: Bench) -> Chosen:
@@ -194,11 +206,12 @@ CONTENDERS: dict[str, Callable[[Bench], Chosen]] = {
     "default LoRA": default,
     "raced LoRA": raced,
     "Optuna TPE + Hyperband": optuna_hyperband,
+    "Optuna, same starts": optuna_hyperband_advised,
     "random search": random_search,
 }
 
 
-def _sampled(given: Bench, sampler: Any, pruner: Any, steps: int) -> Chosen:
+def _sampled(given: Bench, sampler: Any, pruner: Any, steps: Sequence[int], starts: Sequence[Candidate] = ()) -> Chosen:
     """Runs trials that a sampler draws and a pruner stops until the time is up; a stopped one never goes on."""
     import optuna
 
@@ -207,11 +220,13 @@ def _sampled(given: Bench, sampler: Any, pruner: Any, steps: int) -> Chosen:
     deadline, runner = began + given.seconds, given.runner
     # Hyperband puts trials into brackets by the study's name, so the name fixes them.
     study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=f"seed {given.prepared.seed}")
-    readings = tuple(step / steps for step in range(1, steps + 1))
+    for start in starts:
+        study.enqueue_trial(given.prepared.proposal.fixed(start))
+    readings = tuple(step / steps[-1] for step in steps)
     plan = Plan(tokens=given.settings.size.tokens, seed=given.prepared.seed, readings=readings)
     while time.monotonic() < deadline:
         trial = study.ask()
-        outcome = _trained(given, runner, trial, plan, deadline)
+        outcome = _trained(given, runner, trial, plan, steps, deadline)
         outcomes.append(outcome)
         runner.keep(())
         if outcome.status == "completed":
@@ -222,17 +237,17 @@ def _sampled(given: Bench, sampler: Any, pruner: Any, steps: int) -> Chosen:
     return _chosen(best.candidate if best else given.default, outcomes, began)
 
 
-def _trained(given: Bench, runner: TorchRunner, trial: Any, plan: Plan, deadline: float) -> TrialOutcome:
+def _trained(
+    given: Bench, runner: TorchRunner, trial: Any, plan: Plan, steps: Sequence[int], deadline: float
+) -> TrialOutcome:
     candidate = given.prepared.proposal.draw(trial)
     problems = given.prepared.obstacles(candidate)
     if problems:
         return TrialOutcome(number=trial.number, status="infeasible", candidate=candidate, reason=" ".join(problems))
-    seen = 0
+    coming = iter(steps)
 
     def stops(reading: Measurement) -> bool:
-        nonlocal seen
-        seen += 1
-        trial.report(reading.validation_loss, seen)
+        trial.report(reading.validation_loss, next(coming))
         return bool(trial.should_prune())
 
     return runner.run(trial.number, candidate, plan, stops, deadline, None)
