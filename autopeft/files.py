@@ -47,6 +47,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def flush(path: Path) -> None:
+    """Has what others have written to a file reach the disk."""
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
 def check_writable(path: Path) -> None:
     """Lets a path pass that a file can be written to, as far as that can be told before; one may be there already.
 

@@ -1,11 +1,11 @@
 """A run's state in a file: tensors as safetensors, everything else as JSON in its header, no pickle."""
 
 import json
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from autopeft.files import flush
 from autopeft.methods import get_method
 from autopeft.training.run import RunState, TrainingRun
 
@@ -24,11 +24,14 @@ def save_state(state: RunState, path: Path) -> None:
     skeleton = _pack({field.name: getattr(state, field.name) for field in fields(state)}, tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"state": json.dumps(skeleton)})
-    # A power cut must not leave a new name on contents that never reached the disk.
-    with partial.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        save_file(tensors, partial, metadata={"state": json.dumps(skeleton)})
+        # A power cut must not leave a new name on contents that never reached the disk.
+        flush(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def load_state(path: Path) -> RunState:
@@ -43,7 +46,8 @@ def load_state(path: Path) -> RunState:
 def save_trained(run: TrainingRun, folder: Path) -> None:
     """Writes what a run has trained, for `Worker.attached` to put back: as its method saves it, or whole where divided.
 
-    All processes that train together must call it; the first one writes.
+    All processes that train together must call it; the first one writes, and what it wrote is on the disk when it
+    returns: what is noted of it later must not outlive it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if run.parallel.sharded:
@@ -54,6 +58,9 @@ def save_trained(run: TrainingRun, folder: Path) -> None:
             save_file({str(place): value.contiguous() for place, value in enumerate(weights)}, folder / _TRAINED)
     elif run.parallel.rank == 0:
         get_method(run.candidate.method).save(run.model, folder)
+    if run.parallel.rank == 0:
+        for path in folder.iterdir():
+            flush(path)
 
 
 def load_trained(folder: Path) -> tuple[Any, ...]:

@@ -26,9 +26,17 @@ def training_device(hardware: HardwareProfile) -> str:
     return "cpu"
 
 
+_FULL = (
+    "DefaultCPUAllocator: ", "CUDA error: out of memory", "HIP error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    "HIPBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+)  # fmt: skip
+"""What the texts of plain RuntimeErrors say where memory ran out: their only mark. The first is of the CPU's allocator,
+the others of drivers and libraries that allocate beside torch's allocator on a GPU."""
+
+
 @contextmanager
 def memory_guard() -> Iterator[None]:
-    """Turns torch's out-of-memory errors, and nothing else, into `OutOfMemoryError`."""
+    """Turns out-of-memory errors, and nothing else, into `OutOfMemoryError`."""
     import torch
 
     try:
@@ -36,8 +44,7 @@ def memory_guard() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(str(error)) from error
     except RuntimeError as error:
-        # The CPU allocator raises a plain RuntimeError; its text is the only mark it has.
-        if "DefaultCPUAllocator: " not in str(error):
+        if not any(mark in str(error) for mark in _FULL):
             raise
         raise OutOfMemoryError(str(error)) from error
 

@@ -100,6 +100,7 @@ class TrainingRun:
         self._deadline = self._until = deadline
         self.done, self.tokens, self.seconds = 0, 0, 0.0
         self._pace = Pace(plan.seconds, longest_part(plan.readings) * plan.tokens)
+        self._part = longest_part(plan.readings) * len(steps)
         self.model = parallel.divided(model, device)
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         build = get_optimizer(candidate.optimizer).build
@@ -126,7 +127,9 @@ class TrainingRun:
         """
         until = max(1, round(share * len(self.steps)))
         started = time.monotonic()
-        self._until = min(self._deadline, started + self._pace.seconds)
+        # What lost its state trains several parts in one go, and a further fold the whole budget.
+        parts = max(1.0, (until - self.done) / self._part)
+        self._until = min(self._deadline, started + parts * self._pace.seconds)
         self.model.train()
         try:
             losses = [self._step(step) for step in self.steps[self.done : until]]

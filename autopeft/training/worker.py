@@ -146,8 +146,8 @@ class Worker:
                 base.model.zero_grad(set_to_none=True)
                 if before is not None:
                     restore_weights(base.model, before)
-        if not sharded:
-            self._prove_unchanged(base, candidate)
+                # What was broken off has to leave no more behind than what came to its end.
+                self._prove_unchanged(base, candidate)
 
     @contextmanager
     def bare(self, candidate: Candidate) -> Iterator[Any]:

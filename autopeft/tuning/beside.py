@@ -2,23 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, TypeVar
 
-from autopeft.errors import StudyError
+from autopeft.errors import DivergedError, OutOfMemoryError, StudyError, UndefinedScoreError
 from autopeft.training.checkpoint import load_state, save_state
 from autopeft.tuning import member
-from autopeft.tuning.contest import OwnContest, Rehearsal
+from autopeft.tuning.contest import OwnContest, Rehearsal, own_tfidf
+from autopeft.tuning.folder import storage_errors
 from autopeft.tuning.group import Group, LostError
+from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.race import Fallen, Lap, Performance, run_race
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score
 
 T = TypeVar("T")
+
+EXPECTED = (DivergedError, OutOfMemoryError, UndefinedScoreError)
+"""What a training may come to; whoever asked for it goes on without."""
 
 LOOK_SECONDS = 0.5
 """Between two looks at what has begun, for whoever is told."""
@@ -45,8 +50,8 @@ class CrewContest:
     def together(self, calls: Sequence[Callable[[], T]], look: Callable[[], None]) -> list[T]:
         """Returns what each call returns, in order, all made at once; the first error ends what the others train."""
         with ThreadPoolExecutor(max(1, len(calls))) as threads:
-            asked = [threads.submit(call) for call in calls]
             try:
+                asked = [threads.submit(call) for call in calls]
                 while (seen := wait(asked, timeout=LOOK_SECONDS, return_when=FIRST_EXCEPTION)).not_done:
                     for one in seen.done:
                         one.result()
@@ -61,18 +66,25 @@ class CrewContest:
         return run_race(self, candidate, rates, self._terms.seconds)
 
     def laps(self, field: Sequence[tuple[Candidate, Path | None]], share: float, seconds: float) -> list[Lap]:
-        """Returns what came of a lap of each, from its state to a share of the budget.
+        """Returns what came of a lap of each, from its state to a share of the budget, each with its part of the time.
 
         One that does not fit ends no more than the race, which may be run again with half the rows at once.
         """
 
         def lap(candidate: Candidate, before: Path | None) -> Lap:
             after = self._folder / f"{next(self._states)}.safetensors"
-            found: Lap = self._contend(_lap, candidate, before, after, share, seconds)
+            found: Lap = self._contend(_lap, candidate, before, after, share, seconds / len(field))
             return found
 
-        with ThreadPoolExecutor(len(field)) as threads:
-            return list(threads.map(lap, *zip(*field, strict=True)))
+        # No more than can train at once, so that no other begins once one has failed.
+        with ThreadPoolExecutor(min(len(field), len(self._groups))) as threads:
+            asked = [threads.submit(lap, *entered) for entered in field]
+            ended = wait(asked, return_when=FIRST_EXCEPTION).done
+            for one in asked:
+                one.cancel()
+            for one in ended:
+                one.result()
+            return [one.result() for one in asked]
 
     def home(self, candidate: Candidate, state: Path | None, seconds: float) -> Performance | Fallen:
         """Returns the performance at the end of the budget; one whose time is up is scored as it stands."""
@@ -94,22 +106,35 @@ class CrewContest:
         found: Score | None = self._contend(OwnContest.untuned, candidate, seed)
         return found
 
+    def tfidf(self, prepared: Prepared, seed: int) -> Score | None:
+        """Returns the test score of TF-IDF on the texts of a search, which its processes have too."""
+        del prepared
+        # Not in a thread of this process: nothing could break that off.
+        found: Score | None = self._ask(_tfidf, seed)
+        return found
+
     def _contend(self, step: Callable[..., Any], *arguments: object) -> Any:
-        """Returns what a step comes to in the first process that is free, in another one where that is killed."""
+        """Returns what a step of `OwnContest` comes to."""
+        return self._ask(member.contend, self._terms, step, *arguments)
+
+    def _ask(self, function: member.Function, *arguments: object) -> Any:
+        """Returns what a function returns in the first process that is free, in another one where that is killed."""
         while True:
             group = self._free.get()
             if self._cause is not None or group is None:
                 self._free.put(None)  # whoever else waits is to hear of it too
                 raise self._cause or RuntimeError("Nobody is left to train.")
             try:
-                found = group.call(member.contend, self._terms, step, *arguments)[0]
+                found = group.call(_met_or_made, function, *arguments)[0]
             except LostError as error:
                 self._lose(error)
                 continue
-            except BaseException:
-                self._free.put(group)
-                raise
+            except BaseException as error:  # noqa: BLE001 - raised again, or what came before it
+                cause = self._end(error)
+                raise cause from cause.__cause__
             self._free.put(group)
+            if isinstance(found, _Met):
+                raise found.error
             return found
 
     def _lose(self, error: LostError) -> None:
@@ -118,7 +143,8 @@ class CrewContest:
             self._left -= 1
             last = self._left == 0
         if last:
-            lost = StudyError(f"All processes that compare were lost: {error}. What is done is kept: --resume.")
+            said = f"All processes that compare were lost: {error}. What is done is kept: --resume.\n{error.words}"
+            lost = StudyError(said.rstrip())
             lost.__cause__ = error
             self._end(lost)
 
@@ -130,6 +156,26 @@ class CrewContest:
         for group in self._groups:
             group.kill()
         return self._cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Met:
+    """The error that a step is expected to meet now and then: its process goes on."""
+
+    error: Exception
+
+
+def _tfidf(here: member.Here, seed: int) -> Score | None:
+    return own_tfidf(here.prepared, seed)
+
+
+def _met_or_made(here: member.Here, function: member.Function, *arguments: Any) -> Any:
+    """Returns what a function comes to in this process."""
+    try:
+        with storage_errors("the output folder"):
+            return function(here, *arguments)
+    except EXPECTED as error:
+        return _Met(error=type(error)(str(error)))
 
 
 def _lap(

@@ -11,6 +11,7 @@ from autopeft.files import parse, plain, read_json, to_json, write_text
 from autopeft.methods import baseline
 from autopeft.training.scoring import Objective, difference, score
 from autopeft.tuning.contest import Contest, Rehearsal
+from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.race import Performance
 from autopeft.values.candidates import Candidate, with_rows
 from autopeft.values.outcomes import Contender, Difference, Score
@@ -84,6 +85,10 @@ class Comparison:
     def untuned(self, candidate: Candidate, seed: int) -> Score | None:
         """Returns the test score of the base without fine-tuning, None where there is none."""
         return self._contest.untuned(candidate, seed)
+
+    def tfidf(self, prepared: Prepared, seed: int) -> Score | None:
+        """Returns the test score of TF-IDF with logistic regression, None where there is none."""
+        return self._contest.tfidf(prepared, seed)
 
     def validated(self, rehearsal: Rehearsal) -> Score:
         """Returns a rehearsed finalist's validation score with its interval."""

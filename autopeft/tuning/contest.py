@@ -10,14 +10,15 @@ from typing import Any, Protocol, TypeVar
 
 from autopeft.data import EncodedData
 from autopeft.errors import DivergedError, TimedOutError
-from autopeft.tasks import Predictions
+from autopeft.tasks import Predictions, get_task
 from autopeft.training.checkpoint import save_trained
 from autopeft.training.devices import memory_guard
 from autopeft.training.run import RunState, TrainingRun
 from autopeft.training.scoring import Objective, checked, held_out_loss, predict
 from autopeft.training.worker import Worker
+from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.race import Fallen, Lap, Performance, run_race
-from autopeft.tuning.references import untuned
+from autopeft.tuning.references import tfidf, untuned
 from autopeft.values.candidates import Candidate, rows_at_once
 from autopeft.values.outcomes import Score
 from autopeft.values.plans import Plan
@@ -61,6 +62,15 @@ class Contest(Protocol):
     def untuned(self, candidate: Candidate, seed: int) -> Score | None:
         """Returns the base's own test score: see `autopeft.tuning.references`."""
         ...
+
+    def tfidf(self, prepared: Prepared, seed: int) -> Score | None:
+        """Returns the test score of TF-IDF on the texts of a search: see `autopeft.tuning.references`."""
+        ...
+
+
+def own_tfidf(prepared: Prepared, seed: int) -> Score | None:
+    """Returns the test score of TF-IDF on the texts of a search, fitted in this process."""
+    return tfidf(prepared.data, get_task(prepared.model.task), prepared.objective, seed)
 
 
 def one_by_one(calls: Sequence[Callable[[], T]], look: Callable[[], None]) -> list[T]:
@@ -106,7 +116,7 @@ class OwnContest:
 
     def lap(self, candidate: Candidate, state: RunState | None, share: float, seconds: float) -> Lap:
         """Returns what came of one lap; a rate that diverges, or has no loss, comes last."""
-        started = time.monotonic()
+        started = self._begun(candidate)
         with memory_guard(), self._run(candidate, state, started + seconds) as run:
             before = run.tokens
             try:
@@ -119,7 +129,7 @@ class OwnContest:
 
     def home(self, candidate: Candidate, state: RunState | None, seconds: float) -> Performance | Fallen:
         """Returns the performance at the end of the budget; one whose time is up is scored as it stands."""
-        started = time.monotonic()
+        started = self._begun(candidate)
         with memory_guard(), self._run(candidate, state, started + seconds) as run:
             before = run.tokens
             try:
@@ -138,7 +148,7 @@ class OwnContest:
 
     def rehearse(self, candidate: Candidate, seed: int, folder: Path) -> Rehearsal:
         """Returns a candidate trained with a seed of its own, and leaves what it trained in a folder."""
-        started = time.monotonic()
+        started = self._begun(candidate)
         plan = replace(self._plan, seed=seed)
         with (
             memory_guard(),
@@ -177,6 +187,16 @@ class OwnContest:
         """Returns the base's own test score: see `autopeft.tuning.references`."""
         with memory_guard():
             return untuned(self._worker, self._data, self._objective, candidate, seed)
+
+    def tfidf(self, prepared: Prepared, seed: int) -> Score | None:
+        """Returns the test score of TF-IDF on the texts of a search: see `autopeft.tuning.references`."""
+        return own_tfidf(prepared, seed)
+
+    def _begun(self, candidate: Candidate) -> float:
+        """Returns when a training begins: what its base takes to load is nobody's time, as in trials."""
+        with memory_guard():
+            self._worker.base(candidate)
+        return time.monotonic()
 
     def _run(self, candidate: Candidate, state: RunState | None, deadline: float) -> Any:
         return self._worker.attached(candidate, self._plan, self._data["train"], deadline, state)

@@ -1,6 +1,7 @@
 """The processes that a search starts on this machine, each for trials of its own."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -63,10 +64,13 @@ def crew_of(spread: Spread, hardware: HardwareProfile) -> Crew | None:
     """Returns the processes to start, on the GPUs with the most free memory; None where this one does the work.
 
     Raises:
-        InvalidValueError: GPUs are named that are not there, or there is not one for each process.
+        InvalidValueError: GPUs are named that are not there, or there is not one for each process, or this is Windows.
     """
     if spread.workers is None and not spread.gpus:
         return None
+    if sys.platform == "win32":
+        key, got = ("--gpus", ",".join(spread.gpus)) if spread.gpus else ("--workers", spread.workers)
+        raise invalid(key, "a search on Windows", "left out: it trains one trial at a time", got)
     there = hardware.device.kind in ("cuda", "rocm")
     if not there:
         if spread.gpus:

@@ -242,12 +242,17 @@ def check_spaces(held: Settings, searched: Mapping[str, str], owner: str, option
 def storage_errors(path: Path | str) -> Iterator[None]:
     """Turns a full disk or a failing study file into one clear error; what was stored stays."""
     from optuna.exceptions import StorageInternalError
+    from safetensors import SafetensorError
     from sqlalchemy.exc import OperationalError
 
     try:
         yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
+            raise
+        raise StudyError(_FULL.format(path)) from error
+    except SafetensorError as error:
+        if f"os error {errno.ENOSPC}" not in str(error):
             raise
         raise StudyError(_FULL.format(path)) from error
     except (StorageInternalError, OperationalError) as error:

@@ -19,6 +19,9 @@ from autopeft.tuning.fates import cause_of_death, met
 from autopeft.tuning.member import Answer, Asked, Call, Done, Failed, Function, Place
 from autopeft.tuning.prepare import Prepared
 
+MOST_LOST_IN_A_ROW = 8
+"""Trials that may lose their process, none coming to an end between them, before a search gives up: each would."""
+
 GRACE_SECONDS = 2.0
 """After one process has failed, another one that was killed and so caused it shows within these."""
 

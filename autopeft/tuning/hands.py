@@ -57,21 +57,30 @@ class Hands:
             group.prepared = shared
 
     def speed(self) -> float:
-        """Returns training tokens per second of a process: the mean of all, which measure at the same time.
+        """Returns training tokens per second of a process: the mean of all that live, which measure at the same time.
+
+        One that is killed is started anew when it is asked next.
 
         Raises:
             OutOfMemoryError: one row at a time does not fit.
-            StudyError: a process was killed.
+            StudyError: all processes were killed.
         """
+        found: list[float] = []
+        lost: LostError | None = None
         with ThreadPoolExecutor(len(self._groups)) as threads:
-            asked = [threads.submit(group.call, own_speed) for group in self._groups]
             try:
-                return fmean(one.result()[0] for one in asked)
-            except LostError as lost:
-                raise StudyError(f"A worker ended while its speed was measured: {lost}.\n{lost.words}") from lost
-            finally:
-                if any(not one.done() for one in asked):
-                    self._kill()
+                asked = [threads.submit(group.call, own_speed) for group in self._groups]
+                for one in asked:
+                    try:
+                        found += one.result()
+                    except LostError as error:
+                        lost = error
+            except BaseException:
+                self._kill()
+                raise
+        if not found:
+            raise StudyError(f"A worker ended while its speed was measured: {lost}.\n{lost and lost.words}") from lost
+        return fmean(found)
 
     def work(self, job: Job, proposal: Proposal, study: TrialStudy, look: Callable[[], None]) -> None:
         """Runs trials until none is left: see `autopeft.tuning.workers.work_together`."""

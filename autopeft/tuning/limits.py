@@ -60,9 +60,12 @@ def tokens_spent(outcomes: Sequence[TrialOutcome]) -> int:
 
 
 def is_flat(outcomes: Sequence[TrialOutcome]) -> bool:
-    """Returns whether the last trials have brought neither a better first reading nor a better score."""
+    """Returns whether the last trials have brought neither a better first reading nor a better score.
+
+    What was never trained, or lost with its process, says nothing of what may come.
+    """
     loss, score, since = float("inf"), float("-inf"), 0
-    for outcome in outcomes:
+    for outcome in (each for each in outcomes if each.status not in ("infeasible", "worker_lost")):
         read = outcome.curve[0].validation_loss if outcome.curve else float("inf")
         found = outcome.score if outcome.score is not None else float("-inf")
         since = 0 if read < loss or found > score else since + 1

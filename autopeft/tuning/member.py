@@ -238,7 +238,7 @@ class _Line:
         while True:
             try:
                 message = pickle.load(sys.stdin.buffer)
-            except EOFError:
+            except (EOFError, pickle.UnpicklingError):  # the owner is gone, perhaps in the middle of a word
                 os._exit(1)
             except BaseException as error:  # noqa: BLE001 - a function or a value of a module that is not here
                 self.fail(error)
@@ -246,10 +246,12 @@ class _Line:
 
     def fail(self, error: BaseException) -> NoReturn:
         """Ends the process with an error, for its owner to raise."""
-        self.say(Failed(name=type(error).__name__, message=str(error), traceback=traceback.format_exc()))
-        traceback.print_exc()
-        # The thread that listens holds the standard input, over which the interpreter would stumble on its way out.
-        os._exit(1)
+        try:
+            traceback.print_exc()
+            self.say(Failed(name=type(error).__name__, message=str(error), traceback=traceback.format_exc()))
+        finally:
+            # The thread that listens holds the standard input, over which the interpreter would stumble on its way out.
+            os._exit(1)
 
 
 def main(ahead: Sequence[str] = ()) -> None:

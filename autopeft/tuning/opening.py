@@ -31,7 +31,7 @@ class Opened:
     Attributes:
         trainer: of this process, or of those that train together; it holds nothing where others train.
         crew: the processes that train, None where this one does.
-        hands: those of them that this machine has; none has started yet.
+        hands: those of them that this machine has.
         study: with its starts in the queue, and what a killed run left open settled.
         known: numbers of the trials that were there before.
     """
@@ -106,6 +106,8 @@ def _manned(
     with ExitStack() as ends:
         ahead = _ahead(request, folder, stops, spread)
         ends.callback(_release, ahead)
+        if ahead is not None:
+            ahead.start()
         prepared = prepare(request, folder.encoded, processes=spread.processes)
         if spread.ray is not None:
             yield prepared, ends.enter_context(connected(spread, prepared.hardware)), None
@@ -125,11 +127,7 @@ def _ahead(request: Request, folder: OutputFolder, stops: Limits, spread: Spread
     if spread.ray is not None or not request.constraints.team.alone:
         return None
     crew = crew_expected(spread, probe_hardware(), stops)
-    if crew is None:
-        return None
-    hands = Hands(crew, folder.workers)
-    hands.start()
-    return hands
+    return None if crew is None else Hands(crew, folder.workers)
 
 
 def _release(hands: Hands | None) -> None:

@@ -10,11 +10,11 @@ from autopeft.errors import StudyError
 from autopeft.training.worker import Worker
 from autopeft.tuning import member
 from autopeft.tuning.budget import TrialSize
-from autopeft.tuning.contest import Contest, OwnContest, Rehearsal, one_by_one
+from autopeft.tuning.contest import Contest, OwnContest, Rehearsal, one_by_one, own_tfidf
 from autopeft.tuning.cost import fitting_speed, measured_speed
 from autopeft.tuning.folder import keep_states
 from autopeft.tuning.gauge import Gauge
-from autopeft.tuning.group import Group, LostError
+from autopeft.tuning.group import MOST_LOST_IN_A_ROW, Group, LostError
 from autopeft.tuning.prepare import Prepared
 from autopeft.tuning.race import Performance
 from autopeft.tuning.runner import Runner, Stops, TorchRunner
@@ -23,9 +23,6 @@ from autopeft.values.outcomes import Score, TrialOutcome
 from autopeft.values.plans import Plan
 
 T = TypeVar("T")
-
-MOST_LOST = 8
-"""Trials in a row that lose a process before the search gives up."""
 
 
 class Contests(Protocol):
@@ -150,7 +147,7 @@ class TeamRunner:
             outcomes: list[TrialOutcome] = self._group.call(member.train, trial, answer=stops, last=_ran_out)
         except LostError as error:
             self._lost += 1
-            if self._lost > MOST_LOST:
+            if self._lost > MOST_LOST_IN_A_ROW:
                 message = f"Processes that train together end again and again: {error}.\n{error.words}"
                 raise StudyError(message) from error
             continues = earlier.number if earlier else None
@@ -201,6 +198,10 @@ class TeamContest:
         """Returns the base's own test score: see `autopeft.tuning.references`."""
         found: Score | None = self._contend(OwnContest.untuned, candidate, seed)
         return found
+
+    def tfidf(self, prepared: Prepared, seed: int) -> Score | None:
+        """Returns the test score of TF-IDF on the texts of a search, fitted in the process that asks."""
+        return own_tfidf(prepared, seed)
 
     def _contend(self, step: Callable[..., Any], *arguments: object) -> Any:
         return _asked(self._group, member.contend, self._terms, step, *arguments)[0]

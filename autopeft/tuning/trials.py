@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from autopeft.profiling.sizes import format_bytes
 from autopeft.training.pace import longest_part
 from autopeft.tuning.budget import folds_taken, trial_seconds
 from autopeft.tuning.folder import Settings
@@ -140,8 +141,14 @@ def attempt(
         tokens=first.tokens + second.tokens,
         seconds=first.seconds + second.seconds,
         overhead_seconds=first.overhead_seconds + second.overhead_seconds,
-        reason=f"{candidate.batch_size} rows at once ran out of memory, so it was run with half. {second.reason}",
+        reason=f"{candidate.batch_size} rows at once ran out of memory{_at(first)}, so it was run with half. "
+        f"{second.reason}".rstrip(),
     )
+
+
+def _at(outcome: TrialOutcome) -> str:
+    peak = outcome.peak_bytes
+    return "" if peak is None else f" at a peak of {format_bytes(peak)}"
 
 
 class Trials:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from autopeft.errors import StudyError
-from autopeft.tuning.group import Group, LostError
+from autopeft.tuning.group import MOST_LOST_IN_A_ROW, Group, LostError
 from autopeft.tuning.hired import Job, serve
 from autopeft.tuning.proposal import Proposal
 from autopeft.tuning.study import TrialStudy
@@ -29,23 +29,29 @@ def work_together(
         look: called every half second.
 
     Raises:
+        StudyError: workers are lost again and again.
         AutopeftError: a worker met it.
         RuntimeError: a worker met a defect; its traceback is the cause.
     """
-    idle_deaths = 0
+    idle_deaths, lost_trials, ended = 0, 0, 0
     # A thread waits for each process; what is decided from the study is decided here.
     with ThreadPoolExecutor(len(hands)) as threads:
-        asked = {threads.submit(hand.call, serve, job, proposal): hand for hand in hands}
         try:
+            asked = {threads.submit(hand.call, serve, job, proposal): hand for hand in hands}
             while asked:
                 for one in wait(asked, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED).done:
                     hand = asked.pop(one)
                     try:
                         one.result()
                     except LostError as lost:
-                        idle_deaths += not study.lose(lost.process, str(lost))
+                        before, ended = ended, _ended(study)
+                        took = study.lose(lost.process, str(lost))
+                        idle_deaths += not took
+                        lost_trials = took + (lost_trials if ended == before else 0)
                         if idle_deaths > MOST_IDLE_DEATHS:
                             raise StudyError(_IDLE.format(lost, lost.words)) from lost
+                        if lost_trials > MOST_LOST_IN_A_ROW:
+                            raise StudyError(_AGAIN.format(lost, lost.words)) from lost
                         asked[threads.submit(hand.call, serve, job, proposal)] = hand
                 look()
         except BaseException:
@@ -54,4 +60,10 @@ def work_together(
             raise
 
 
+def _ended(study: TrialStudy) -> int:
+    return sum(outcome.status != "worker_lost" for outcome in study.outcomes())
+
+
 _IDLE = "Workers end before they have begun a trial: {}.\n{}"
+
+_AGAIN = "Workers are lost with their trials again and again: {}. What is done is kept: --resume.\n{}"

@@ -1,19 +1,18 @@
 """What a winner is measured by: the baselines, trained alike, and what needs no fine-tuning.
 
-It depends on the winner's base alone. Finalists mostly share theirs, so it is trained beside them where there is room.
+It depends on the winner's base alone, and on how many rows there is memory for. Finalists mostly share their base, so
+it is trained beside them where there is room, with as few rows at once as any of them has.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autopeft.errors import OutOfMemoryError, UndefinedScoreError, first_line
-from autopeft.tasks import get_task
 from autopeft.tuning.baselines import Trained, train_baselines
 from autopeft.tuning.compare import Comparison, default_recipe
 from autopeft.tuning.finalists import Final
 from autopeft.tuning.prepare import Prepared
-from autopeft.tuning.references import tfidf
 from autopeft.values.candidates import Candidate
 from autopeft.values.outcomes import Score
 
@@ -63,13 +62,29 @@ def final_and_yardsticks(
         measure: returns the yardsticks for a default recipe.
         contenders: who is expected in the final.
     """
-    recipe, *others = map(default_recipe, contenders)
-    alike = all(other == recipe for other in others)
-    asked: list[Callable[[], Any]] = [hold, lambda: measure(recipe)] if alike else [hold]
-    final, *measured = comparison.together(asked)
-    settled = default_recipe(final.winner.candidate)
-    # The winner may have come from the reserve, with another base.
-    return final, measured[0] if measured and settled == recipe else measure(settled)
+    recipe, *others = sorted(map(default_recipe, contenders), key=lambda each: each.batch_size)
+    ended: list[Final] = []
+
+    def final() -> Final:
+        ended.append(hold())
+        return ended[0]
+
+    def beside() -> Yardsticks | None:
+        # Where one is trained after the other, the winner may have come from the reserve already, with another base.
+        in_vain = ended and not _alike(default_recipe(ended[0].winner.candidate), recipe)
+        return None if in_vain else measure(recipe)
+
+    together = all(_alike(other, recipe) for other in others)
+    asked: list[Callable[[], Any]] = [final, beside] if together else [final]
+    held, *measured = comparison.together(asked)
+    settled = default_recipe(held.winner.candidate)
+    known = measured[0] if measured and _alike(settled, recipe) else None
+    return held, measure(settled) if known is None else known
+
+
+def _alike(one: Candidate, other: Candidate) -> bool:
+    """Returns whether two recipes train the same, however many rows of a step they take at once."""
+    return replace(one, batch_size=other.batch_size, accumulation=other.accumulation) == other
 
 
 def _references(
@@ -77,11 +92,10 @@ def _references(
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
     """Returns the scores of what needs no fine-tuning, and a note on each that could not be scored here."""
     comparison.begins("Scoring what needs no fine-tuning")
-    seed, objective = prepared.seed + 1, prepared.objective
-    task = get_task(prepared.model.task)
+    seed = prepared.seed + 1
     asked: dict[str, Callable[[], Score | None]] = {
         "untuned": lambda: comparison.untuned(candidate, seed),
-        "tfidf_logistic_regression": lambda: tfidf(prepared.data, task, objective, seed),
+        "tfidf_logistic_regression": lambda: comparison.tfidf(prepared, seed),
     }
     found: dict[str, Score] = {}
     notes = []

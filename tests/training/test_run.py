@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from autopeft.data import EncodedDataset, encode, load_data
-from autopeft.errors import DivergedError, OutOfMemoryError, TimedOutError
+from autopeft.errors import DivergedError, OutOfMemoryError, StudyError, TimedOutError
 from autopeft.methods import get_method
 from autopeft.optimizers import all_optimizers
 from autopeft.profiling.hardware import probe_hardware
@@ -19,12 +20,13 @@ from autopeft.profiling.model import read_model
 from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.training import worker as worker_module
 from autopeft.training.base import fingerprint
-from autopeft.training.checkpoint import load_state, save_state
+from autopeft.training.checkpoint import load_state, save_state, save_trained
 from autopeft.training.class_weights import weighted_loss
 from autopeft.training.devices import memory_guard
 from autopeft.training.pace import LEAST_STEPS
 from autopeft.training.run import collate, plan_steps
 from autopeft.training.worker import Worker
+from autopeft.tuning.folder import storage_errors
 from autopeft.values.candidates import SCORED_ON_CPU, Candidate, rows_at_once
 from autopeft.values.plans import Plan
 from tests.toys import classification_csv
@@ -121,6 +123,32 @@ def test_a_run_with_hidden_state_is_not_cut(worker, data):
         assert run.state() is None
 
 
+def test_a_state_that_finds_no_room_leaves_nothing(worker, data, tmp_path, monkeypatch):
+    """A full disk is said in one sentence, as of every file of a search, and half a state takes no room from others."""
+
+    def filling(_tensors, path, **_):
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", filling)
+    with (
+        worker.attached(LORA, Plan(tokens=500), data["train"]) as run,
+        pytest.raises(StudyError, match=r"The disk that holds runs/x is full\. What is done is kept"),
+        storage_errors("runs/x"),
+    ):
+        save_state(run.state(), tmp_path / "state.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_finalist_trained_is_on_the_disk_before_it_is_noted(worker, data, tmp_path, monkeypatch):
+    """After a power cut the note of it would otherwise lead to empty weights."""
+    flushed: list[Any] = []
+    monkeypatch.setattr("autopeft.training.checkpoint.flush", flushed.append)
+    with worker.attached(LORA, Plan(tokens=500), data["train"]) as run:
+        save_trained(run, tmp_path / "finalist")
+    assert set(flushed) == set((tmp_path / "finalist").iterdir()) != set()
+
+
 def test_divergence_and_deadline_are_expected_outcomes(worker, data):
     """A NaN loss and a deadline each end a run with their own error, and the base is as before."""
     plan = Plan(tokens=4_000)
@@ -174,6 +202,22 @@ def test_each_part_has_the_time_of_the_plan(worker, data, monkeypatch):
             run.advance(0.5)
 
 
+def test_several_parts_in_one_go_have_the_time_of_each(worker, data, monkeypatch):
+    """A trial whose state is gone trains up to where it stopped and on; a further fold trains the whole budget."""
+    plan, now = Plan(tokens=4_000, readings=(0.5, 1.0), seconds=10.0), [0.0]
+    monkeypatch.setattr("autopeft.training.run.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with worker.attached(LORA, plan, data["train"]) as run:
+        step, each = run._step, 19.0 / len(run.steps)
+
+        def steady(batches):
+            now[0] += each
+            return step(batches)
+
+        monkeypatch.setattr(run, "_step", steady)
+        run.advance(1.0)
+        assert run.done == len(run.steps)
+
+
 def test_a_method_that_changes_the_base_is_undone(worker, data):
     """Full fine-tuning alters every weight during its run and none after it."""
     candidate = Candidate(method="full", targets="none", learning_rate=1e-3, batch_size=8)
@@ -192,6 +236,26 @@ def test_a_base_that_was_not_restored_stops_everything(worker, data, monkeypatch
         worker.attached(candidate, Plan(tokens=500), data["train"]) as run,
     ):
         run.advance(1.0)
+    worker.release()
+    with (
+        pytest.raises(RuntimeError, match="not restored after a run of 'full'"),
+        worker.attached(replace(candidate, learning_rate=1e30), Plan(tokens=4_000), data["train"]) as run,
+    ):
+        run.advance(1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "HIP error: out of memory",
+    ],
+)
+def test_memory_that_runs_out_beside_the_allocator_is_out_of_memory_too(text):
+    """Drivers and libraries allocate by themselves, and torch passes on what they say as a plain error."""
+    with pytest.raises(OutOfMemoryError, match=text[:20]), memory_guard():
+        raise RuntimeError(text)
 
 
 def test_only_memory_errors_become_out_of_memory():

@@ -38,11 +38,11 @@ class Group:
         self.killed = threading.Event()
         self.steps = 0
 
-    def call(self, _contend, _terms, step, *arguments):
+    def call(self, met_or_made, _contend, _terms, step, *arguments):
         self.steps += 1
         if self.killed.is_set():
             raise LostError("it was ended")
-        return [step(self, *arguments)]
+        return [met_or_made(self, step, *arguments)]
 
     def kill(self):
         self.killed.set()
@@ -131,6 +131,33 @@ def test_a_lap_that_does_not_fit_ends_the_race_alone(tmp_path, monkeypatch):
     assert not any(group.killed.is_set() for group in groups)
 
 
+def test_no_lap_begins_once_one_has_failed(tmp_path, monkeypatch):
+    """Of four laps on one process, the first of which does not fit, no other is trained for nothing."""
+    made, begun = contest([Group()], tmp_path), []
+
+    def lap(_group, candidate, *_):
+        begun.append(candidate.learning_rate)
+        raise OutOfMemoryError("full")
+
+    monkeypatch.setattr("autopeft.tuning.beside._lap", lap)
+    with pytest.raises(OutOfMemoryError):
+        made.laps([(replace(LORA, learning_rate=rate), None) for rate in RATES], 0.25, 0.0)
+    assert len(begun) <= 2, "the second may have begun before the first was heard of"
+
+
+def test_laps_side_by_side_share_the_time_of_a_race(tmp_path, monkeypatch):
+    """Together they take no more than one process would, however many there are."""
+    made, allowed = contest([Group(), Group()], tmp_path), []
+
+    def lap(_group, _candidate, _before, _after, _share, seconds):
+        allowed.append(seconds)
+        return Lap(loss=1.0, tokens=1, seconds=1.0, state=None)
+
+    monkeypatch.setattr("autopeft.tuning.beside._lap", lap)
+    made.laps([(replace(LORA, learning_rate=rate), None) for rate in RATES], 0.25, 60.0)
+    assert allowed == [15.0] * 4
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_first_error_ends_all(tmp_path, nested):
     """What others train is broken off, nobody begins anew, and it is that error which is raised, not what it caused."""
@@ -197,6 +224,11 @@ def test_more_at_once_take_less_time():
     assert 2 < _compared_budgets(100) < 2.1
 
 
+def full(_contest):
+    """Is refused for lack of memory."""
+    raise OutOfMemoryError("full")
+
+
 @pytest.mark.slow
 def test_processes_train_what_one_would(tiny_models, tmp_path):
     """A finalist, a race and the frozen model come to what they come to in this process, and no process is left."""
@@ -211,7 +243,7 @@ def test_processes_train_what_one_would(tiny_models, tmp_path):
     hands = Hands(Crew(size=2, gpus=(), threads=1), tmp_path / "workers")
     hands.tell(prepared)
     try:
-        made = hands.contest(plan, seconds=600.0, racing_rows=16)
+        made: Any = hands.contest(plan, seconds=600.0, racing_rows=16)
         asked: list[Callable[[], Any]] = [
             lambda: made.race(LORA, RATES),
             lambda: made.rehearse(LORA, 7, tmp_path / "finalist"),
@@ -220,6 +252,11 @@ def test_processes_train_what_one_would(tiny_models, tmp_path):
         raced, rehearsed, frozen = together(made, asked)
         performed = made.perform(rehearsed, tmp_path / "finalist")
         processes = [member.process for group in hands._groups for member in group._members]
+        for _ in processes:
+            with pytest.raises(OutOfMemoryError, match=r"^full$"):
+                made._contend(full)
+        assert all(process.poll() is None for process in processes), "an error that is expected ends none"
+        assert made.tfidf(prepared, 0) == own.tfidf(prepared, 0)
     finally:
         hands.release()
     alone = own.race(LORA, RATES)

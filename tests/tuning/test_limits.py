@@ -6,7 +6,7 @@ from dataclasses import replace
 from autopeft.cli.options import parse_tokens, seconds_for
 from autopeft.tuning.limits import FLAT_AFTER, Limits, is_flat, may_begin, may_go_on, tokens_spent
 from autopeft.tuning.observer import Silent
-from autopeft.tuning.trials import Trials
+from autopeft.tuning.trials import Trials, attempt
 from autopeft.values.outcomes import TrialOutcome
 from tests.tuning.child import SimulatedRunner, open_study, prepared
 from tests.tuning.test_halving import SETTINGS, trial
@@ -37,6 +37,9 @@ def test_a_search_is_flat_when_nothing_better_comes():
     worse = [trial(30 + n, 2.0) for n in range(FLAT_AFTER)]
     assert not is_flat([*falling, *worse[:-1]])
     assert is_flat([*falling, *worse])
+    one = TrialOutcome(number=60, status="infeasible", candidate=worse[0].candidate)
+    untried = [replace(one, number=60 + n) for n in range(FLAT_AFTER)]
+    assert not is_flat([*falling, *worse[:-1], *untried]), "what was never trained says nothing"
     better = replace(trial(90, 2.0, 1.0, 1.0, status="completed"), score=0.9)
     assert not is_flat([*falling, *worse, better])
 
@@ -61,6 +64,22 @@ def test_out_of_memory_is_tried_once_more_with_half_the_rows(tmp_path):
     assert (outcome.candidate.batch_size, outcome.candidate.accumulation) == (8, 2)
     assert asked[:2] == [(16, 1), (8, 2)]
     assert set(asked[2:]) <= {(8, 2)}, "what goes on keeps the batch that fitted"
+
+
+def test_the_peak_at_which_memory_ran_out_is_kept():
+    """It is what shows that the estimate was too low, whatever the second try comes to."""
+
+    def train(candidate, _earlier):
+        full = candidate.batch_size > 8
+        return TrialOutcome(
+            number=0, candidate=candidate, status="out_of_memory" if full else "completed",
+            peak_bytes=(3 if full else 2) * 2**30,
+        )  # fmt: skip
+
+    candidate = replace(trial(0, 1.0).candidate, batch_size=16)
+    outcome = attempt(0, candidate, None, prepared(), train)
+    assert (outcome.status, outcome.peak_bytes) == ("completed", 2 * 2**30)
+    assert outcome.reason == "16 rows at once ran out of memory at a peak of 3.0 GiB, so it was run with half."
 
 
 def test_a_continuation_that_runs_out_of_memory_is_not_continued_again(tmp_path):

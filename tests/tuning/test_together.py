@@ -8,16 +8,17 @@ import sys
 import time
 import types
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 
 from autopeft.errors import StudyError
-from autopeft.tuning.group import Group, LostError
+from autopeft.tuning.group import MOST_LOST_IN_A_ROW, Group, LostError
 from autopeft.tuning.halving import promotable
 from autopeft.tuning.hired import serve
 from autopeft.tuning.running import Running
+from autopeft.tuning.workers import work_together
 from tests.tuning.child import STARTS, SimulatedRunner, job, open_study, prepared, search, search_together
 from tests.tuning.test_halving import trial
 
@@ -165,6 +166,43 @@ def test_workers_that_cannot_start_end_the_search(tmp_path):
     """A machine on which every worker dies before its first trial is no endless loop."""
     with pytest.raises(StudyError, match="before they have begun a trial: its process ended with exit code 3"):
         search_together(tmp_path, 8, 1, stillborn)
+
+
+class Dying:
+    """A group whose process is killed so often before it comes to its end."""
+
+    def __init__(self, deaths):
+        self.deaths = deaths
+
+    def call(self, *_):
+        self.deaths -= 1
+        if self.deaths >= 0:
+            raise LostError("its process was killed", 1, "Killed")
+        return [None]
+
+    def kill(self):
+        """There is none."""
+
+
+def dying(deaths, outcomes):
+    """Has work done by such a group; each death takes a trial with it."""
+    study: Any = types.SimpleNamespace(lose=lambda *_: 1, outcomes=outcomes)
+    hands: Any = [Dying(deaths)]
+    work_together(cast("Any", None), cast("Any", None), hands, study, lambda: None)
+
+
+def test_a_search_whose_every_trial_kills_its_worker_ends():
+    """Nothing else would end one that is limited by its trials, of which a lost one is none."""
+    with pytest.raises(StudyError, match=r"lost with their trials again and again: its process was killed\..*\nKilled"):
+        dying(MOST_LOST_IN_A_ROW + 1, list)
+    dying(MOST_LOST_IN_A_ROW, list)
+    ended: list[Any] = []
+
+    def growing():
+        ended.append(trial(len(ended), 0.1))
+        return ended
+
+    dying(3 * MOST_LOST_IN_A_ROW, growing)
 
 
 @pytest.mark.slow

@@ -13,10 +13,11 @@ from autopeft.values.candidates import Candidate
 PLAIN = Candidate(method="ia3", learning_rate=1e-3, batch_size=8)
 OTHER = replace(PLAIN, method="full", targets="none", learning_rate=2e-5)
 NF4 = replace(PLAIN, quantization="nf4")
+WIDE = replace(PLAIN, batch_size=16)
 
 
-def told(contenders, winner) -> list[str]:
-    """What was done, in order, as far as one thing waits for another, and what the winner was measured by."""
+def told(contenders, winner, *, late=False) -> list[str]:
+    """What was done, in order; a late final ends after what is trained beside it."""
     done: list[str] = []
 
     def hold() -> Any:
@@ -29,12 +30,15 @@ def told(contenders, winner) -> list[str]:
 
     def together(calls):
         done.append(f"{len(calls)} at once")
-        return [call() for call in calls]
+        found = [call() for call in (reversed(calls) if late else calls)]
+        return list(reversed(found)) if late else found
 
     comparison: Any = SimpleNamespace(together=together)
     measured: Any
     _, measured = final_and_yardsticks(comparison, hold, measure, contenders)
-    assert measured == default_recipe(winner)
+    settled = default_recipe(winner)
+    assert replace(measured, batch_size=settled.batch_size, accumulation=settled.accumulation) == settled
+    assert measured.batch_size <= settled.batch_size
     return done
 
 
@@ -45,10 +49,16 @@ def told(contenders, winner) -> list[str]:
         ([PLAIN, OTHER], OTHER, ["2 at once", "final", "none"]),
         ([PLAIN, NF4], NF4, ["1 at once", "final", "nf4"]),
         ([PLAIN, NF4], PLAIN, ["1 at once", "final", "none"]),
-        ([PLAIN], NF4, ["2 at once", "final", "none", "nf4"]),
+        ([WIDE, PLAIN], WIDE, ["2 at once", "final", "none"]),
+        ([PLAIN], NF4, ["2 at once", "final", "nf4"]),
     ],
-    ids=["one", "alike", "the second of two bases", "the first of two bases", "from the reserve"],
+    ids=["one", "alike", "the second of two bases", "the first of two bases", "other rows", "from the reserve"],
 )
 def test_yardsticks_are_those_of_the_winners_base(contenders, winner, done):
-    """Beside the final where all finalists have them alike, after it where not, and once more for a late winner."""
+    """Beside the final where all finalists have them alike, after it where not, or where it shows another winner."""
     assert told(contenders, winner) == done
+
+
+def test_what_was_trained_for_another_base_is_trained_once_more():
+    """Side by side nobody knew who would win: here somebody from the reserve."""
+    assert told([PLAIN], NF4, late=True) == ["2 at once", "none", "final", "nf4"]
