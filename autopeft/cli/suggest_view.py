@@ -75,6 +75,8 @@ def view(profiles: "Profiles", found: Recommendation, shown: int, server: str | 
     front = tuple(s for s in found.candidates if s.on_front)
     candidates = (front or found.candidates)[:shown]
     parts: list[Any] = [_setting(profiles), "", _table(candidates)]
+    if any(s.prediction and s.prediction.extrapolates for s in candidates):
+        parts.append(f"{_FAR} nothing like it was measured; --json says in what.")
     parts.extend(_explained(place, s, server) for place, s in enumerate(candidates[:EXPLAINED], 1))
     if found.rejected:
         parts.append("\n[bold]Left out[/bold]")
@@ -111,7 +113,8 @@ def _table(suggestions: tuple[Suggestion, ...]) -> Any:
     table.add_column("#", justify="right")
     table.add_column("Method", no_wrap=True)
     table.add_column("Settings", overflow="fold")
-    for title in ("Rate", "Batch", "Trained", "Memory", "Gain"):
+    level = next((f"\n{100 * s.prediction.level:.0f} %" for s in suggestions if s.prediction), "")
+    for title in ("Rate", "Batch", "Trained", "Memory", f"Gain{level}"):
         table.add_column(title, justify="right", no_wrap=True)
     for place, suggestion in enumerate(suggestions, 1):
         table.add_row(str(place), *_row(suggestion))
@@ -131,8 +134,19 @@ def _row(suggestion: Suggestion) -> tuple[str, ...]:
         batch,
         _count(suggestion.estimate.trainable_parameters),
         memory if suggestion.fits else f"{memory}!",
-        "" if suggestion.prediction is None else f"{suggestion.prediction.points:+.1f}",
+        _gain(suggestion),
     )
+
+
+def _gain(suggestion: Suggestion) -> str:
+    """Returns the gain with its interval below it, marked where nothing like it was measured."""
+    found = suggestion.prediction
+    if found is None:
+        return ""
+    return f"{found.points:+.1f}{_FAR * bool(found.extrapolates)}\n{round(found.low)}…{round(found.high)}"
+
+
+_FAR = "?"
 
 
 def _rate(rate: float) -> str:

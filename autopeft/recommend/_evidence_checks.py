@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import sys
 from collections.abc import Iterator, Mapping
 
 from autopeft.values.evidence import Run, RunQuality
@@ -54,7 +55,8 @@ def _numbers(run: Run) -> Iterator[tuple[str, str, object]]:
         value = _at(run, key)
         if value is None:
             continue
-        if not math.isfinite(value) or value < 0 or (value == 0 and key in _POSITIVE):
+        # Not by isfinite, which raises for an integer that is beyond every float.
+        if not 0 <= value <= sys.float_info.max or (value == 0 and key in _POSITIVE):
             yield key, "a finite number above 0" if key in _POSITIVE else "a finite number of 0 or more", value
     if run.forgetting is not None and not math.isfinite(run.forgetting):
         yield "forgetting", "a finite number", run.forgetting

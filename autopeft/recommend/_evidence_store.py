@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autopeft.environment import switched_on
 from autopeft.errors import FileFormatError, InvalidValueError
-from autopeft.files import append_text, write_text
+from autopeft.files import append_text, write_bytes, write_text
 from autopeft.recommend.evidence import parse_run, read_runs, to_line
 from autopeft.values.evidence import Run
 
@@ -26,12 +26,14 @@ class Kept:
     """What the store holds.
 
     Attributes:
-        set_aside: where lines that could not be read were moved to; None where all could be read.
+        set_aside: where lines that could not be read were moved to; None where all could be read, or none was moved.
+        left: lines that could not be read, nor moved.
         unread: why none of it could be read; empty where it could.
     """
 
     runs: tuple[Run, ...] = ()
     set_aside: Path | None = None
+    left: int = 0
     unread: str = ""
 
     @property
@@ -39,6 +41,8 @@ class Kept:
         """What a user has to know of it, one sentence each."""
         if self.unread:
             return (f"{self.unread} Advice goes without your own evidence.",)
+        if self.left:
+            return (f"{self.left} lines of {store_path()} cannot be read and do not count; nor can they be set aside.",)
         if self.set_aside is None:
             return ()
         return (f"Lines of your own evidence that could not be read were moved to {self.set_aside} and do not count.",)
@@ -99,7 +103,7 @@ def kept() -> Kept:
             runs, wrong = _sorted_out(path)
             return Kept(runs=tuple(runs), set_aside=_set_aside(path, runs, wrong) if wrong else None)
     except OSError:
-        return Kept(runs=tuple(runs))
+        return Kept(runs=tuple(runs), left=len(wrong))
 
 
 def _sorted_out(path: Path) -> tuple[list[Run], list[bytes]]:
@@ -117,10 +121,10 @@ def _sorted_out(path: Path) -> tuple[list[Run], list[bytes]]:
 
 def _set_aside(path: Path, runs: Sequence[Run], wrong: Sequence[bytes]) -> Path:
     aside = path.with_name("evidence-set-aside.jsonl")
-    with aside.open("ab") as stream:
-        stream.write(b"".join(line + b"\n" for line in wrong))
-        stream.flush()
-        os.fsync(stream.fileno())
+    held = aside.read_bytes() if aside.exists() else b""
+    # Those that an earlier attempt has moved, and could not take out of the store, are there.
+    new = [line for line in wrong if line not in set(held.splitlines())]
+    write_bytes(aside, held + b"".join(line + b"\n" for line in new))
     _write(runs)
     return aside
 

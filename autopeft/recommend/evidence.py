@@ -117,7 +117,7 @@ def parse_run(line: str, owner: str) -> Run:
     """
     try:
         content = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets in brackets
         raise FileFormatError(f"{owner} is not valid JSON: {error}") from error
     run = parse(Run, content, owner)
     wrong = problems(run)

@@ -46,7 +46,7 @@ def with_contradictions(reasons: Sequence[Reason], case: Case, judged: frozenset
     Args:
         reasons: that fired for a candidate.
         case: the candidate.
-        judged: ids of rules that say how good a method gets, not what it costs.
+        judged: ids of rules that say how good a method gets, not how it is set up or what it costs.
     """
     gain = None if case.method.baseline else measured_gain(case.method.name)
     if gain is None or _starved(gain, case) or abs(gain.points) < max(LEAST, CLEAR * gain.noise):

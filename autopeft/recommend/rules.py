@@ -33,7 +33,8 @@ class Rule:
         because: one sentence for the user.
         source: who says so, never empty.
         rate_factor: what it multiplies the seed's learning rate by.
-        about: whether it speaks of how good a method gets, which measured runs can contradict, or of what it costs.
+        about: whether it speaks of how good a method gets, which measured runs of it can contradict; of how it is set
+            up, in which what it was compared with was mostly like it; or of what it costs.
     """
 
     id: str
@@ -43,7 +44,7 @@ class Rule:
     because: str
     source: str
     rate_factor: float = 1.0
-    about: Literal["quality", "cost"] = "quality"
+    about: Literal["quality", "setup", "cost"] = "quality"
 
 
 RULES: tuple[Rule, ...] = (
@@ -70,6 +71,7 @@ RULES: tuple[Rule, ...] = (
         weight=-1.0,
         because="Untrained prompts starve at low rates: one went from 5.7 % to 34.3 % by rate and initial values.",
         source=MEASURED,
+        about="setup",
     ),
     Rule(
         id="prefixes-suit-generation-with-little-data",
@@ -205,6 +207,7 @@ RULES: tuple[Rule, ...] = (
         weight=0.5,
         because="Adapting all linear layers beats a higher rank in a few of them.",
         source=WITHOUT_REGRET,
+        about="setup",
     ),
     Rule(
         id="adapt-the-mlp",
@@ -214,6 +217,7 @@ RULES: tuple[Rule, ...] = (
         because="Most of what low-rank updates gain comes through the feed-forward blocks: 49.4 % against 47.8 % for "
         "queries and values at as many parameters.",
         source=f"{WITHOUT_REGRET}; {MEASURED}",
+        about="setup",
     ),
     Rule(
         id="attention-alone-falls-short",
@@ -222,6 +226,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.5,
         because="Attention alone falls short of the feed-forward blocks at the same number of parameters.",
         source=WITHOUT_REGRET,
+        about="setup",
     ),
     Rule(
         id="low-rank-rate",
@@ -266,6 +271,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.5,
         because="Low-rank updates lose more than full fine-tuning when batches are large.",
         source=WITHOUT_REGRET,
+        about="setup",
     ),
     Rule(
         id="small-batches-keep-low-rank-well",
@@ -282,6 +288,7 @@ RULES: tuple[Rule, ...] = (
         weight=-1.0,
         because="It trains fewer bits than the data hold; capacity should exceed them.",
         source=f"{WITHOUT_REGRET}; Allen-Zhu and Li, arXiv 2404.05405",
+        about="setup",
     ),
     Rule(
         id="many-texts-want-rank",
@@ -300,6 +307,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.5,
         because="Too low a rank hurts hard tasks and new domains.",
         source="the chapter Parameter-efficient fine-tuning methods; Zhang et al., arXiv 2303.10512",
+        about="setup",
     ),
     Rule(
         id="quantize-what-does-not-fit",
@@ -317,6 +325,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.25,
         because="Fewer bits per weight can cost quality and are sensitive to dtype and scheme.",
         source="the chapter Parameter-efficient fine-tuning methods; Dettmers et al., arXiv 2305.14314",
+        about="setup",
     ),
     Rule(
         id="full-costs-most-and-forgets",
@@ -358,6 +367,7 @@ RULES: tuple[Rule, ...] = (
         weight=-0.5,
         because="Scales starve at low rates: 31.1 % at 1e-4, 39.8 % at 1e-3, 45.5 % at 5e-3.",
         source=MEASURED,
+        about="setup",
     ),
     Rule(
         id="low-resource-language",

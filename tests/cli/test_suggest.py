@@ -204,6 +204,9 @@ def test_people_see_a_table_and_sources(tiny_models, monkeypatch):
     assert all(len(line) <= 80 for line in lines)
     assert "houlsby_adapter" in result.stdout
     assert re.search(r"^1\. (lora|ia3|houlsby_adapter): why", result.stdout, re.MULTILINE)
+    table = result.stdout[: result.stdout.index("1. ")]
+    rows = re.findall(r"^ *\d+  \w", table, re.MULTILINE)
+    assert len(re.findall(r" -?\d+…-?\d+$", table, re.MULTILINE)) == len(rows) >= 3, "each gain has its interval"
     assert "of memory and" in result.stdout
     assert "Nearest measured runs:" in result.stdout
     assert re.search(r"arXiv\s+\d{4}\.\d{5}", result.stdout)

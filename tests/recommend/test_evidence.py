@@ -57,6 +57,21 @@ def test_a_line_is_read_as_it_was_written(tmp_path):
     assert to_line(found) == to_line(run)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"tokens": ' + "9" * 5000 + "}", "line 1 is not valid JSON"),
+        ("[" * 100_000, "line 1 is not valid JSON"),
+        (to_line(a_run(tokens=10**400)), "line 1 is not a possible run:\n  `tokens` must be a finite number"),
+    ],
+    ids=["a number of thousands of digits", "brackets in brackets", "beyond every float"],
+)
+def test_what_python_itself_gives_up_on_is_refused_like_any_line(tmp_path, line, said):
+    """No line of a file, or of the user's store, ends in a traceback."""
+    with pytest.raises(FileFormatError, match=said):
+        read_runs(file_of(tmp_path, line))
+
+
 def test_a_line_ends_where_json_has_it_end(tmp_path):
     """What else ends a line in Unicode stands in a note as it is, and cuts no run in two."""
     run = a_run(notes=("one\u2028two\x85three",))

@@ -67,6 +67,24 @@ def test_what_cannot_be_read_is_set_aside_and_not_lost():
     assert names() == ["one", "two"]
 
 
+def test_lines_are_set_aside_once(monkeypatch):
+    """Where the disk has room for them and then none for the store without them, the next attempt adds none twice."""
+    keep(a_run(name="one"))
+    with store_path().open("ab") as stream:
+        stream.write(b"{\n")
+
+    def full(_runs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("autopeft.recommend._evidence_store._write", full)
+        assert [kept().left for _ in range(3)] == [1, 1, 1]
+    found = kept()
+    assert found.set_aside is not None
+    assert found.set_aside.read_bytes() == b"{\n"
+    assert names() == ["one"]
+
+
 def test_a_store_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     """A search goes on where the folder cannot be made."""
     (tmp_path / "file").write_text("")
@@ -140,6 +158,7 @@ def test_a_wrong_line_in_a_folder_that_cannot_be_written_is_read_past():
     unwritable()
     found = kept()
     assert ([run.name for run in found.runs], found.set_aside) == (["one"], None)
+    assert "1 lines of" in found.complaints[0]
     assert store_path().read_bytes() == before
 
 

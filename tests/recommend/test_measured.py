@@ -1,5 +1,7 @@
 """What published runs say of a method is said with its source, and against the rules that they contradict."""
 
+from dataclasses import replace
+
 import pytest
 
 from autopeft.methods import Seed, get_method
@@ -57,6 +59,14 @@ def test_a_rule_that_runs_speak_against_says_by_how_much(found):
     found["fake"] = gain(+5.0)
     assert contradicted(inserted) == {}
     assert set(contradicted(case(method("soft-prompt"), trained=10**8))) == {"prefixes-are-sensitive"}
+
+
+def test_what_a_method_gains_says_nothing_of_how_it_is_set_up(found):
+    """It was compared with plain updates of the same modules, mostly, so a gain is none of attention alone."""
+    found["fake"] = gain(+5.0)
+    alone = replace(case(method("low-rank")), candidate=replace(case(method("low-rank")).candidate, targets="qv"))
+    assert "attention-alone-falls-short" in {reason.rule for reason in rules.reasons_for(alone)}
+    assert "attention-alone-falls-short" not in contradicted(alone)
 
 
 def test_noise_and_starved_runs_contradict_nothing(found):
