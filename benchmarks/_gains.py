@@ -56,8 +56,13 @@ class Row:
 
     @property
     def cluster(self) -> str:
-        """Names the checkpoint and the training data: what is drawn, left out and weighed as one piece of evidence."""
+        """Names the checkpoint and the training data: what is left out and weighed as one piece of evidence."""
         return f"{self.whole_model} / {self.trained_on}"
+
+    @property
+    def drawn(self) -> tuple[str, str]:
+        """Names the checkpoint and the training data, each of which is drawn whole: `benchmarks._evaluate.interval`."""
+        return self.whole_model, self.trained_on
 
     @property
     def whole_model(self) -> str:

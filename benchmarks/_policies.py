@@ -33,6 +33,8 @@ def choices(
         "rules with the surrogate, as suggest": lambda places: by_rules(found, places, suggested),
         "random": lambda places: random_choice(found, places),
     }
+    if scheme == "method":  # of one that is left out nothing is known, so that it would be a choice by chance
+        del policies["evidence's overall best"]
     return {
         name: [made for places in settings(found) if (made := policy(places)) is not None]
         for name, policy in policies.items()

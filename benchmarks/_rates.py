@@ -110,6 +110,6 @@ def lines(rows: Sequence[Row]) -> list[str]:
         return []
     cells = []
     for name, (made, methods) in regrets(rows).items():
-        value, low, high = interval(made, methods)
+        value, low, high = interval(made, [(method,) for method in methods])
         cells.append(f"| {name} | {value:.1f} ({low:.1f} to {high:.1f}) | {len(made)} | {behind} |")
     return ["| rate | regret, per cent of the loss | configurations | settings |", "|---|---|---|---|", *cells]

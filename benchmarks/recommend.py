@@ -92,7 +92,7 @@ def kin(found: Sequence[Row]) -> None:
         for unit, worth in product(UNITS, _kin.KINS):
             asked = [places for places in many if found[places[0]].unit == unit]
             lost = [_kin.lost(found, places, scores, worth) for places in asked]
-            shown = cell(lost, [found[places[0]].cluster for places in asked])
+            shown = cell(lost, [found[places[0]].drawn for places in asked])
             print(f"{scheme:8} {unit:20} kin {worth:<4g} lost {shown}  ({len(asked)})")
 
 

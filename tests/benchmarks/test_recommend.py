@@ -169,14 +169,24 @@ def test_what_is_held_out_is_not_seen():
     assert _evaluate.held_out(rows, "method", make).tolist() == [0, 0, 0, 0]
 
 
-def test_an_interval_draws_whole_clusters():
-    """A hundred runs of one cluster are one piece of evidence, not a hundred."""
+def test_an_interval_draws_whole_groups():
+    """A hundred runs of one model are one piece of evidence, not a hundred."""
     values = [0.0] * 100 + [10.0] * 100
-    wide = _evaluate.interval(values, ["a"] * 100 + ["b"] * 100)
-    narrow = _evaluate.interval(values, [str(place) for place in range(200)])
+    wide = _evaluate.interval(values, [("a",)] * 100 + [("b",)] * 100)
+    narrow = _evaluate.interval(values, [(str(place),) for place in range(200)])
     assert wide[0] == narrow[0] == 5
     assert (wide[1], wide[2]) == (0, 10)
     assert narrow[2] - narrow[1] < 4
+
+
+def test_what_shares_a_model_or_its_data_is_drawn_together():
+    """A hundred data sets are no hundred pieces of evidence where two models make the whole difference."""
+    values = [0.0] * 100 + [10.0] * 100
+    data = [str(place % 100) for place in range(200)]
+    models = ["a"] * 100 + ["b"] * 100
+    assert _evaluate.interval(values, list(zip(models, data, strict=True)))[1:] == (0, 10)
+    assert _evaluate.interval(values, list(zip(data, models, strict=True)))[1:] == (0, 10)
+    assert np.isnan(_evaluate.interval([float("nan")], [("a", "b")])[0])
 
 
 def in_settings(*counts):
@@ -211,8 +221,8 @@ def test_each_unit_has_intervals_of_its_own():
 def test_what_counts_alike_is_a_mean_of_its_runs():
     """A setting of three runs counts once, and what is not a number not at all."""
     rows = in_settings(3, 1, 1)
-    means, clusters = _page.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, _page.COUNTED["settings"])
-    assert (means, clusters) == ([1.0, 5.0], [rows[0].cluster] * 2)
+    means, drawn = _page.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, _page.COUNTED["settings"])
+    assert (means, drawn) == ([1.0, 5.0], [rows[0].drawn] * 2)
     assert _page.alike(np.array([0.0, 0.0, 3.0, 5.0, np.nan]), rows, _page.COUNTED["runs"])[0] == [0, 0, 3, 5]
 
 
