@@ -13,6 +13,7 @@ from autopeft.recommend.rules import RATE, rate_rules, reasons_for
 from autopeft.recommend.setting import MANY_ROWS, Case, Setting, plan_setup
 from autopeft.values.candidates import Candidate, Estimate, Reason
 from autopeft.values.names import Dtype
+from autopeft.values.profiles import Device
 
 EFFECTIVE_BATCH = 16
 """Rows per optimizer step: the middle of what the papers' recipes use, and small enough for low-rank updates."""
@@ -156,14 +157,14 @@ def storages(method: Method, setting: Setting) -> tuple[tuple[str, str], ...]:
     small = PAGED_OPTIMIZER if cuda else OPTIMIZER
     pairs = [
         (scheme, small if 0 < all_quantizations()[scheme].bits <= 4 else OPTIMIZER)
-        for scheme in schemes(method, setting)
+        for scheme in schemes(method, setting.hardware.device)
     ]
     if cuda and method.capabilities.trains_base:
         pairs.append(("none", small))
     return tuple(pairs)
 
 
-def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
+def schemes(method: Method, device: Device) -> tuple[str, ...]:
     """Returns the quantizations to try, the least lossy first: none, then more bits, unpacked constants first.
 
     Four-bit floats are left out: normal floats take the same room and lose less (Dettmers et al., arXiv
@@ -171,7 +172,6 @@ def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
     """
     if not method.capabilities.quantized_base:
         return ("none",)
-    device = setting.hardware.device
     if device.kind not in ("cuda", "cpu"):
         return ("none",)
     found = all_quantizations().values()
@@ -179,6 +179,15 @@ def schemes(method: Method, setting: Setting) -> tuple[str, ...]:
     kept = [s for s in found if not s.name.startswith("fp4") and not (old and s.bits == 8)]
     ordered = sorted(kept, key=lambda scheme: (scheme.bits == 0, scheme.bits, scheme.bytes_per_weight or 0.0))
     return tuple(scheme.name for scheme in reversed(ordered))
+
+
+def smaller_schemes(method: Method, device: Device, scheme: str) -> tuple[str, ...]:
+    """Returns a quantization and those that take less room than it, the gentlest of as many bits each."""
+    every = schemes(method, device)
+    by_bits: dict[int, str] = {}
+    for name in every[every.index(scheme) :] if scheme in every else (scheme,):
+        by_bits.setdefault(all_quantizations()[name].bits, name)
+    return tuple(by_bits.values())
 
 
 def _within_storage(method: Method, candidate: Candidate, setting: Setting, cost: EstimateFunction) -> Planned:

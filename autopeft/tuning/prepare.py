@@ -19,6 +19,7 @@ from autopeft.data import (
 )
 from autopeft.errors import invalid
 from autopeft.files import plain
+from autopeft.methods import get_method
 from autopeft.profiling.hardware import among_freest, probe_hardware
 from autopeft.profiling.model import read_model
 from autopeft.profiling.task import describe_task
@@ -26,6 +27,7 @@ from autopeft.profiling.tokenizer import load_tokenizer
 from autopeft.profiling.usable import check_usable
 from autopeft.recommend import recommend
 from autopeft.recommend.budget import parse_budget
+from autopeft.recommend.plans import smaller_schemes
 from autopeft.recommend.setting import setting_of
 from autopeft.training.forgetting import general_texts
 from autopeft.training.parallel import ALONE, Parallel
@@ -159,7 +161,7 @@ class Prepared:
         """Returns the same search with the candidates that its study began with: advice changes as trials teach it."""
         if not starts:
             return self
-        proposed = proposal(starts, self.model.layers, spaces, gradients=self.team.alone)
+        proposed = _proposed(starts, self.model, spaces, self.hardware, self.objectives, self.team)
         return replace(self, starts=starts, proposal=proposed)
 
     def guided(self, tokens: int) -> "Prepared":
@@ -240,7 +242,7 @@ def prepare(request: Request, folder: Path | None = None, *, processes: int = 1)
     setting = setting_of(hardware, model, task, constraints)
     starts = starting_candidates(recommendation, setting, limit=None if request.constraints.methods else METHODS_TRIED)
     limit = constraints.memory_bytes or hardware.device.free_memory_bytes
-    proposed = proposal(starts, model.layers, request.spaces, gradients=constraints.team.alone)
+    proposed = _proposed(starts, model, request.spaces, hardware, objectives, constraints.team)
     folded = parts_of(data, request.folds, request.repeats, request.seed)
     parts = tuple(encode(part, tokenizer, model.kind, rows) for part in folded) or (encoded,)
     return Prepared(
@@ -263,6 +265,24 @@ def prepare(request: Request, folder: Path | None = None, *, processes: int = 1)
         seed=request.seed,
         notes=(*hardware.notes, *model.notes, *task.notes, *_cut(encoded), *proposed.moved()),
     )
+
+
+def _proposed(
+    starts: Sequence[Candidate], model: ModelProfile, spaces: Path | None, hardware: HardwareProfile,
+    objectives: Sequence[Criterion], team: Team,
+) -> Proposal:  # fmt: skip
+    """Returns the spaces to search around the starts; where memory is an objective, with smaller bases than theirs.
+
+    A base that is smaller than it has to be costs quality, and one that trials share between them is loaded anew for
+    each that stores it otherwise: where quality alone counts the recommender's choice stands.
+    """
+
+    def stored(start: Candidate) -> tuple[str, ...]:
+        if "memory" not in objectives or not team.alone:  # what is shared out cannot be quantized
+            return (start.quantization,)
+        return smaller_schemes(get_method(start.method), hardware.device, start.quantization)
+
+    return proposal(starts, model.layers, spaces, gradients=team.alone, stored=stored)
 
 
 def _row_cache(data: Data, tokenizer: Any, kind: ModelKind, folder: Path | None) -> RowCache:

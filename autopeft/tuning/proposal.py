@@ -1,6 +1,6 @@
 """Candidates drawn by Optuna from the search spaces, each starting from what the recommender proposes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,30 +170,41 @@ def _values(candidate: Candidate) -> dict[str, ParameterValue]:
 
 
 def proposal(
-    starts: Sequence[Candidate], depth: int, folder: Path | None = None, *, gradients: bool = True
+    starts: Sequence[Candidate],
+    depth: int,
+    folder: Path | None = None,
+    *,
+    gradients: bool = True,
+    stored: Callable[[Candidate], tuple[str, ...]] = lambda start: (start.quantization,),
 ) -> Proposal:
-    """Returns the spaces to search, narrowed to the quantization that the recommender chose for each method.
+    """Returns the spaces to search.
 
     Args:
         starts: the recommended candidates; of a method with several the first is what draws are filled up with.
         depth: layers of the model, which ``last:1/2`` and ``gradient:1/2`` are shares of.
         folder: of search spaces of the user's own.
         gradients: whether layers can be picked by their gradients; a base that is quantized, or shared out, gives none.
+        stored: start → the quantizations to search where its file names none: by default the recommender's choice.
     """
     first: dict[str, Candidate] = {}
     for start in starts:
         first.setdefault(start.method, start)
-    spaces = {name: _narrowed(start, depth, folder, gradients=gradients) for name, start in first.items()}
+    spaces = {
+        name: _narrowed(start, depth, folder, stored(start), gradients=gradients) for name, start in first.items()
+    }
     return Proposal(spaces=spaces, starts=first)
 
 
-def _narrowed(start: Candidate, depth: int, folder: Path | None, *, gradients: bool) -> SearchSpace:
+def _narrowed(
+    start: Candidate, depth: int, folder: Path | None, stored: tuple[str, ...], *, gradients: bool
+) -> SearchSpace:
     space = load_space(start.method, folder)
-    measurable = gradients and start.quantization == "none"
+    quantization = stored if set(space.quantization) == {"none"} else space.quantization
+    measurable = gradients and set(quantization) == {"none"}
     layers = resolved_layers(space.layers, depth, gradients=measurable)
     if not layers:
         raise FileFormatError(
             f"`layers` of the search space of {start.method} must name a choice that can be met here; "
             f"got {', '.join(space.layers)}.\nAdd `all`: layers cannot be picked by gradients on this base."
         )
-    return replace(space, quantization=(start.quantization,), layers=layers)
+    return replace(space, quantization=quantization, layers=layers)

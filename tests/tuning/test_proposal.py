@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from autopeft.errors import FileFormatError
-from autopeft.methods import all_methods
+from autopeft.methods import all_methods, get_method
+from autopeft.recommend.plans import smaller_schemes
 from autopeft.tuning.proposal import proposal
 from autopeft.tuning.space import load_space
 from autopeft.values.candidates import Candidate
+from autopeft.values.profiles import Device
 
 START = Candidate(method="lora", learning_rate=1e-3)
 SPACE = """
@@ -46,6 +48,33 @@ def test_layers_are_picked_by_gradients_where_there_are_any(gradients):
     """A quantized base, or a trainer of the user's own, gives no gradients to pick layers by."""
     start = replace(START, quantization="nf4") if gradients else START
     assert layers(start, gradients=gradients) == ("all", "last:3", "every:2")
+
+
+def quantizations(folder=None, start=START, **options):
+    return proposal([start], 6, folder, **options).spaces[start.method].quantization
+
+
+def test_quantizations_that_a_file_names_are_searched(tmp_path):
+    """A file that names none leaves the choice to the recommender, or to whoever asks for less memory."""
+    path = tmp_path / "lora.yaml"
+    path.write_text(SPACE)
+    assert quantizations(tmp_path) == ("none",)
+    assert quantizations(tmp_path, replace(START, quantization="nf4")) == ("nf4",)
+    assert quantizations(tmp_path, stored=lambda start: (start.quantization, "int8")) == ("none", "int8")
+    path.write_text(SPACE.replace("quantization: [none]", "quantization: [none, nf4]"))
+    assert quantizations(tmp_path) == ("none", "nf4")
+    assert layers(folder=tmp_path) == ("all",)
+    path.write_text(path.read_text().replace("[all]", '[all, "gradient:1/3"]'))
+    assert layers(folder=tmp_path) == ("all",), "a base that may be quantized gives no gradients to pick layers by"
+
+
+def test_who_asks_for_less_memory_searches_smaller_bases():
+    """One scheme of as many bits each, from the start's on; none for a method that trains the base itself."""
+    cpu = Device(index=0, name="cpu", kind="cpu", total_memory_bytes=2**34, free_memory_bytes=2**34)
+    lora, full = get_method("lora"), get_method("full")
+    assert smaller_schemes(lora, cpu, "none") == ("none", "int8", "nf4")
+    assert smaller_schemes(lora, cpu, "nf4") == ("nf4",)
+    assert smaller_schemes(full, cpu, "none") == ("none",)
 
 
 def test_a_space_with_nothing_left_is_refused(tmp_path):

@@ -238,3 +238,13 @@ def test_a_method_that_needs_many_steps_is_measured_and_tried(request_, tmp_path
     short = replace(long, tokens=500)
     with pytest.raises(NothingFitsError, match=r"(?s)1 infeasible.*needs at least 10 optimizer steps"):
         run_search(short, tmp_path / "short", Limits(trials=1, seconds=None), resume=False, observer=Silent())
+
+
+def test_memory_as_an_objective_opens_the_quantization(request_):
+    """Then a smaller base is worth its quality to somebody; where quality alone counts, the recommender's stands."""
+    asked = replace(request_, constraints=Constraints(methods=("lora",)))
+    assert prepare(asked).proposal.spaces["lora"].quantization == ("none",)
+    front = prepare(replace(asked, objectives=("quality", "memory")))
+    assert front.proposal.spaces["lora"].quantization == ("none", "int8", "nf4")
+    again = front.starting_from(front.starts, None)
+    assert again.proposal.spaces == front.proposal.spaces, "a resumed search draws from the same"
