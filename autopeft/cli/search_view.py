@@ -181,7 +181,7 @@ def result_view(result: SearchResult) -> Iterator[Any]:
     counts = ", ".join(f"{count} {status}" for status, count in result.trials.items() if count)
     yield f"trials: {counts}; search {result.seconds:.0f} s (overhead {result.overhead_seconds:.0f} s)"
     yield f"trained for the comparison: {_seconds(result)};"
-    yield f"  with its scoring {result.comparison_seconds:.0f} s"
+    yield f"  the comparison took {result.comparison_seconds:.0f} s in all"
     for note in result.notes:
         yield f"[yellow]Note:[/yellow] {escape(note)}"
     yield unbroken(f"\n{result.output}/tuned.yaml  ready for full training")

@@ -141,7 +141,13 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A configuration trained for the final comparison and scored on validation and test."""
+    """A configuration trained for the final comparison and scored on validation and test.
+
+    Attributes:
+        tokens: it was trained on, padding not counted; of a race those of all its laps.
+        seconds: its training took, scoring not counted; of a race what all its laps took, with the scores that decide
+            them. Where several train side by side the comparison takes less than the sum.
+    """
 
     config: Candidate
     validation: Score
@@ -200,7 +206,9 @@ class SearchResult:
         raced_lora: the default recipe at the best of four learning rates, None likewise.
         difference: the winner minus ``default_lora`` and minus ``raced_lora`` on the test split, where it has one.
         trials: how many trials ended in each status.
-        overhead_seconds: search seconds spent neither training nor evaluating.
+        seconds: from the start of the search to the end of its trials, over all runs of it.
+        comparison_seconds: that the comparison took after them.
+        overhead_seconds: search seconds spent neither training nor evaluating, in the mean over workers.
         output: the folder that holds ``tuned.yaml``, ``trials.csv`` and the study.
         winner_trial: number of the trial that the winner's configuration comes from.
         finalists: who was trained anew, in the order of the trials' scores; the best of them is the winner.
