@@ -14,7 +14,8 @@ QUARTERS = ((1.0, 4.0), (2.0, 8.0), (4.0, 16.0))
 OURS = "promotions, random"
 SHORT, LONG = "autopeft, read at half, guided TPE", "autopeft, from 0.12 on, guided TPE"
 UNGUIDED, ALONE = "advised starts, from 0.12 on, TPE", "no advice, from 0.12 on, TPE"
-ADVISED = (SHORT, LONG, UNGUIDED, ALONE)
+APART = "advised starts, from 0.12 on, a TPE study per method, methods raced"
+ADVISED = (SHORT, LONG, UNGUIDED, APART, ALONE)
 _FLOOR = 0.05
 """Points of regret below which a chart does not tell them apart: a logarithmic axis has no zero."""
 

@@ -15,6 +15,12 @@ from benchmarks._arms import Pool
 _OTHER_METHOD = 1.0
 """Distance of a run of another method, where learning rates and sizes at the two ends of the pool are 1 apart."""
 
+FEW = 4
+"""Runs of a method that are drawn by chance before its own study draws by what it has seen."""
+
+LEAST_RACING = 2
+"""Methods that a race above their studies keeps at the least."""
+
 _SAME_RATE = 0.05
 """Difference of the logarithms of two learning rates that are taken for one."""
 
@@ -187,6 +193,67 @@ class TpeSampler:
         self.study.tell(self.open.pop(arm), state=optuna.trial.TrialState.FAIL)
         self.study.enqueue_trial(asdict(self._space.places[arm]))
         return self.study.ask(self._distributions)
+
+
+class AllocatedSampler:
+    """Proposes given runs first, then those of a study per method, whose turns a race of the methods allots.
+
+    In each round every method that is left proposes once; then the half with the better best first reading goes on.
+    """
+
+    def __init__(self, pool: Pool, seed: int, first: Sequence[int] = ()) -> None:
+        """Opens a study in memory for each method."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space, self._first = Space(pool), list(first)
+        self._distributions: dict[str, Any] = {
+            "rate": optuna.distributions.FloatDistribution(*self._space.rates),
+            "size": optuna.distributions.FloatDistribution(*self._space.sizes),
+        }
+        self._studies = {
+            method: optuna.create_study(
+                sampler=optuna.samplers.TPESampler(seed=seed + place, n_startup_trials=FEW, multivariate=True)
+            )
+            for place, method in enumerate(self._space.methods)
+        }
+        self._best = dict.fromkeys(self._space.methods, math.inf)
+        self._racing, self._round = list(self._space.methods), list[str]()
+
+    def ask(self) -> int:
+        """Returns the run nearest to what the study of the method whose turn it is draws."""
+        import optuna
+
+        if self._first:
+            return self._space.remove(self._first.pop(0))
+        if not self._round:
+            ranked = sorted(self._racing, key=lambda method: (self._best[method], method))
+            self._racing = ranked[: max(LEAST_RACING, len(ranked) // 2)] if self._drawn_all else ranked
+            self._round = list(self._racing)
+        method = self._round.pop(0)
+        trial = self._studies[method].ask(self._distributions)
+        self._studies[method].tell(trial, state=optuna.trial.TrialState.FAIL)  # what was run is added where it lies
+        return self._space.remove(self._space.nearest(Place(method, **trial.params)))
+
+    @property
+    def _drawn_all(self) -> bool:
+        return all(self._best[method] < math.inf for method in self._racing)
+
+    def tell(self, arm: int, readings: Mapping[int, float], *, finished: bool) -> None:
+        """Adds a trial at the run's own place to its method's study."""
+        import optuna
+
+        place = self._space.places[arm]
+        self._best[place.method] = min(self._best[place.method], readings[min(readings)])
+        self._studies[place.method].add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.PRUNED,
+                params={"rate": place.rate, "size": place.size},
+                distributions=self._distributions,
+                intermediate_values=dict(readings),
+                value=readings[max(readings)],
+            )
+        )
 
 
 def _span(values: list[float]) -> tuple[float, float]:

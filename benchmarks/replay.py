@@ -28,6 +28,7 @@ from benchmarks._intervals import Mean, mean
 from benchmarks._replay_page import (
     ADVISED,
     ALONE,
+    APART,
     BUDGETS,
     LONG,
     OPTUNA,
@@ -43,7 +44,7 @@ from benchmarks._replay_page import (
     table,
     together,
 )
-from benchmarks._samplers import RandomSampler, Sampler, TpeSampler, grouped_tpe, plain_tpe, starts
+from benchmarks._samplers import AllocatedSampler, RandomSampler, Sampler, TpeSampler, grouped_tpe, plain_tpe, starts
 from benchmarks._signals import signal_quality
 
 MODELLED = "TPE"
@@ -55,13 +56,15 @@ Search = Callable[[Pool, str, Sequence[float], int], list[Arm | None]]
 
 def promoted(
     pool: Pool, signal: str, budgets: Sequence[float], seed: int, *,
-    tpe: bool = False, advice: bool = False, guided: bool = False, readings: tuple[float, ...] = READINGS,
-    reduction: int = REDUCTION,
+    tpe: bool = False, advice: bool = False, guided: bool = False, apart: bool = False,
+    readings: tuple[float, ...] = READINGS, reduction: int = REDUCTION,
 ) -> list[Arm | None]:  # fmt: skip
     """Returns the picks of the search's own loop, which is run anew for each budget: it plans its last seconds."""
     first = starts(pool, _ours.STARTS) if advice else ()
 
     def sampler() -> Sampler:
+        if apart:
+            return AllocatedSampler(pool, seed, first)
         if not tpe:
             return RandomSampler(pool, seed, first)
         return TpeSampler(pool, seed, grouped_tpe, first=first, guided=guided)
@@ -98,6 +101,7 @@ SEARCHES: dict[str, Search] = {
     SHORT: partial(promoted, tpe=True, advice=True, guided=True, readings=SHORT_READINGS),
     LONG: partial(promoted, tpe=True, advice=True, guided=True),
     UNGUIDED: partial(promoted, tpe=True, advice=True),
+    APART: partial(promoted, apart=True, advice=True),
     ALONE: partial(promoted, tpe=True),
     OURS: promoted,
     "stopping ASHA, random": partial(stopped, rule=_others.best_third),

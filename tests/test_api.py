@@ -14,7 +14,7 @@ class AskedError(Exception):
 
 def test_a_search_is_asked_in_python_as_on_the_command_line(monkeypatch, tmp_path):
     """Options that the request and its spread have fields for reach them under their names."""
-    asked = {}
+    asked: dict[str, object] = {}
 
     def run_search(request, output, stops, *, resume, observer, spread):
         asked.update(vars(request), **vars(spread), output=output, seconds=stops.seconds)

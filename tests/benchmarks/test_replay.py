@@ -16,7 +16,7 @@ from benchmarks import _advice, _others, _ours
 from benchmarks._arms import LEAST_ARMS, Arm, Pool, pools
 from benchmarks._intervals import Mean, mean
 from benchmarks._replay_page import ADVISED, BUDGETS, LONG, OPTUNA, RACE, SHORT, Line, table, together
-from benchmarks._samplers import RandomSampler, TpeSampler, grouped_tpe, starts
+from benchmarks._samplers import LEAST_RACING, AllocatedSampler, RandomSampler, TpeSampler, grouped_tpe, starts
 from benchmarks._signals import signal_quality
 from benchmarks.replay import SEARCHES, lines, quarters, regrets
 
@@ -178,6 +178,18 @@ def test_tpe_proposes_each_run_once(pool):
         seen.append(sampler.ask())
         sampler.tell(seen[-1], {0: 0.5}, finished=True)
     assert sorted(seen) == list(range(len(pool.arms)))
+
+
+def test_methods_are_raced_above_their_studies(pool):
+    """Each proposes once, then the better half of them, and in the end two; each run comes once."""
+    sampler, order = AllocatedSampler(pool, 0, (5,)), []
+    methods = sorted({arm.method for arm in pool.arms})
+    assert sampler.ask() == 5
+    for _ in range(16):
+        order.append(pool.arms[place := sampler.ask()].method)
+        sampler.tell(place, {0: float(methods.index(order[-1]))}, finished=False)
+    assert sorted(order[: len(methods)]) == methods
+    assert set(order[-4:]) == set(methods[:LEAST_RACING])
 
 
 def test_signals_are_judged_by_the_final_quality(pool):
