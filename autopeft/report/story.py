@@ -13,7 +13,7 @@ from autopeft.tasks import get_task
 from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.kept import KeptStudy, kept_study
 from autopeft.tuning.ranking import ranking
-from autopeft.tuning.stored import INTERRUPTED, place_of
+from autopeft.tuning.stored import INTERRUPTED, place_of, worker_of
 from autopeft.values.outcomes import SearchResult, TrialOutcome
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Attempt:
         status: as in a trial's outcome, or ``running``.
         start: search seconds; pauses in which nothing ran are left out.
         end: search seconds; None while it runs.
+        worker: the process that asked for it, and where; the trial's own number where a study does not say.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Attempt:
     status: str
     start: float
     end: float | None
+    worker: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,7 @@ def _told(study: KeptStudy) -> _Told:
             status=status.get(trial.number, _unfinished(trial.state.name)),
             start=clock.at(_started(trial.datetime_start)),
             end=None if (end := ends[trial.number]) is None else clock.at(end),
+            worker=worker_of(trial),
         )
         for trial in begun
     )

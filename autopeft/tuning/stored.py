@@ -64,6 +64,12 @@ def place_of(trial: "FrozenTrial") -> str:
     return str(trial.user_attrs.get(WORKER, {}).get("place", ""))
 
 
+def worker_of(trial: "FrozenTrial") -> str:
+    """Returns what tells the process that asked for a trial from others; of one that has none noted, its number."""
+    known = trial.user_attrs.get(WORKER)
+    return f"trial {trial.number}" if known is None else f"{known['place']} {known['process']}"
+
+
 def stored_outcome(trial: "FrozenTrial") -> TrialOutcome:
     """Returns the outcome that a trial holds."""
     return parse(TrialOutcome, trial.user_attrs[OUTCOME], f"trial {trial.number}")

@@ -251,13 +251,24 @@ def test_a_continued_trial_counts_once_and_has_two_stretches(tmp_path):
     assert [(attempt.number, attempt.status) for attempt in story.attempts] == [(0, "pruned"), (2, "completed")]
 
 
-def test_trials_that_ran_at_once_have_lanes_of_their_own():
-    """Two overlapping stretches stand in two lanes; one that follows takes the first lane that is free."""
+def lanes_of(*stretches):
+    """The lanes of stretches by start, each a worker with its times."""
     made = [
-        Attempt(number=number, method="x", status="completed", start=start, end=end)
-        for number, (start, end) in enumerate([(0.0, 10.0), (1.0, 4.0), (4.0, 6.0), (10.0, 11.0)])
+        Attempt(number=number, method="x", status="completed", start=start, end=end, worker=worker)
+        for number, (worker, start, end) in enumerate(stretches)
     ]
-    assert [lane for lane, _ in lanes(tuple(made), 20.0)] == [0, 1, 1, 0]
+    return [lane for lane, _ in lanes(made, 20.0)]
+
+
+def test_each_worker_has_a_lane():
+    """It keeps it though another one is free before; who comes after it has ended takes it over."""
+    assert lanes_of(("a", 0.0, 4.0), ("b", 1.0, 3.0), ("a", 5.0, 9.0), ("b", 6.0, 7.0)) == [0, 1, 0, 1]
+    assert lanes_of(("a", 0.0, 10.0), ("b", 1.0, 4.0), ("c", 4.0, 6.0), ("d", 10.0, None)) == [0, 1, 1, 0]
+
+
+def test_what_one_worker_has_trained_at_once_has_lanes_of_its_own():
+    """A cluster's tasks are asked for by one process."""
+    assert lanes_of(("a", 0.0, 10.0), ("a", 1.0, 4.0), ("a", 4.0, 6.0), ("a", 10.0, 11.0)) == [0, 1, 1, 0]
 
 
 def hours_later(folder, hours=2):

@@ -1,5 +1,8 @@
 """When each trial ran, and how it ended."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 from autopeft.report.section import Section, figure, legend, paragraph
 from autopeft.report.story import Attempt, Story
 from autopeft.report.svg.draw import image, line, rectangle, text, text_width
@@ -24,17 +27,39 @@ def timeline(story: Story) -> Section:
     return Section(key="timeline", title="Timeline", body=body)
 
 
-def lanes(attempts: tuple[Attempt, ...], now: float) -> list[tuple[int, Attempt]]:
-    """Returns each stretch with the first lane that is free when it starts: as many lanes as ran at once."""
-    free: list[float] = []
-    placed = []
-    for attempt in sorted(attempts, key=lambda a: (a.start, a.number)):
-        lane = next((index for index, end in enumerate(free) if end <= attempt.start), len(free))
-        if lane == len(free):
-            free.append(0.0)
-        free[lane] = now if attempt.end is None else attempt.end
-        placed.append((lane, attempt))
-    return placed
+def lanes(attempts: Sequence[Attempt], now: float) -> list[tuple[int, Attempt]]:
+    """Returns each stretch with its lane, by start: a worker keeps its lane, which another one takes over in time.
+
+    A worker that has several trials trained at once, on a cluster, has as many lanes.
+    """
+    at_once = [part for worker in _by_worker(attempts) for part in _in_turn([[a] for a in worker], now)]
+    placed = [(lane, one) for lane, part in enumerate(_in_turn(at_once, now)) for one in part]
+    return sorted(placed, key=lambda each: (each[1].start, each[1].number))
+
+
+def _by_worker(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
+    found: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        found[attempt.worker].append(attempt)
+    return list(found.values())
+
+
+def _in_turn(parts: Sequence[list[Attempt]], now: float) -> list[list[Attempt]]:
+    """Returns parts put one after the other where the first has ended before the next begins, each whole."""
+    rows: list[list[Attempt]] = []
+    for part in sorted(parts, key=lambda part: min((a.start, a.number) for a in part)):
+        begins = min(attempt.start for attempt in part)
+        free = (row for row in rows if max(_ended(attempt, now) for attempt in row) <= begins)
+        row = next(free, None)
+        if row is None:
+            rows.append(list(part))
+        else:
+            row += part
+    return rows
+
+
+def _ended(attempt: Attempt, now: float) -> float:
+    return now if attempt.end is None else attempt.end
 
 
 def _draw(story: Story, width: float) -> str:
