@@ -20,6 +20,7 @@ from autopeft.tuning.folder import OutputFolder, Settings
 from autopeft.tuning.limits import Limits
 from autopeft.tuning.observer import Silent
 from autopeft.tuning.prepare import Prepared, Request, prepare
+from autopeft.tuning.race import Fallen, Performance
 from autopeft.tuning.ranking import best_trial, ranking
 from autopeft.tuning.runner import TorchRunner
 from autopeft.tuning.starts import begun
@@ -81,12 +82,14 @@ class Bench:
         """Returns the final training: the same tokens for all, with a seed of its own."""
         return self.trained(self.last_seed, "trained", float("inf"), self.prepared.encoded)
 
-    def trained(self, seed: int, folder: str, seconds: float, data: EncodedData) -> Comparison:
+    def trained(
+        self, seed: int, folder: str, seconds: float, data: EncodedData, contest: type[OwnContest] = OwnContest
+    ) -> Comparison:
         """Returns a comparison of what trains with a seed, each for so many seconds at most, kept in a folder."""
         objective, size = self.prepared.objective, self.settings.size
         plan = Plan(tokens=size.tokens, seed=seed)
-        contest = OwnContest(self.worker, data, plan, objective, seconds=seconds, racing_rows=size.pruning_rows)
-        return Comparison(contest, objective, seed, self.folder / folder)
+        made = contest(self.worker, data, plan, objective, seconds=seconds, racing_rows=size.pruning_rows)
+        return Comparison(made, objective, seed, self.folder / folder)
 
 
 def bench(request: Request, folder: Path, kept: Path, seconds: float) -> Bench:
@@ -172,10 +175,18 @@ def default(given: Bench) -> Chosen:
     return Chosen(candidate=given.default, trials=0, completed=0, seconds=0.0)
 
 
+class Heats(OwnContest):
+    """Races without their last lap: who wins them is known before it, and the time is for other races."""
+
+    def home(self, candidate: Candidate, state: Any, seconds: float) -> Performance | Fallen:
+        """Returns the performance of who has won, as it stands."""
+        return super().home(candidate, state, min(0.0, seconds))
+
+
 def raced(given: Bench) -> Chosen:
     """Returns the default recipe at that of four learning rates which wins most races in the time.
 
-    Each race trains its winner for as many tokens as the final does, with a seed of its own that no trial or final has.
+    Each race is of trainings as long as the final's, with a seed of its own that no trial or final has.
     """
     began = time.monotonic()
     deadline = began + given.seconds
@@ -185,7 +196,7 @@ def raced(given: Bench) -> Chosen:
     few = {"validation": fewer(encoded["validation"], size.pruning_rows), "test": fewer(encoded["test"], 1)}
     data = replace(encoded, splits={**encoded.splits, **few})
     for seed in count(given.last_seed + 1):
-        race = given.trained(seed, f"race/{seed}", deadline - time.monotonic(), data)
+        race = given.trained(seed, f"race/{seed}", deadline - time.monotonic(), data, Heats)
         won = race.raced("race", given.default).candidate.learning_rate
         late = time.monotonic() >= deadline
         if not late or not wins:  # a race without time for its laps says nothing
