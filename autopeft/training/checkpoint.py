@@ -59,7 +59,7 @@ def save_trained(run: TrainingRun, folder: Path) -> None:
     elif run.parallel.rank == 0:
         get_method(run.candidate.method).save(run.model, folder)
     if run.parallel.rank == 0:
-        for path in folder.iterdir():
+        for path in filter(Path.is_file, folder.rglob("*")):
             flush(path)
 
 
