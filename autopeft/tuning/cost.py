@@ -115,6 +115,7 @@ def settle(
         tokens_per_second=tokens_per_second,
         starts=for_trials_of(size.tokens, fmean(prepared.parts[0]["train"].lengths), prepared.proposal),
         spaces=prepared.searched,
+        process_peaks=prepared.hardware.device.kind == "cpu",
     )
 
 

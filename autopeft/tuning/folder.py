@@ -30,6 +30,7 @@ class Settings:
         tokens_per_second: measured on this machine before the first trial.
         starts: the candidates that it began with.
         spaces: a hash of what is searched for each method.
+        process_peaks: whether peaks are those of a whole process, its interpreter and libraries with it, as on a CPU.
     """
 
     schema_version: int
@@ -38,6 +39,7 @@ class Settings:
     tokens_per_second: float
     starts: tuple[Candidate, ...] = ()
     spaces: Mapping[str, str] = field(default_factory=dict)
+    process_peaks: bool = False
 
 
 class OutputFolder:

@@ -16,6 +16,7 @@ from autopeft.report.charts.timeline import lanes
 from autopeft.report.front import COSTS
 from autopeft.report.story import Attempt
 from autopeft.report.words import gap_words
+from autopeft.tuning.folder import OutputFolder
 from autopeft.tuning.pareto import explained, search_front
 from autopeft.tuning.proposal import proposal
 from autopeft.tuning.study import TrialStudy
@@ -146,6 +147,20 @@ def test_where_an_estimate_comes_from_is_told(tmp_path):
     said = " ".join(Checker(page_of(tmp_path)).said)
     assert "Median error 25% over 2 trials" in said
     assert "1 of the estimates are traced, 1 by formula" in said
+
+
+def test_what_a_process_holds_besides_is_no_error_of_an_estimate(tmp_path):
+    """On a CPU the interpreter and its libraries are in every peak, and in no estimate."""
+    study = begin(tmp_path)
+    files = OutputFolder(tmp_path)
+    settings = files.settings()
+    assert settings is not None
+    files.begin(replace(settings, process_peaks=True))
+    for number in range(3):
+        complete(study, 0.9, estimated_bytes=2**28 * (number + 1), peak_bytes=2**30 + 2**28 * (number + 1))
+    said = " ".join(Checker(page_of(tmp_path)).said)
+    assert "What it holds besides a trial, 1 GiB by the middle of these trials, is added" in said
+    assert "Median error 0% over 3 trials" in said
 
 
 def test_who_was_trained_anew_is_told(tmp_path):
