@@ -47,8 +47,8 @@ def memory(story: Story) -> Section:
         peaks = [replace(peak, estimated=peak.estimated + besides) for peak in both]
         off = median(peak.error for peak in peaks)
         caption = (
-            f"{_besides(besides)}Median error {off:.0%} over {len(peaks)} trials. On the line, estimate and measurement "
-            f"agree; above it, more was needed than estimated. {_sources(peaks)}"
+            f"{_besides(besides)}Median error {off:.0%} over {len(peaks)} trials. On the line, estimate and "
+            f"measurement agree; above it, more was needed than estimated. {_sources(peaks)}"
         )
         body = figure(lambda width: _draw(peaks, width), caption)
     return Section(key="memory", title="Memory, estimated and measured", body=body)
