@@ -42,6 +42,9 @@ def command(
     top: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Show so many candidates. [10; all with --json]")
     ] = None,
+    no_evidence: Annotated[
+        bool, typer.Option("--no-evidence", help="Advise as if none of your own searches had been kept.")
+    ] = False,
     _code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -69,7 +72,7 @@ def command(
         methods=parse_names(methods),
         exclude=parse_names(exclude),
     )
-    found = recommend_for(profiles, constraints)
+    found = recommend_for(profiles, constraints, own_evidence=not no_evidence)
     if seconds is not None and data is not None:
         from autopeft.tuning.probe import probe as probed
 

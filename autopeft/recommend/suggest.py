@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autopeft.errors import invalid, unknown
-from autopeft.recommend._evidence_store import kept
+from autopeft.recommend._evidence_store import Kept, kept
 from autopeft.recommend.needs import task_needs
 from autopeft.recommend.objectives import parse_objectives, preferred
 from autopeft.recommend.recommender import recommend
@@ -40,6 +40,7 @@ def suggest(
     memory_bytes: int | None = None,
     constraints: Constraints = Constraints(),  # noqa: B008 - frozen
     objective: str | None = None,
+    own_evidence: bool = True,
 ) -> Recommendation:
     """Returns ranked candidates for a model and a task, without training anything.
 
@@ -54,6 +55,7 @@ def suggest(
         memory_bytes: memory of the device planned for, all of which may be used.
         constraints: what a candidate must meet.
         objective: such as ``quality=1,memory=0.3``, which weighs, or ``quality,memory`` for the Pareto set first.
+        own_evidence: whether the measured runs of your own searches correct the predictions.
 
     Raises:
         AutopeftError: the model, the data, the card or a constraint is not what it should be.
@@ -66,15 +68,18 @@ def suggest(
     if memory_bytes is not None and constraints.memory_bytes is None:
         constraints = replace(constraints, memory_bytes=memory_bytes)
     asked = None if objective is None else parse_objectives(objective)
-    found = recommend_for(profiles, constraints)
+    found = recommend_for(profiles, constraints, own_evidence=own_evidence)
     return found if asked is None else preferred(found, asked)
 
 
-def recommend_for(profiles: Profiles, constraints: Constraints) -> Recommendation:
-    """Returns the recommendation for profiles that are known, with what was assumed among its notes."""
+def recommend_for(profiles: Profiles, constraints: Constraints, *, own_evidence: bool = True) -> Recommendation:
+    """Returns the recommendation for profiles that are known, with what was assumed among its notes.
+
+    The user's own measured runs correct it, unless they are to be left out.
+    """
     if constraints.server is not None:
         check_server(constraints.server)
-    own = kept()
+    own = kept() if own_evidence else Kept()
     hardware, model, task = profiles.hardware, profiles.model, profiles.task
     found = recommend(hardware, model, task, constraints, own=own.runs)
     assumed = (*profiles.notes, *hardware.notes, *model.notes, *task.notes)

@@ -90,6 +90,15 @@ def test_a_corrupted_store_is_said_and_does_not_stop_advice(tiny_models, tmp_pat
     assert (tmp_path / "evidence-set-aside.jsonl").read_text() == "not a run\n"
 
 
+def test_advice_can_be_had_without_ones_own_evidence(tiny_models, tmp_path, monkeypatch):
+    """Then the store is neither read nor touched."""
+    monkeypatch.setenv("AUTOPEFT_DATA", str(tmp_path))
+    (tmp_path / "evidence.jsonl").write_text("not a run\n")
+    found = _json("--model", str(tiny_models["bert"]), *DESCRIBED, "--methods", "lora", "--no-evidence")
+    assert not any("could not be read" in note for note in found["notes"])
+    assert [path.name for path in tmp_path.iterdir()] == ["evidence.jsonl"]
+
+
 def test_the_first_candidates_are_different_methods(tiny_models):
     """A user who reads three lines sees three methods."""
     names = [c["method"] for c in _json("--model", str(tiny_models["bert"]), *DESCRIBED)["candidates"]]
