@@ -158,7 +158,7 @@ def test_a_wrong_line_in_a_folder_that_cannot_be_written_is_read_past():
     unwritable()
     found = kept()
     assert ([run.name for run in found.runs], found.set_aside) == (["one"], None)
-    assert "1 lines of" in found.complaints[0]
+    assert "cannot be read (1)" in found.complaints[0]
     assert store_path().read_bytes() == before
 
 
