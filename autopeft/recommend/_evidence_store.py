@@ -42,7 +42,8 @@ class Kept:
         if self.unread:
             return (f"{self.unread} Advice goes without your own evidence.",)
         if self.left:
-            return (f"Lines of {store_path()} cannot be read ({self.left}) and do not count; nor can they be set aside.",)
+            said = f"Lines of {store_path()} cannot be read ({self.left}), nor set aside, and do not count."
+            return (said,)
         if self.set_aside is None:
             return ()
         return (f"Lines of your own evidence that could not be read were moved to {self.set_aside} and do not count.",)
