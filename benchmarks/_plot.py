@@ -10,11 +10,11 @@ from autopeft.report.svg.scale import Scale, number, scale
 _WIDTH, _HEIGHT, _KEY = 760.0, 380.0, 250.0
 _COLOURS = (
     "#1f6fb2", "#c8560b", "#2e8b57", "#7b4fa3", "#8a8f96", "#b3261e", "#b58900", "#1d1f23", "#0f8b8d", "#d6336c",
-    "#5c6f2b",
+    "#5c6f2b", "#7a4a21",
 )  # fmt: skip
 _DARK = (
     "#6cb2f0", "#ff9a52", "#6cc998", "#c3a0e8", "#9aa1a9", "#f2766d", "#e0b84a", "#e8e9ea", "#5fd0d2", "#ff8fb5",
-    "#b5c977",
+    "#b5c977", "#c89a73",
 )  # fmt: skip
 _APART = 17.0
 

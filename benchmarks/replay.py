@@ -126,10 +126,15 @@ _VARIED: dict[str, tuple[tuple[float, ...], int]] = {
 
 VARIANTS: dict[str, Search] = {
     f"{how} at {name}": partial(promoted, readings=shares, reduction=reduction, **asked)
-    for how, asked in (("random, read", {}), ("guided TPE, read", {"tpe": True, "advice": True, "guided": True}))
+    for how, asked in (
+        ("random, read", {}),
+        ("guided TPE, read", {"tpe": True, "advice": True, "guided": True}),
+        ("a TPE study per method, read", {"apart": True, "advice": True}),
+    )
     for name, (shares, reduction) in _VARIED.items()
 }
-"""When to read and how many to keep: draws by chance alone, and advised starts with guided draws, as the search has."""
+"""When to read and how many to keep: draws by chance alone, advised starts with guided draws, as the search has, and
+advised starts with a study per method."""
 
 
 def regrets(
