@@ -80,7 +80,7 @@ def options(command):
     return found.union(*map(options, getattr(command, "commands", {}).values()))
 
 
-BENCHMARK = re.compile(r"`python (?:-m benchmarks\.|benchmarks/)(?P<name>\w+)(?:\.py)?(?P<words>[^`]*)`")
+BENCHMARK = re.compile(r"`python\s+(?:-m\s+benchmarks\.|benchmarks/)(?P<name>\w+)(?:\.py)?(?P<words>[^`]*)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
