@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tunes SmolLM2-135M-Instruct on questions and answers: the demo's command on a decoder and a generation task.
-# Run from the checkout after `make install`; some eight minutes on two cores.
+# Run from the checkout after `make install`; five to eight minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 .venv/bin/autopeft fetch smollm2 chatterbot --into .cache
