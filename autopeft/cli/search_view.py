@@ -73,7 +73,7 @@ def cost_view(cost: Cost, limits: Limits) -> Iterator[Any]:
         f"a full trial is {cost.tokens:,} tokens, about {_minutes(cost.trial_seconds)} "
         f"at {cost.tokens_per_second:,.0f} tokens/s {how}{_beside(cost)};",
         f"{trials}the trials end in {_bound(cost, limits)}, {_clock(cost.search_seconds)}; "
-        f"the comparison adds up to {_minutes(cost.comparison_seconds)}.",
+        f"the comparison adds about {_minutes(cost.comparison_seconds)}, more where a finalist is slower.",
     ]
     if cost.download_bytes:
         lines.append(f"{cost.download_bytes / 1e6:,.0f} MB of weights have to be downloaded.")

@@ -1,7 +1,7 @@
 """What a winner is measured by: the baselines, trained alike, and what needs no fine-tuning.
 
 It depends on the winner's base alone, and on how many rows there is memory for. Finalists mostly share their base, so
-it is trained beside them where there is room, with as few rows at once as any of them has.
+it is trained beside them where there is room, with as many rows at once as any of them has.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,8 @@ def final_and_yardsticks(
         measure: returns the yardsticks for a default recipe.
         contenders: who is expected in the final.
     """
-    recipe, *others = sorted(map(default_recipe, contenders), key=lambda each: each.batch_size)
+    # Fewer at once train slower, and what does not fit is tried again with half.
+    recipe, *others = sorted(map(default_recipe, contenders), key=lambda each: -each.batch_size)
     ended: list[Final] = []
 
     def final() -> Final:
